@@ -1,0 +1,46 @@
+# Everything runs in .venv, from the pinned requirements.lock; a fresh machine needs Python 3.11+, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "stateful-route needs Python 3.11 or newer; set PYTHON=…" >&2; exit 1; }
+	@echo "Setting up $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(STAMP) ## Set up .venv with everything pinned
+
+demo: $(STAMP) ## Play the whole story on this machine: pods fail, drain and scale, users move
+	@$(BIN)/stateful-route demo $(ARGS)
+
+test: $(STAMP) ## Run all tests (ARGS="tests/unit -k brake" for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy, import-linter
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## Let ruff format and fix what it can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure and print the tables of figures
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## Refresh requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate --generate-hashes $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
+
+clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+.PHONY: help setup demo test lint format bench lock clean

@@ -1,0 +1,1 @@
+"""Typer commands; they start everything and decide nothing."""

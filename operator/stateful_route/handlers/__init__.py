@@ -1,0 +1,1 @@
+"""kopf handlers, a few lines each; nothing else imports kopf."""

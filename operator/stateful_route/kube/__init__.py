@@ -1,0 +1,1 @@
+"""Thin Kubernetes access: list pods, read secrets, write status and Events."""

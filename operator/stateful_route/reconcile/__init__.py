@@ -1,0 +1,1 @@
+"""Gather facts, ask the domain, write the difference: one reconciler per StatefulRoute."""

@@ -1,0 +1,1 @@
+"""The route manager: placement and the one migration loop that moves links off a pod."""

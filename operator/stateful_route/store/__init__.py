@@ -1,0 +1,1 @@
+"""Everything that speaks to Redis: keys, scripts, links, states, index, events, connection."""
