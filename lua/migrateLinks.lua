@@ -1,0 +1,68 @@
+--[[
+  Move links of one bucket off a pod: only those that still name it. Each keeps its time to live, its epoch rises.
+
+  KEYS[1]      zset    the bucket's index  sf:{tag}ix:ns:svc
+  KEYS[2i]     string  the i-th link       sf:{ns:lk:uid}svc
+  KEYS[2i+1]   hash    that uid's links    sf:{ns:lk:uid}
+  ARGV[1]      service name
+  ARGV[2]      pod index to move off
+  ARGV[3]      only entries with a lower epoch (an earlier incarnation's)
+  ARGV[2+2i]   the i-th uid
+  ARGV[3+2i]   the pod index it goes to; the same pod: only the epoch rises
+
+  Returns  {epoch, result of the 1st, 2nd …}: 1 moved, 0 drift (the link was absent or elsewhere: the index is mended),
+           -1 the index no longer names the pod (somebody else was quicker), -2 the link holds no pod index
+  Every entry that is passed in has left the pod's range afterwards, or was not in it.
+]]
+local STEP, START = 1099511627776, 1735689600000
+local function ordinal(text)
+  local pod = text and string.match(text, '^%d+$') and tonumber(text)
+  return pod and pod <= 8191 and pod or nil
+end
+local service, from, before = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local count = (#KEYS - 1) / 2
+local links, uids = {}, {}
+for i = 1, count do
+  links[i], uids[i] = KEYS[2 * i], ARGV[2 + 2 * i]
+end
+uids[count + 1] = ''
+local pods = redis.call('MGET', unpack(links))
+local scores = redis.call('ZMSCORE', KEYS[1], unpack(uids))
+local time = redis.call('TIME')
+local epoch = math.max(1 - tonumber(scores[count + 1] or 0), time[1] * 1000 + math.floor(time[2] / 1000) - START)
+
+local results, entries, gone = {epoch}, {-epoch, ''}, {}
+for i = 1, count do
+  local score = tonumber(scores[i] or -1)
+  local pod = ordinal(pods[i])
+  local result
+  if score < from * STEP or score >= from * STEP + before then
+    result = -1
+  elseif not pod then
+    result = pods[i] and -2 or 0
+    gone[#gone + 1] = uids[i]
+    if result == 0 and redis.call('HGET', KEYS[2 * i + 1], service) == ARGV[2] then
+      redis.call('HDEL', KEYS[2 * i + 1], service)
+    end
+  else
+    local to = pod
+    result = 0
+    if pod == from then
+      result, to = 1, tonumber(ARGV[3 + 2 * i])
+      if to ~= from then
+        redis.call('SET', links[i], ARGV[3 + 2 * i], 'KEEPTTL')
+        redis.call('HSET', KEYS[2 * i + 1], service, ARGV[3 + 2 * i])
+      end
+    end
+    entries[#entries + 1] = string.format('%.0f', to * STEP + epoch)
+    entries[#entries + 1] = uids[i]
+  end
+  results[i + 1] = result
+end
+if #gone > 0 then
+  redis.call('ZREM', KEYS[1], unpack(gone))
+end
+if #entries > 2 then
+  redis.call('ZADD', KEYS[1], unpack(entries))
+end
+return results

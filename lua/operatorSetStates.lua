@@ -1,0 +1,100 @@
+--[[
+  Write the operator's layer of some pods, merge it with what their apps say, and tell callers what changed.
+
+  KEYS[1]  hash     the service states      sf:{ns:state:svc}
+  KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
+  KEYS[3]  string   the owner               sf:{ns:state:svc}#own
+  KEYS[4]  stream   effective changes       sf:{ns:state:svc}#ev
+  KEYS[5]  channel  wake-ups                sf:{ns:state:svc}#ch
+  ARGV[1]  the caller, as in #own
+  ARGV[2]  PUBLISH, or SPUBLISH on a Redis Cluster
+  ARGV[3]  about how many entries the stream keeps
+  ARGV[2+2i], ARGV[3+2i]  pod index and decision (JSON) of the i-th pod
+
+  Returns  {ms since the epoch, for each pod its record (JSON), …, and a flag: 1 when its state record does not parse}
+  Error    OWNED <owner> when the service is somebody else's or nobody's; nothing is written then
+  A record that does not parse is left as it is; in one that is not ours only the routing state is changed.
+]]
+local START = 1735689600000
+local owner = redis.call('GET', KEYS[3]) or ''
+if owner ~= ARGV[1] then
+  return redis.error_reply('OWNED ' .. owner)
+end
+local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local changed = false
+
+local function parsed(text)
+  local good, value = pcall(cjson.decode, text or '')
+  return good and type(value) == 'table' and value or nil
+end
+
+-- What the app says by itself: its own word, or a foreign record's state unless that is our own writing, read and echoed.
+local function app_word(state, old, new, same_life)
+  if not state or state.op then return nil end
+  if state.app then
+    local mine = (state.inc or new.incarnation) == new.incarnation
+    return mine and (state.inc or (state.updateTime or 0) >= new.lifeSince) and state.app or nil
+  end
+  if old and state.routingState == old.written and SEVERITY[old.state] >= SEVERITY[old.written] then
+    return same_life and old.appWord or nil
+  end
+  return (same_life or not old) and state.routingState or nil
+end
+
+local reply = {now}
+for i = 4, #ARGV, 2 do
+  local pod, new = ARGV[i], cjson.decode(ARGV[i + 1])
+  local raw = redis.call('HGET', KEYS[1], pod)
+  local old, state = parsed(redis.call('HGET', KEYS[2], pod)), parsed(raw)
+  if old and not SEVERITY[old.state] then old = nil end
+  if state and not SEVERITY[state.routingState] then state = nil end
+  local same_life = not old or not new.incarnation or not old.incarnation or old.incarnation == new.incarnation
+
+  new.lifeSince = same_life and old and old.lifeSince or same_life and 0 or now
+  new.appWord = app_word(state, old, new, same_life)
+  local written = new.state
+  if new.appWord and SEVERITY[new.appWord] > SEVERITY[written] then written = new.appWord end
+  new.since = old and old.state == new.state and old.reason == new.reason and old.since or now
+  new.former = old and old.former
+  if not same_life then
+    local uid = string.match(old.incarnation, '^(.*)/%d+$')
+    if uid and string.sub(new.incarnation, 1, #uid + 1) ~= uid .. '/' then
+      local former = {uid}
+      for _, earlier in ipairs(old.former or {}) do
+        if #former < 4 then former[#former + 1] = earlier end
+      end
+      new.former = former
+    end
+  end
+  if new.loss and not new.before then new.before = now - START end
+
+  local before = state and state.routingState or old and old.written or ''
+  if state and not state.op then
+    if state.routingState ~= written then
+      local text, hits = string.gsub(raw, '("routingState"%s*:%s*)"[A-Z_]*"', '%1"' .. written .. '"')
+      if hits ~= 1 then
+        state.routingState = written
+        text = cjson.encode(state)
+      end
+      redis.call('HSET', KEYS[1], pod, text)
+    end
+  elseif state or not raw then
+    local text = string.format('{"state":0,"routingState":"%s","updateTime":%.0f,"op":true}', written, now)
+    redis.call('HSET', KEYS[1], pod, text)
+  end
+  new.written = written
+  local record = cjson.encode(new)
+  redis.call('HSET', KEYS[2], pod, record)
+  if before ~= written then
+    changed = true
+    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', pod, 'from', before, 'to', written, 'reason', new.reason)
+  end
+  reply[#reply + 1] = record
+  reply[#reply + 1] = raw and not state and 1 or 0
+end
+if changed then
+  redis.call(ARGV[2], KEYS[5], 'ev')
+end
+return reply

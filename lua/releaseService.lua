@@ -1,0 +1,38 @@
+--[[
+  Give a service up: the StatefulRoute is deleted. What is ours goes; what an app wrote stays, with the app's own word.
+
+  KEYS[1]  hash     the service states      sf:{ns:state:svc}
+  KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
+  KEYS[3]  string   the owner               sf:{ns:state:svc}#own
+  KEYS[4]  hash     the configuration       sf:{ns:state:svc}#cfg
+  KEYS[5]  stream   effective changes       sf:{ns:state:svc}#ev
+  KEYS[6]  stream   moves                   sf:{ns:state:svc}#mv
+  KEYS[7]  channel  wake-ups                sf:{ns:state:svc}#ch
+  ARGV[1]  the caller, as in #own
+  ARGV[2]  PUBLISH, or SPUBLISH on a Redis Cluster
+
+  Returns  1 when it was the caller's, 0 when it was somebody else's or nobody's (nothing is changed then)
+]]
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then
+  return 0
+end
+local states = redis.call('HGETALL', KEYS[1])
+for i = 1, #states, 2 do
+  local pod, raw = states[i], states[i + 1]
+  local good, state = pcall(cjson.decode, raw)
+  local op_good, record = pcall(cjson.decode, redis.call('HGET', KEYS[2], pod) or '')
+  if good and type(state) == 'table' and op_good and type(record) == 'table' then
+    local word = state.app or record.appWord
+    if state.op or record.reason == 'Gone' then
+      redis.call('HDEL', KEYS[1], pod)
+    elseif word and word ~= state.routingState then
+      local text, hits = string.gsub(raw, '("routingState"%s*:%s*)"[A-Z_]*"', '%1"' .. word .. '"')
+      if hits == 1 then
+        redis.call('HSET', KEYS[1], pod, text)
+      end
+    end
+  end
+end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+redis.call(ARGV[2], KEYS[7], 'ev')
+return 1

@@ -1,0 +1,58 @@
+--[[
+  Make the index of one bucket agree with its links: the links are the truth, foreign clients write them without us.
+
+  KEYS[1]      zset    the bucket's index  sf:{tag}ix:ns:svc
+  KEYS[2i]     string  the i-th link       sf:{ns:lk:uid}svc
+  KEYS[2i+1]   hash    that uid's links    sf:{ns:lk:uid}
+  ARGV[1]      service name
+  ARGV[1+i]    the i-th uid
+
+  Returns  {expired, moved, found, foreign}: entries without a link that were dropped, entries that named another pod,
+           links that were not in the index, links that hold no pod index (left untouched, and out of the index)
+]]
+local STEP, START = 1099511627776, 1735689600000
+local function ordinal(text)
+  local pod = text and string.match(text, '^%d+$') and tonumber(text)
+  return pod and pod <= 8191 and pod or nil
+end
+local count = (#KEYS - 1) / 2
+local links, uids = {}, {}
+for i = 1, count do
+  links[i], uids[i] = KEYS[2 * i], ARGV[1 + i]
+end
+uids[count + 1] = ''
+local pods = redis.call('MGET', unpack(links))
+local scores = redis.call('ZMSCORE', KEYS[1], unpack(uids))
+local time = redis.call('TIME')
+local epoch = math.max(1 - tonumber(scores[count + 1] or 0), time[1] * 1000 + math.floor(time[2] / 1000) - START)
+
+local expired, moved, found, foreign = 0, 0, 0, 0
+local entries, gone = {-epoch, ''}, {}
+for i = 1, count do
+  local score = scores[i] and tonumber(scores[i])
+  local pod = ordinal(pods[i])
+  if pod then
+    if not score or math.floor(score / STEP) ~= pod then
+      entries[#entries + 1] = string.format('%.0f', pod * STEP + epoch)
+      entries[#entries + 1] = uids[i]
+      if score then moved = moved + 1 else found = found + 1 end
+    end
+  else
+    if score then
+      gone[#gone + 1] = uids[i]
+    end
+    if pods[i] then
+      foreign = foreign + 1
+    else
+      redis.call('HDEL', KEYS[2 * i + 1], ARGV[1])
+      if score then expired = expired + 1 end
+    end
+  end
+end
+if #gone > 0 then
+  redis.call('ZREM', KEYS[1], unpack(gone))
+end
+if #entries > 2 then
+  redis.call('ZADD', KEYS[1], unpack(entries))
+end
+return {expired, moved, found, foreign}

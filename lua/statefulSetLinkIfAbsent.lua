@@ -1,0 +1,41 @@
+--[[
+  Link a uid to a pod unless it is linked already.
+
+  KEYS[1]  string  the link            sf:{ns:lk:uid}svc
+  KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
+  KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  ARGV[1]  uid
+  ARGV[2]  service name
+  ARGV[3]  pod index
+  ARGV[4]  seconds to live, -1 for a persistent link
+
+  Returns  {pod the uid is linked to afterwards, epoch}
+  Error    FOREIGN when a link is there whose value is no pod index; it is left untouched
+  A link that a foreign client made without our index is entered there: that is how it gets an epoch.
+]]
+local STEP, START = 1099511627776, 1735689600000
+local seconds = tonumber(ARGV[4])
+local current = redis.call('GET', KEYS[1])
+local pod = string.match(current or ARGV[3], '^%d+$') and tonumber(current or ARGV[3])
+if not pod or pod > 8191 then
+  return redis.error_reply('FOREIGN the link holds no pod index')
+end
+local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
+local indexed = math.floor(score / STEP)
+local epoch = score - indexed * STEP
+local time = redis.call('TIME')
+
+if not current or indexed ~= pod then
+  local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
+  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+end
+if not current then
+  if seconds == -1 then
+    redis.call('SET', KEYS[1], ARGV[3])
+  else
+    redis.call('SET', KEYS[1], ARGV[3], 'EX', seconds)
+  end
+  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+end
+return {pod, epoch}

@@ -1,0 +1,51 @@
+--[[
+  Publish one pod's service state: the app's layer, merged with the operator's.
+
+  KEYS[1]  hash     the service states      sf:{ns:state:svc}
+  KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
+  KEYS[3]  stream   effective changes       sf:{ns:state:svc}#ev
+  KEYS[4]  channel  wake-ups                sf:{ns:state:svc}#ch
+  ARGV[1]  pod index
+  ARGV[2]  load, smaller is less
+  ARGV[3]  the app's word: READY, DENY_NEW_CALL or SHUTDOWN
+  ARGV[4]  its incarnation <pod uid>/<restarts>, '' when it does not know
+  ARGV[5]  PUBLISH, or SPUBLISH on a Redis Cluster
+  ARGV[6]  about how many entries the stream keeps
+
+  Returns  {effective routing state, ms since the epoch}
+  Error    REPLACED when the incarnation has a successor; nothing is written then
+]]
+local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
+local pod, word, life = ARGV[1], ARGV[3], ARGV[4]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function parsed(text)
+  local good, value = pcall(cjson.decode, text or '')
+  return good and type(value) == 'table' and value or nil
+end
+
+local record, state = parsed(redis.call('HGET', KEYS[2], pod)), parsed(redis.call('HGET', KEYS[1], pod))
+if record and life ~= '' then
+  local uid, restarts = string.match(life, '^(.*)/(%d+)$')
+  for _, former in ipairs(record.former or {}) do
+    if former == uid then return redis.error_reply('REPLACED') end
+  end
+  local known_uid, known_restarts = string.match(record.incarnation or '', '^(.*)/(%d+)$')
+  if uid and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then
+    return redis.error_reply('REPLACED')
+  end
+end
+local effective = word
+if record and SEVERITY[record.state] and SEVERITY[record.state] > SEVERITY[word] then
+  effective = record.state
+end
+local fresh = {state = tonumber(ARGV[2]), routingState = effective, updateTime = now, app = word}
+if life ~= '' then fresh.inc = life end
+redis.call('HSET', KEYS[1], pod, cjson.encode(fresh))
+local before = state and state.routingState or ''
+if before ~= effective then
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
+  redis.call(ARGV[5], KEYS[4], 'ev')
+end
+return {effective, now}

@@ -1,0 +1,106 @@
+"""Which pods callers may use: by the operator's record, the app's record, and the heartbeat policy (design §3)."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import RoutingState
+
+
+class Heartbeat(StrEnum):
+    """Whether a pod must publish its own state to count as alive."""
+
+    AUTO = "Auto"
+    """It must, once an app record of this incarnation exists."""
+    REQUIRED = "Required"
+    IGNORED = "Ignored"
+
+
+class Author(StrEnum):
+    """Who wrote a service state record."""
+
+    APP = "app"
+    OPERATOR = "op"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """One pod's record in the main hash: load, routing state, update time in ms since the epoch, and its author."""
+
+    load: float
+    routing_state: RoutingState
+    update_time: int
+    author: Author = Author.FOREIGN
+    word: RoutingState | None = None
+    """What the app itself last said; only in an app record."""
+    incarnation: str | None = None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self | None:
+        """The record in ``text``, or None when it does not parse (a foreign writer's mistake)."""
+        try:
+            data: dict[str, Any] = json.loads(text)
+            word = data.get("app")
+            author = Author.OPERATOR if data.get("op") else Author.FOREIGN if word is None else Author.APP
+            return cls(
+                load=float(data.get("state", 0)),
+                routing_state=RoutingState(data["routingState"]),
+                update_time=int(data.get("updateTime", 0)),
+                author=author,
+                word=None if word is None else RoutingState(word),
+                incarnation=data.get("inc"),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """What a reader knows of one pod; ``age_seconds`` is how old the state record is (None: it has none)."""
+
+    state: ServiceState | None
+    record: OperatorRecord | None
+    age_seconds: float | None
+
+    @property
+    def effective(self) -> RoutingState:
+        """The more severe of what the main hash says and what the operator says: right also over a foreign writer."""
+        states = [self.state.routing_state if self.state else None, self.record.state if self.record else None]
+        return max(
+            (state for state in states if state), key=lambda state: state.severity, default=RoutingState.SHUTDOWN
+        )
+
+
+def is_alive(view: PodView, heartbeat: Heartbeat, expire_seconds: float) -> bool:
+    """True when the pod still serves the uids that it has (it may be denying new ones)."""
+    fresh = _heartbeats(view) and view.age_seconds is not None and view.age_seconds < expire_seconds
+    if view.effective is RoutingState.SHUTDOWN:
+        return False
+    if view.record is None:
+        return fresh
+    match heartbeat:
+        case Heartbeat.IGNORED:
+            return True
+        case Heartbeat.REQUIRED:
+            return fresh
+        case Heartbeat.AUTO:
+            return fresh or not _own_heartbeat_expected(view)
+
+
+def is_routable(view: PodView, heartbeat: Heartbeat, expire_seconds: float) -> bool:
+    """True when new uids may be linked to the pod: alive and READY."""
+    return view.effective is RoutingState.READY and is_alive(view, heartbeat, expire_seconds)
+
+
+def _heartbeats(view: PodView) -> bool:
+    return view.state is not None and view.state.author is not Author.OPERATOR
+
+
+def _own_heartbeat_expected(view: PodView) -> bool:
+    state, record = view.state, view.record
+    if state is None or record is None or state.author is not Author.APP:
+        return False
+    return record.incarnation is None or state.incarnation in {None, str(record.incarnation)}

@@ -1,0 +1,206 @@
+"""From what Kubernetes knows of a pod to its routing state: an ordered chain of small rules, first match wins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.policy import OnLoss, Policy
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import LinkAction, Reason, RoutingState
+
+CONDITION_TIME_SECONDS = 1.0
+"""Kubernetes cuts a condition's time to the second; the true time is up to that much later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The operator's layer for one pod; ``due``: when time alone may change it (seconds since the epoch), or None."""
+
+    state: RoutingState
+    links: LinkAction
+    reason: Reason
+    due: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is known of the pod's past, carried from the record that stands in Redis to the next one.
+
+    Attributes:
+        ever_ready: This incarnation has been Ready (policy Keep: any incarnation).
+        unready_since: Since when it has not been Ready, seconds since the epoch; None: it is Ready.
+        loss: Links of an earlier incarnation remain: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
+        held_down: The pod already is SHUTDOWN for being unready, in this incarnation.
+    """
+
+    ever_ready: bool
+    unready_since: float | None
+    loss: Reason | None
+    held_down: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """One ordinal at one moment: its pod (None: there is none), what is remembered, and whether it is wanted.
+
+    ``wanted`` is None when the StatefulSet that could say so does not exist.
+    """
+
+    pod: PodFacts | None
+    memory: Memory
+    wanted: bool | None
+    now: float
+
+
+Rule = Callable[[Situation, Policy], Verdict | None]
+
+
+def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy, now: float) -> Memory:
+    """What of ``record`` (None: nothing is known) still holds for the pod as it is now.
+
+    The delay until a pod counts as failed goes on from the record, so a restarted operator does not count it anew.
+    """
+    same = pod is None or record is None or record.incarnation is None or record.incarnation == pod.incarnation
+    loss = record.loss if record else None
+    carried = same
+    if pod is not None and record is not None and record.incarnation is not None and not same:
+        replaced = record.incarnation.pod_uid != pod.uid
+        loss = Reason.REPLACED if replaced else Reason.RESTARTED
+        carried = _policy_of(loss, policy) is OnLoss.KEEP
+    since = record.unready_since / 1000 if record and record.unready_since is not None and carried else None
+    if pod is not None and pod.ready and not pod.finished:
+        since = None
+    elif since is None:
+        since = _unready_since(pod, now)
+    return Memory(
+        ever_ready=(pod is not None and pod.ready) or bool(record and record.ever_ready and carried),
+        unready_since=since,
+        loss=loss,
+        held_down=bool(record and same and record.reason is Reason.UNREADY_TOO_LONG),
+    )
+
+
+def _unready_since(pod: PodFacts | None, now: float) -> float:
+    if pod is None or pod.ready or pod.ready_changed is None:
+        return now
+    return min(now, pod.ready_changed + CONDITION_TIME_SECONDS)
+
+
+def _policy_of(loss: Reason, policy: Policy) -> OnLoss:
+    return policy.on_restart if loss is Reason.RESTARTED else policy.on_replace
+
+
+def gone(at: Situation, policy: Policy) -> Verdict | None:
+    """No pod has the ordinal, or its phase is Failed or Succeeded: nobody is served there."""
+    if at.pod is not None and not at.pod.finished:
+        return None
+    if (waits := _awaits_successor(at, policy)) is not None:
+        return waits
+    return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.GONE if at.pod is None else Reason.FINISHED)
+
+
+def lost_memory(at: Situation, policy: Policy) -> Verdict | None:
+    """The process was replaced or restarted and has forgotten its users: they move before it takes new ones."""
+    loss = at.memory.loss
+    if loss is None or _policy_of(loss, policy) is OnLoss.KEEP:
+        return None
+    return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, loss)
+
+
+def terminated(at: Situation, policy: Policy) -> Verdict | None:
+    """Terminating, and surely not serving any more: out of time, off its node, or out of containers."""
+    pod = at.pod
+    if pod is None or pod.deletion_time is None:
+        return None
+    if pod.containers_terminated:
+        reason = Reason.CONTAINERS_TERMINATED
+    elif at.now >= pod.deletion_time:
+        reason = Reason.GRACE_PERIOD_OVER
+    elif pod.node_lost:
+        reason = Reason.NODE_LOST
+    else:
+        return None
+    return _awaits_successor(at, policy) or Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, reason)
+
+
+def never_ready(at: Situation, policy: Policy) -> Verdict | None:  # noqa: ARG001  a rule's shape
+    """Not Ready yet in this incarnation: it holds nobody."""
+    if at.memory.ever_ready:
+        return None
+    return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.NEVER_READY)
+
+
+def unready_too_long(at: Situation, policy: Policy) -> Verdict | None:
+    """Not Ready for the delay or longer; a Terminating pod stops being Ready while it drains, so it is left out."""
+    pod, since = at.pod, at.memory.unready_since
+    if pod is None or since is None or (pod.terminating and not at.memory.held_down):
+        return None
+    if at.now < since + policy.delay_seconds and not at.memory.held_down:
+        return None
+    return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.UNREADY_TOO_LONG)
+
+
+def terminating(at: Situation, policy: Policy) -> Verdict | None:
+    """A pod that is asked to stop takes no new uids; those it has are drained while its grace period runs."""
+    if at.pod is None or at.pod.deletion_time is None:
+        return None
+    stays = policy.on_replace is OnLoss.KEEP and at.wanted is True
+    action = LinkAction.STAY if stays else LinkAction.DRAIN
+    return Verdict(RoutingState.DENY_NEW_CALL, action, Reason.TERMINATING, due=at.pod.deletion_time)
+
+
+def draining(at: Situation, policy: Policy) -> Verdict | None:
+    """Somebody asked to drain it, or the StatefulSet no longer wants the ordinal."""
+    if at.pod is not None and at.pod.drain_requested:
+        reason = Reason.DRAIN_REQUESTED
+    elif at.wanted is False:
+        reason = Reason.SCALED_DOWN
+    else:
+        return None
+    due = None if at.memory.unready_since is None else at.memory.unready_since + policy.delay_seconds
+    return Verdict(RoutingState.DENY_NEW_CALL, LinkAction.DRAIN, reason, due=due)
+
+
+def unready(at: Situation, policy: Policy) -> Verdict | None:
+    """Not Ready, but perhaps only for a moment: it keeps its users and takes no new ones."""
+    if at.memory.unready_since is None:
+        return None
+    due = at.memory.unready_since + policy.delay_seconds
+    return Verdict(RoutingState.DENY_NEW_CALL, LinkAction.STAY, Reason.UNREADY, due=due)
+
+
+def ready(at: Situation, policy: Policy) -> Verdict | None:  # noqa: ARG001  a rule's shape
+    """Ready for traffic: it takes new uids."""
+    return Verdict(RoutingState.READY, LinkAction.STAY, Reason.READY)
+
+
+RULES: tuple[Rule, ...] = (
+    gone,
+    lost_memory,
+    terminated,
+    never_ready,
+    unready_too_long,
+    terminating,
+    draining,
+    unready,
+    ready,
+)
+
+
+def judge(at: Situation, policy: Policy) -> Verdict:
+    """The verdict of the first rule that applies; the last one always does."""
+    return next(verdict for rule in RULES if (verdict := rule(at, policy)) is not None)
+
+
+def without_loss(at: Situation) -> Situation:
+    """The same situation as if the process had kept its memory."""
+    return replace(at, memory=replace(at.memory, loss=None))
+
+
+def _awaits_successor(at: Situation, policy: Policy) -> Verdict | None:
+    if policy.on_replace is not OnLoss.KEEP or at.wanted is not True or at.memory.unready_since is None:
+        return None
+    due = at.memory.unready_since + policy.delay_seconds
+    if at.now >= due or not at.memory.ever_ready:
+        return None
+    return Verdict(RoutingState.SHUTDOWN, LinkAction.STAY, Reason.REPLACING, due=due)

@@ -1,0 +1,63 @@
+"""What Kubernetes says of one pod, and which incarnation of it that is."""
+
+from dataclasses import dataclass
+from typing import Self
+
+FINISHED_PHASES = frozenset({"Failed", "Succeeded"})
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """One life of the routed process: a successor pod has another uid, a restarted container another count."""
+
+    pod_uid: str
+    restarts: int
+
+    def __str__(self) -> str:
+        return f"{self.pod_uid}/{self.restarts}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of ``str``; a text without a count (a foreign one) counts as the first life."""
+        pod_uid, _, restarts = text.rpartition("/")
+        return cls(pod_uid, int(restarts)) if pod_uid and restarts.isdigit() else cls(text, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """One pod as the API server describes it; times are seconds since the Unix epoch."""
+
+    name: str
+    ordinal: int
+    uid: str
+    resource_version: int
+    created: float
+    restarts: int = 0
+    """Of the routed container, not of its sidecars."""
+    phase: str = "Pending"
+    ready: bool = False
+    ready_changed: float | None = None
+    """When the Ready condition last changed, to the second; None: no such condition yet."""
+    deletion_time: float | None = None
+    """When its grace period ends; None: it is not asked to stop."""
+    containers_terminated: bool = False
+    drain_requested: bool = False
+    node: str | None = None
+    node_lost: bool = False
+    """Known only for a Terminating pod; False until somebody has looked."""
+    ip: str | None = None
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Which life of the routed process this is."""
+        return Incarnation(self.uid, self.restarts)
+
+    @property
+    def terminating(self) -> bool:
+        """True when it is asked to stop."""
+        return self.deletion_time is not None
+
+    @property
+    def finished(self) -> bool:
+        """True when its phase is Failed or Succeeded."""
+        return self.phase in FINISHED_PHASES

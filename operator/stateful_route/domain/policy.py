@@ -1,0 +1,35 @@
+"""What the user's spec asks for, as plain values."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class OnLoss(StrEnum):
+    """What becomes of a pod's links when its memory is lost."""
+
+    MOVE = "Move"
+    KEEP = "Keep"
+    """The state is somewhere safe (a volume): links stay with the ordinal, their epochs rise."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaxUnavailable:
+    """How many pods may be SHUTDOWN for being unready: a number, or a percentage of the pods."""
+
+    value: int
+    percent: bool = False
+
+    def exceeded(self, unavailable: int, pods: int) -> bool:
+        """True when ``unavailable`` of ``pods`` pods are more than allowed (exactly half of them is not over 50 %)."""
+        return unavailable * 100 > self.value * pods if self.percent else unavailable > self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The part of a StatefulRoute's spec that decides states and moves."""
+
+    delay_seconds: float = 10.0
+    on_restart: OnLoss = OnLoss.MOVE
+    on_replace: OnLoss = OnLoss.MOVE
+    max_unavailable: MaxUnavailable = field(default=MaxUnavailable(50, percent=True))
+    expire_seconds: float = 60.0

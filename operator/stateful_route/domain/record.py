@@ -1,0 +1,89 @@
+"""The operator's record of one pod, as it stands in Redis beside the service state."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.routing import LinkAction, Reason, RoutingState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRecord:
+    """The operator's layer of one pod and what it must remember about it (the hash ``…#op``).
+
+    Attributes:
+        state: The operator's layer; the effective state is the more severe of it and the app's word.
+        incarnation: The life of the pod that this record is about; None: no pod has been seen.
+        ever_ready: This incarnation has been Ready once.
+        unready_since: Since when it has not been Ready, in ms since the Unix epoch; None: it is Ready.
+        before: Links with a lower epoch were made for an earlier incarnation and remain to be dealt with; None: none.
+        loss: Why ``before`` is set: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
+        address: ``host:port`` or host for callers; None: unknown.
+        links: What becomes of the pod's links.
+        count: How many links it had at the last count.
+        since: When state or reason last changed, ms by the clock of Redis; 0: not written yet.
+        app_word: What the app last said by itself; None: nothing.
+        written: The effective state as the script last wrote it; None: not written yet.
+    """
+
+    state: RoutingState
+    reason: Reason
+    links: LinkAction = LinkAction.STAY
+    incarnation: Incarnation | None = None
+    ever_ready: bool = False
+    unready_since: int | None = None
+    before: int | None = None
+    loss: Reason | None = None
+    address: str | None = None
+    count: int = 0
+    since: int = 0
+    app_word: RoutingState | None = None
+    written: RoutingState | None = None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self | None:
+        """The record in ``text``, or None when it does not parse (somebody else wrote it)."""
+        try:
+            data = json.loads(text)
+            return cls(
+                state=RoutingState(data["state"]),
+                reason=Reason(data["reason"]),
+                links=LinkAction(data.get("links", LinkAction.STAY)),
+                incarnation=_optional(data, "incarnation", Incarnation.parse),
+                ever_ready=bool(data.get("everReady")),
+                unready_since=_optional(data, "unreadySince", int),
+                before=_optional(data, "before", int),
+                loss=_optional(data, "loss", Reason),
+                address=_optional(data, "address", str),
+                count=int(data.get("count", 0)),
+                since=int(data.get("since", 0)),
+                app_word=_optional(data, "appWord", RoutingState),
+                written=_optional(data, "written", RoutingState),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def decision_json(self) -> str:
+        """What the operator decides, as the script wants it; the script adds since, appWord and written."""
+        data: dict[str, object] = {
+            "state": self.state,
+            "reason": self.reason,
+            "links": self.links,
+            "everReady": self.ever_ready,
+            "count": self.count,
+            "incarnation": None if self.incarnation is None else str(self.incarnation),
+            "unreadySince": self.unready_since,
+            "before": self.before,
+            "loss": self.loss,
+            "address": self.address,
+        }
+        return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
+
+
+def _optional(data: Mapping[str, Any], name: str, convert: Callable[[Any], T]) -> T | None:
+    value = data.get(name)
+    return None if value is None else convert(value)

@@ -1,0 +1,74 @@
+"""Routing states, what happens to a pod's links, and why: the words that Redis, status and Events share."""
+
+from enum import StrEnum
+
+
+class RoutingState(StrEnum):
+    """What callers may do with a pod; each word is more severe than the one before."""
+
+    READY = "READY"
+    """Takes new uids."""
+    DENY_NEW_CALL = "DENY_NEW_CALL"
+    """Keeps its uids, takes no new ones."""
+    SHUTDOWN = "SHUTDOWN"
+    """Serves nobody; its uids must move."""
+
+    @property
+    def severity(self) -> int:
+        """0 for READY, 1 for DENY_NEW_CALL, 2 for SHUTDOWN."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {state: rank for rank, state in enumerate(RoutingState)}
+
+
+def effective(*layers: RoutingState | None) -> RoutingState:
+    """The most severe of the layers; READY where no layer says anything (None)."""
+    return max((layer for layer in layers if layer is not None), key=_SEVERITY.__getitem__, default=RoutingState.READY)
+
+
+class LinkAction(StrEnum):
+    """What becomes of the links that name a pod."""
+
+    STAY = "stay"
+    DRAIN = "drain"
+    """They move while the pod still serves, before a deadline."""
+    MOVE = "move"
+    """They move at once: the pod serves nobody."""
+
+
+class Reason(StrEnum):
+    """Why a pod has its state; shown by kubectl, metrics, Events and docs, so part of the interface."""
+
+    READY = "Ready"
+    """Kubernetes says that the pod is Ready."""
+    GONE = "Gone"
+    """No pod has this ordinal."""
+    FINISHED = "Finished"
+    """The pod's phase is Failed or Succeeded."""
+    REPLACING = "Replacing"
+    """The pod is gone or going, its successor is expected, and the policy keeps its links (onReplace: Keep)."""
+    REPLACED = "Replaced"
+    """Another pod has taken this name; links of its predecessor are being moved."""
+    RESTARTED = "Restarted"
+    """The routed container has restarted; links from before are being moved."""
+    GRACE_PERIOD_OVER = "GracePeriodOver"
+    """Terminating, and past the end of its grace period."""
+    NODE_LOST = "NodeLost"
+    """Terminating on a node that is not Ready or unreachable."""
+    CONTAINERS_TERMINATED = "ContainersTerminated"
+    """Terminating, and all of its containers have ended."""
+    NEVER_READY = "NeverReady"
+    """This incarnation of the pod has not been Ready yet."""
+    UNREADY_TOO_LONG = "UnreadyTooLong"
+    """Not Ready for failover.delaySeconds or longer."""
+    FAILOVER_PAUSED = "FailoverPaused"
+    """Not Ready for too long, but so are more pods than failover.maxUnavailable allows: nothing moves."""
+    TERMINATING = "Terminating"
+    """Asked to stop; its grace period runs."""
+    DRAIN_REQUESTED = "DrainRequested"
+    """The annotation statefulroute.io/drain asks for it."""
+    SCALED_DOWN = "ScaledDown"
+    """The StatefulSet no longer wants this ordinal."""
+    UNREADY = "Unready"
+    """Not Ready, for less than failover.delaySeconds."""

@@ -1,0 +1,22 @@
+"""The layout version of a store: what we can follow, and what we must not touch."""
+
+from stateful_route.domain.errors import LayoutMismatch
+from stateful_route.store.connection import Store
+from stateful_route.store.keys import META
+
+LAYOUT_VERSION = 1
+
+
+async def check_layout(store: Store) -> None:
+    """Read the store's layout version; write ours into a store that has none.
+
+    Raises:
+        LayoutMismatch: it is newer than ours, or no number: this version must not write there.
+    """
+    await store.command("HSETNX", META, "layout", LAYOUT_VERSION)
+    found = (await store.command("HGET", META, "layout")).decode()
+    if not found.isdigit() or int(found) > LAYOUT_VERSION:
+        raise LayoutMismatch(
+            f"{store.label} has layout version {found}, this stateful-route follows version {LAYOUT_VERSION}: "
+            "upgrade stateful-route, or use another Redis"
+        )

@@ -1,0 +1,117 @@
+"""Moving links: the compare-and-set script for one bucket, and telling callers what has moved."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from stateful_route.domain.epoch import STEP
+from stateful_route.domain.errors import OwnedElsewhere, StatefulRouteError, StoreRejected
+from stateful_route.store.connection import Store
+from stateful_route.store.keys import Service
+from stateful_route.store.scripts import Call, script
+
+MAX_BATCH = 200
+"""Links that one script moves at most: about a millisecond of the server's time."""
+
+MOVES_STREAM_LENGTH = 4000
+
+
+class Outcome(IntEnum):
+    """What became of one link; the numbers are the script's."""
+
+    MOVED = 1
+    DRIFT = 0
+    """The link was absent, or named another pod: the index was wrong and is mended."""
+    OVERTAKEN = -1
+    """Somebody else moved it between our reading the index and the script."""
+    FOREIGN = -2
+    """The link holds no pod index; it is left untouched and out of the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Uids of one bucket and where each of them goes; at most `MAX_BATCH`."""
+
+    bucket: int
+    uids: Sequence[str]
+    targets: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One link that was moved: its uid, its pod index now, its epoch."""
+
+    uid: str
+    to: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of a batch: the links that moved, and for each of its uids the outcome."""
+
+    moved: Sequence[Moved]
+    outcomes: Sequence[Outcome]
+
+
+async def migrate(
+    store: Store, service: Service, source: int, batches: Sequence[Batch], before: int | None = None
+) -> list[BatchResult]:
+    """Move links off ``source`` where they still name it, all batches in one round trip (one per Cluster node).
+
+    A link keeps its time to live; its epoch rises. ``before``: only links with a lower epoch. A target that is the
+    source itself only raises the epoch.
+
+    Raises:
+        StoreUnavailable: some batches may have been carried out; the index still lists what is left.
+        StoreRejected: a batch was refused; the others were carried out.
+    """
+    limit = STEP if before is None else before
+    calls = []
+    for batch in batches:
+        keys = [service.index(batch.bucket)]
+        args: list[Any] = [service.name, source, limit]
+        for uid, target in zip(batch.uids, batch.targets, strict=True):
+            keys += (service.link(uid), service.links(uid))
+            args += (uid, target)
+        calls.append(Call(script("migrateLinks"), keys, args))
+    replies = await store.run_many(calls)
+    results, refused = [], None
+    for batch, reply in zip(batches, replies, strict=True):
+        if isinstance(reply, StatefulRouteError):
+            refused = reply
+            continue
+        epoch, *codes = reply
+        outcomes = [Outcome(code) for code in codes]
+        moved = [
+            Moved(uid, target, epoch)
+            for uid, target, outcome in zip(batch.uids, batch.targets, outcomes, strict=True)
+            if outcome is Outcome.MOVED
+        ]
+        results.append(BatchResult(moved, outcomes))
+    if refused is not None and not results:
+        raise refused
+    return results
+
+
+async def append_moves(
+    store: Store, service: Service, source: int, reason: str, moved: Sequence[Moved], owner: str = ""
+) -> None:
+    """Tell callers and pods which links have moved; nothing is sent for no moves.
+
+    Raises:
+        OwnedElsewhere: ``owner`` is given and has lost the service: it must move nothing more.
+    """
+    if not moved:
+        return
+    text = json.dumps([(link.uid, link.to, link.epoch) for link in moved], separators=(",", ":"))
+    args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner)
+    try:
+        await store.run(Call(script("appendMoves"), (service.moves, service.channel, service.owner), args))
+    except StoreRejected as error:
+        _, owned, other = str(error).partition("OWNED ")
+        if owned:
+            raise OwnedElsewhere(str(service), other.strip()) from error
+        raise
