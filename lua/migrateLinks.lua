@@ -12,7 +12,8 @@
 
   Returns  {epoch, result of the 1st, 2nd …}: 1 moved, 0 drift (the link was absent or elsewhere: the index is mended),
            -1 the index no longer names the pod (somebody else was quicker), -2 the link holds no pod index
-  Every entry that is passed in has left the pod's range afterwards, or was not in it.
+  Every entry that is passed in has left the pod's range afterwards, or was not in it. The link is the truth: a uid's hash
+  that a foreign client has made a key of another type (hence pcall) keeps no other link from moving.
 ]]
 local STEP, START = 1099511627776, 1735689600000
 local function ordinal(text)
@@ -41,7 +42,7 @@ for i = 1, count do
   elseif not pod then
     result = pods[i] and -2 or 0
     gone[#gone + 1] = uids[i]
-    if result == 0 and redis.call('HGET', KEYS[2 * i + 1], service) == ARGV[2] then
+    if result == 0 and redis.pcall('HGET', KEYS[2 * i + 1], service) == ARGV[2] then
       redis.call('HDEL', KEYS[2 * i + 1], service)
     end
   else
@@ -51,7 +52,7 @@ for i = 1, count do
       result, to = 1, tonumber(ARGV[3 + 2 * i])
       if to ~= from then
         redis.call('SET', links[i], ARGV[3 + 2 * i], 'KEEPTTL')
-        redis.call('HSET', KEYS[2 * i + 1], service, ARGV[3 + 2 * i])
+        redis.pcall('HSET', KEYS[2 * i + 1], service, ARGV[3 + 2 * i])
       end
     end
     entries[#entries + 1] = string.format('%.0f', to * STEP + epoch)

@@ -30,12 +30,26 @@ local function parsed(text)
   return good and type(value) == 'table' and value or nil
 end
 
+local function finite(value)
+  local number = tonumber(value == nil and 0 or value)
+  return number and number - number == 0
+end
+
+-- A state record as ServiceState.from_json reads it, or nil: a foreign writer's mistake must not stop the other pods.
+local function service_state(text)
+  local state = parsed(text)
+  local app = state and state.app ~= cjson.null and state.app or nil
+  if not state or not SEVERITY[state.routingState] or app and not SEVERITY[app] then return nil end
+  return finite(state.state) and finite(state.updateTime) and state or nil
+end
+
 -- What the app says by itself: its own word, or a foreign record's state unless that is our own writing, read and echoed.
 local function app_word(state, old, new, same_life)
-  if not state or state.op then return nil end
-  if state.app then
-    local mine = (state.inc or new.incarnation) == new.incarnation
-    return mine and (state.inc or (state.updateTime or 0) >= new.lifeSince) and state.app or nil
+  if not state or state.op == true then return nil end
+  if SEVERITY[state.app] then
+    local life = type(state.inc) == 'string' and state.inc or nil
+    local mine = (life or new.incarnation) == new.incarnation
+    return mine and (life or tonumber(state.updateTime or 0) >= new.lifeSince) and state.app or nil
   end
   if old and state.routingState == old.written and SEVERITY[old.state] >= SEVERITY[old.written] then
     return same_life and old.appWord or nil
@@ -47,9 +61,8 @@ local reply = {now}
 for i = 4, #ARGV, 2 do
   local pod, new = ARGV[i], cjson.decode(ARGV[i + 1])
   local raw = redis.call('HGET', KEYS[1], pod)
-  local old, state = parsed(redis.call('HGET', KEYS[2], pod)), parsed(raw)
+  local old, state = parsed(redis.call('HGET', KEYS[2], pod)), service_state(raw)
   if old and not SEVERITY[old.state] then old = nil end
-  if state and not SEVERITY[state.routingState] then state = nil end
   local same_life = not old or not new.incarnation or not old.incarnation or old.incarnation == new.incarnation
 
   new.lifeSince = same_life and old and old.lifeSince or same_life and 0 or now
@@ -68,10 +81,10 @@ for i = 4, #ARGV, 2 do
       new.former = former
     end
   end
-  if new.loss and not new.before then new.before = now - START end
+  if new.loss and not (new.before and same_life) then new.before = now - START end
 
   local before = state and state.routingState or old and old.written or ''
-  if state and not state.op then
+  if state and state.op ~= true then
     if state.routingState ~= written then
       local text, hits = string.gsub(raw, '("routingState"%s*:%s*)"[A-Z_]*"', '%1"' .. written .. '"')
       if hits ~= 1 then

@@ -12,7 +12,7 @@
 local deleted = 0
 for i = 1, (#KEYS - 1) / 2 do
   deleted = deleted + redis.call('DEL', KEYS[2 * i])
-  redis.call('HDEL', KEYS[2 * i + 1], ARGV[1])
+  redis.pcall('HDEL', KEYS[2 * i + 1], ARGV[1])  -- may be a foreign key of another type
   redis.call('ZREM', KEYS[1], ARGV[1 + i])
 end
 if redis.call('ZCARD', KEYS[1]) <= 1 then

@@ -22,14 +22,16 @@ for i = 1, #states, 2 do
   local good, state = pcall(cjson.decode, raw)
   local op_good, record = pcall(cjson.decode, redis.call('HGET', KEYS[2], pod) or '')
   if good and type(state) == 'table' and op_good and type(record) == 'table' then
-    local word = state.app or record.appWord
-    if state.op or record.reason == 'Gone' then
+    local word = type(state.app) == 'string' and state.app or record.appWord
+    if state.op == true or record.reason == 'Gone' then
       redis.call('HDEL', KEYS[1], pod)
     elseif word and word ~= state.routingState then
       local text, hits = string.gsub(raw, '("routingState"%s*:%s*)"[A-Z_]*"', '%1"' .. word .. '"')
-      if hits == 1 then
-        redis.call('HSET', KEYS[1], pod, text)
+      if hits ~= 1 then
+        state.routingState = word
+        text = cjson.encode(state)
       end
+      redis.call('HSET', KEYS[1], pod, text)
     end
   end
 end

@@ -44,7 +44,7 @@ for i = 1, count do
     if pods[i] then
       foreign = foreign + 1
     else
-      redis.call('HDEL', KEYS[2 * i + 1], ARGV[1])
+      redis.pcall('HDEL', KEYS[2 * i + 1], ARGV[1])  -- may be a foreign key of another type
       if score then expired = expired + 1 end
     end
   end

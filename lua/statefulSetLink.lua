@@ -16,11 +16,13 @@ local STEP, START = 1099511627776, 1735689600000
 local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
 local current = redis.call('GET', KEYS[1])
 local previous = current and string.match(current, '^%d+$') and tonumber(current) or -1
+if previous > 8191 then previous = -1 end
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
 local indexed = math.floor(score / STEP)
 local epoch = score - indexed * STEP
 local time = redis.call('TIME')
 
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: the one write whose key has not been read, and may be of another type
 if previous ~= pod or indexed ~= pod then
   local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
   epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
@@ -31,5 +33,4 @@ if seconds == -1 then
 else
   redis.call('SET', KEYS[1], ARGV[3], 'EX', seconds)
 end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 return {previous, epoch}

@@ -25,6 +25,9 @@ local indexed = math.floor(score / STEP)
 local epoch = score - indexed * STEP
 local time = redis.call('TIME')
 
+if not current then
+  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: the one write whose key has not been read, and may be of another type
+end
 if not current or indexed ~= pod then
   local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
   epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
@@ -36,6 +39,5 @@ if not current then
   else
     redis.call('SET', KEYS[1], ARGV[3], 'EX', seconds)
   end
-  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 end
 return {pod, epoch}

@@ -43,7 +43,7 @@ end
 local fresh = {state = tonumber(ARGV[2]), routingState = effective, updateTime = now, app = word}
 if life ~= '' then fresh.inc = life end
 redis.call('HSET', KEYS[1], pod, cjson.encode(fresh))
-local before = state and state.routingState or ''
+local before = state and SEVERITY[state.routingState] and state.routingState or ''
 if before ~= effective then
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
   redis.call(ARGV[5], KEYS[4], 'ev')

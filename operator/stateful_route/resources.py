@@ -22,5 +22,5 @@ def shipped(folder: Literal["lua", "crds"]) -> Traversable:
     if tree.is_dir():
         return tree
     raise FileNotFoundError(
-        f"stateful-route is installed without its {folder}/ folder (looked in {inside} and {tree}); reinstall the package"
+        f"stateful-route is installed without its {folder}/ folder (looked in {inside} and {tree}): reinstall it"
     )

@@ -1,6 +1,7 @@
 """Which pods callers may use: by the operator's record, the app's record, and the heartbeat policy (design §3)."""
 
 import json
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -44,16 +45,19 @@ class ServiceState:
         try:
             data: dict[str, Any] = json.loads(text)
             word = data.get("app")
-            author = Author.OPERATOR if data.get("op") else Author.FOREIGN if word is None else Author.APP
+            author = Author.OPERATOR if data.get("op") is True else Author.FOREIGN if word is None else Author.APP
+            load, life = float(data.get("state", 0)), data.get("inc")
+            if not math.isfinite(load):
+                return None
             return cls(
-                load=float(data.get("state", 0)),
+                load=load,
                 routing_state=RoutingState(data["routingState"]),
                 update_time=int(data.get("updateTime", 0)),
                 author=author,
                 word=None if word is None else RoutingState(word),
-                incarnation=data.get("inc"),
+                incarnation=life if isinstance(life, str) else None,
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
 
 

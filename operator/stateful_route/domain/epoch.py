@@ -1,7 +1,7 @@
 """Epochs and index scores: how a sorted set's score holds the pod and the epoch of a link."""
 
 EPOCH_BITS = 40
-"""Milliseconds in 40 bits last until 2059; 13 bits remain for the ordinal, the whole stays an exact integer below 2^53."""
+"""Milliseconds in 40 bits last until 2059; 13 bits remain for the ordinal, and the score stays below 2^53."""
 
 EPOCH_START_MS = 1_735_689_600_000
 """2025-01-01T00:00:00Z; an epoch is at least the server's TIME in ms since then."""

@@ -67,6 +67,8 @@ def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy
         replaced = record.incarnation.pod_uid != pod.uid
         loss = Reason.REPLACED if replaced else Reason.RESTARTED
         carried = _policy_of(loss, policy) is OnLoss.KEEP
+        if carried and record.loss is not None and _policy_of(record.loss, policy) is OnLoss.MOVE:
+            loss = record.loss  # those links wait to be moved still: their memory does not come back
     since = record.unready_since / 1000 if record and record.unready_since is not None and carried else None
     if pod is not None and pod.ready and not pod.finished:
         since = None
@@ -198,9 +200,14 @@ def without_loss(at: Situation) -> Situation:
 
 
 def _awaits_successor(at: Situation, policy: Policy) -> Verdict | None:
-    if policy.on_replace is not OnLoss.KEEP or at.wanted is not True or at.memory.unready_since is None:
+    if policy.on_replace is not OnLoss.KEEP or at.wanted is not True:
         return None
-    due = at.memory.unready_since + policy.delay_seconds
+    since = at.memory.unready_since
+    if since is None and at.pod is not None:  # it is past its end and still reported Ready
+        since = at.pod.deletion_time
+    if since is None:
+        return None
+    due = since + policy.delay_seconds
     if at.now >= due or not at.memory.ever_ready:
         return None
     return Verdict(RoutingState.SHUTDOWN, LinkAction.STAY, Reason.REPLACING, due=due)

@@ -45,9 +45,12 @@ class Spread:
 
     def __init__(self, targets: Sequence[Target], placement: Placement) -> None:
         self.ordinals = frozenset(target.ordinal for target in targets)
-        self._left = {target.ordinal: placement.max_links - target.links for target in targets}
         self._limited = placement.max_links > 0
-        self._order = _order(sorted(targets, key=lambda target: (target.load, target.ordinal)), placement)
+        weighted = placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN
+        wanted = [target for target in targets if placement.weights.get(target.ordinal, 1) > 0] if weighted else []
+        ranked = sorted(wanted or targets, key=lambda target: (target.load, target.ordinal))
+        self._left = {target.ordinal: placement.max_links - target.links for target in ranked}
+        self._order = _order(ranked, placement)
         if self._limited and not any(left > 0 for left in self._left.values()):
             self._order = iter(())
 
@@ -86,12 +89,21 @@ def _order(targets: Sequence[Target], placement: Placement) -> Iterator[int]:
 
 def _good_range_order(targets: Sequence[Target], placement: Placement) -> Iterator[int]:
     """Never all on one: a whole pod's users on the one least loaded pod would be the next failure."""
-    good = good_range(targets, placement.load_range)
-    if placement.max_links > 0:  # who is good but full makes room for the next best
-        good = [target for target in good if target.links < placement.max_links]
-        good += [target for target in targets if target not in good]
-        return _cycle([target.ordinal for target in good])
-    return _cycle([target.ordinal for target in (good if len(good) > 1 else targets[:2])])
+    limited = placement.max_links > 0
+    room = {target.ordinal: placement.max_links - target.links for target in targets}
+    while limited and (targets := [target for target in targets if room[target.ordinal] > 0]):
+        chosen = _good_or_two(targets, placement)
+        while all(room[ordinal] > 0 for ordinal in chosen):  # who is full makes room for the next best
+            for ordinal in chosen:
+                room[ordinal] -= 1
+                yield ordinal
+    if not limited:
+        yield from _cycle(_good_or_two(targets, placement))
+
+
+def _good_or_two(ranked: Sequence[Target], placement: Placement) -> list[int]:
+    good = good_range(ranked, placement.load_range)
+    return [target.ordinal for target in (good if len(good) > 1 else ranked[:2])]
 
 
 def _cycle(ordinals: Sequence[int]) -> Iterator[int]:

@@ -64,8 +64,14 @@ class OperatorRecord:
                 app_word=_optional(data, "appWord", RoutingState),
                 written=_optional(data, "written", RoutingState),
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
+
+    @property
+    def decision(self) -> tuple[object, ...]:
+        """What the operator decides; two records that agree in it need no write (the count alone is no reason)."""
+        life = (self.incarnation, self.ever_ready, self.unready_since, self.before, self.loss)
+        return (self.state, self.reason, self.links, self.address, *life)
 
     def decision_json(self) -> str:
         """What the operator decides, as the script wants it; the script adds since, appWord and written."""

@@ -1,5 +1,6 @@
 """One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,10 +8,10 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis import exceptions as rx
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from stateful_route.domain.errors import (
@@ -34,12 +35,13 @@ class StoreOptions:
     timeout_seconds: float = 2.0
     """For connecting, and for each reply."""
     max_connections: int = 32
+    """Per server; a call waits for a free one. On a Cluster they are not limited (redis-py would fail the call)."""
 
 
 class Store:
     """A Redis or Valkey: one server, a Sentinel set or a Cluster, behind the same few calls.
 
-    Every call ends within the options' timeout. Nothing is retried here:
+    Waiting for a free connection, connecting and each reply end within the options' timeout. Nothing is retried here:
     whoever knows that a repeat is harmless does it.
     """
 
@@ -64,21 +66,23 @@ class Store:
         common: dict[str, Any] = {
             "socket_timeout": options.timeout_seconds,
             "socket_connect_timeout": options.timeout_seconds,
-            "max_connections": options.max_connections,
             "protocol": 2,
             "encoding_errors": "surrogateescape",
             "retry": Retry(NoBackoff(), 0),
         }
         scheme = url.partition("://")[0]
+        limits = {"max_connections": options.max_connections, "timeout": options.timeout_seconds}
         try:
             if scheme in {"redis", "rediss", "unix"}:
-                return cls(Redis.from_url(url, **common), cluster=False, label=label)
+                pool = BlockingConnectionPool.from_url(url, **limits, **common)
+                return cls(Redis.from_pool(pool), cluster=False, label=label)
             if scheme in {"redis+cluster", "rediss+cluster"}:
                 return cls(_cluster(url, common), cluster=True, label=label)
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
-                return cls(_sentinel(url, common), cluster=False, label=label)
+                return cls(_sentinel(url, limits | common), cluster=False, label=label)
         except (ValueError, TypeError) as error:
-            raise InvalidArgument(f"the store's URL {label!r} is not valid: {redacted(str(error))}") from None
+            why = str(error) if isinstance(error, _UrlError) else "look at its host and port, %-encode its password"
+            raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from None
         raise InvalidArgument(
             f"the store's URL {label!r} must begin with one of: " + ", ".join(f"{s}://" for s in SCHEMES)
         )
@@ -120,7 +124,7 @@ class Store:
                 repeats.append((*how, len(c.keys), *c.keys, *c.args))
             for place, reply in zip(missing, await self.pipeline(repeats), strict=True):
                 replies[place] = reply
-        return [as_ours(reply, self.label) if isinstance(reply, rx.RedisError) else reply for reply in replies]
+        return [as_ours(reply, self.label) if isinstance(reply, Exception) else reply for reply in replies]
 
     async def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands in one round trip; each reply is a value or redis-py's error for it."""
@@ -152,23 +156,28 @@ class Store:
 
 def redacted(url: str) -> str:
     """The URL (or a message with one in it) without its password."""
+    url = re.sub(r"([?&][^=&#]*pass[^=&#]*=)[^&#\s]*", r"\1***", url, flags=re.IGNORECASE)
     head, at, tail = url.rpartition("@")
     if not at:
         return url
-    before, slashes, login = head.rpartition("://")
+    before, slashes, login = head.partition("://")
+    if not slashes:
+        before, login = "", head
     user = login.partition(":")[0]
     return f"{before}{slashes}{user}:***@{tail}" if ":" in login else f"{before}{slashes}{login}@{tail}"
 
 
 def as_ours(error: Exception, label: str) -> StatefulRouteError:
     """Our error for one of redis-py's; its message names the store, never a password."""
+    if isinstance(error, rx.RedisClusterException) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # why no node could be asked for the slots
     text = str(error) or type(error).__name__
     if isinstance(error, (rx.AuthenticationError, rx.NoPermissionError, rx.AuthorizationError)) or text.startswith(
         ("NOAUTH", "WRONGPASS")
     ):
         return AuthenticationFailed(f"{label}: {text}")
     unavailable = (rx.ConnectionError, rx.TimeoutError, rx.BusyLoadingError, rx.ClusterDownError, rx.TryAgainError)
-    if isinstance(error, (*unavailable, OSError, TimeoutError)):
+    if isinstance(error, (*unavailable, rx.RedisClusterException, OSError, TimeoutError)):
         return StoreUnavailable(f"{label}: {text}")
     return StoreRejected(f"{label}: {text}")
 
@@ -182,6 +191,14 @@ def translated(label: str) -> Iterator[None]:
         raise
     except (rx.RedisError, rx.RedisClusterException, OSError) as error:
         raise as_ours(error, label) from error
+
+
+class _UrlError(ValueError):
+    """Our own complaint: other errors of a URL's parser may quote a part of its password."""
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the primary that Sentinel names; waits for a free one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +223,7 @@ def _parts(url: str, default_port: int) -> _Parts:
         host, colon, port = host_text.strip().rpartition(":")
         name, number = (host, port) if colon and port.isdigit() else (host_text.strip(), str(default_port))
         if not name:
-            raise ValueError("a host is missing")
+            raise _UrlError("a host is missing")
         hosts.append((name.strip("[]"), int(number)))
     return _Parts(hosts, split.path.strip("/"), login, dict(parse_qsl(split.query)))
 
@@ -221,8 +238,10 @@ def _sentinel(url: str, common: dict[str, Any]) -> Redis:
     parts = _parts(url, DEFAULT_SENTINEL_PORT)
     name, _, db = parts.path.partition("/")
     if not name:
-        raise ValueError("the name of the service that Sentinel watches is missing (…/service)")
+        raise _UrlError("the name of the service that Sentinel watches is missing (…/service)")
     patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
     sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
-    client: Redis = sentinel.master_for(name, db=int(db or 0), **common, **parts.login, **parts.query)
+    client: Redis = sentinel.master_for(
+        name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
+    )
     return client

@@ -14,8 +14,8 @@ async def check_layout(store: Store) -> None:
         LayoutMismatch: it is newer than ours, or no number: this version must not write there.
     """
     await store.command("HSETNX", META, "layout", LAYOUT_VERSION)
-    found = (await store.command("HGET", META, "layout")).decode()
-    if not found.isdigit() or int(found) > LAYOUT_VERSION:
+    found = (await store.command("HGET", META, "layout")).decode(errors="replace")
+    if not (found.isascii() and found.isdigit()) or int(found) > LAYOUT_VERSION:
         raise LayoutMismatch(
             f"{store.label} has layout version {found}, this stateful-route follows version {LAYOUT_VERSION}: "
             "upgrade stateful-route, or use another Redis"

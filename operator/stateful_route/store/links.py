@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.names import check_ordinal
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
@@ -9,6 +10,10 @@ from stateful_route.store.scripts import Call, script
 
 PERSISTENT = -1
 """As seconds to live: the link has none, it stays until somebody removes it."""
+
+
+MAX_SECONDS = 2**31 - 1
+"""68 years; a longer time to live is a mistake in its unit."""
 
 
 class Link(NamedTuple):
@@ -27,7 +32,7 @@ class Relinked(NamedTuple):
 
 def set_link_call(service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Call:
     """The script call behind `set_link`, for use in a pipeline; it replies ``[previous or -1, epoch]``."""
-    return Call(script("statefulSetLink"), service.uid_keys(uid), (uid, service.name, check_ordinal(ordinal), seconds))
+    return Call(script("statefulSetLink"), service.uid_keys(uid), _set_args(service, uid, ordinal, seconds))
 
 
 async def set_link(store: Store, service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Relinked:
@@ -46,7 +51,7 @@ async def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
     """
-    args = (uid, service.name, check_ordinal(ordinal), seconds)
+    args = _set_args(service, uid, ordinal, seconds)
     return Link(*await store.run(Call(script("statefulSetLinkIfAbsent"), service.uid_keys(uid), args)))
 
 
@@ -55,3 +60,11 @@ async def get_link(store: Store, service: Service, uid: str) -> Link | None:
     link, _, index = service.uid_keys(uid)
     ordinal, epoch = await store.run(Call(script("statefulGetLink"), (link, index), (uid,)))
     return None if ordinal < 0 else Link(ordinal, epoch)
+
+
+def _set_args(service: Service, uid: str, ordinal: int, seconds: int) -> tuple[str, str, int, int]:
+    if seconds != PERSISTENT and (not isinstance(seconds, int) or not 0 < seconds <= MAX_SECONDS):
+        raise InvalidArgument(
+            f"a link lives a whole number of seconds from 1 to {MAX_SECONDS}, or {PERSISTENT} for ever, not {seconds!r}"
+        )
+    return uid, service.name, check_ordinal(ordinal), seconds

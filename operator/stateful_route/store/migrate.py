@@ -66,7 +66,8 @@ async def migrate(
 
     Raises:
         StoreUnavailable: some batches may have been carried out; the index still lists what is left.
-        StoreRejected: a batch was refused; the others were carried out.
+        StoreRejected: all batches were refused. Where only some were, they have no result, and the index still lists
+            their links.
     """
     limit = STEP if before is None else before
     calls = []

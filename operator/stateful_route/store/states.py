@@ -1,13 +1,15 @@
 """Service states and the operator's records beside them: read, publish, merge, claim, release."""
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stateful_route.domain.aliveness import PodView, ServiceState
-from stateful_route.domain.errors import OwnedElsewhere, Replaced, StoreRejected
-from stateful_route.domain.names import check_ordinal
+from stateful_route.domain.errors import InvalidArgument, OwnedElsewhere, Replaced, StoreRejected
+from stateful_route.domain.names import MAX_ORDINAL, check_ordinal
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import RoutingState
 from stateful_route.store.connection import Store
@@ -16,6 +18,8 @@ from stateful_route.store.scripts import Argument, Call, script
 
 STREAM_LENGTH = 1000
 """About how many changes a service's stream keeps; who has missed more reads the states anew."""
+
+_POD = re.compile(rb"0|[1-9]\d{0,3}")
 
 PODS_PER_CALL = 100
 """Bounds what one script touches, so that other callers are not held up."""
@@ -70,8 +74,11 @@ async def set_state(
     """Publish what a pod says of itself; the effective state, which the operator's layer may make more severe.
 
     Raises:
+        InvalidArgument: the load is no finite number.
         Replaced: ``incarnation`` has a successor; nothing was written.
     """
+    if not math.isfinite(load):
+        raise InvalidArgument(f"a load is a finite number, not {load!r}")
     keys = (service.states, service.records, service.changes, service.channel)
     args = (check_ordinal(ordinal), load, word, incarnation, store.publish, STREAM_LENGTH)
     try:
@@ -159,4 +166,5 @@ def _state_keys(service: Service) -> tuple[str, ...]:
 
 def _pairs(flat: Sequence[bytes]) -> dict[int, bytes]:
     """Field → value of the fields that are pod indexes; others are a foreign writer's and none of ours."""
-    return {int(field): value for field, value in zip(flat[::2], flat[1::2], strict=True) if field.isdigit()}
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {int(field): value for field, value in pairs if _POD.fullmatch(field) and int(field) <= MAX_ORDINAL}

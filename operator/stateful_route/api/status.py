@@ -1,0 +1,43 @@
+"""What the operator has observed: ``StatefulRoute.status``, written by the operator alone."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from stateful_route.api.conditions import Condition
+from stateful_route.api.model import Int32, Int64, Model, Ordinal, Time
+
+
+class PodCounts(Model):
+    """Number of pods in each routing state."""
+
+    ready: Int32 | None = None
+    denying: Int32 | None = None
+    shutdown: Int32 | None = None
+
+
+class LastMigration(Model):
+    """The latest move of users off a pod; without a completion time it is still going on."""
+
+    pod: Annotated[str, Field(min_length=1, max_length=253)]
+    ordinal: Ordinal
+    reason: Annotated[str, Field(min_length=1, max_length=1024)]
+    moved: Int64
+    left: Int64 | None = None
+    start_time: Time
+    completion_time: Time | None = None
+
+
+class StatefulRouteStatus(Model):
+    """The whole status; None is what has not been observed yet."""
+
+    observed_generation: Int64 | None = None
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    pods: PodCounts | None = None
+    links: Int64 | None = None
+    last_migration: LastMigration | None = None
+    last_probe_time: Time | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The status as JSON for the API server; what is None is left out."""
+        return self.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,163 @@
+"""The operator: kopf watches, the handlers hand over what it sees, the reconcilers do the work."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import kopf
+
+from stateful_route.handlers.health import Health
+from stateful_route.kube.client import Kube, KubeError
+from stateful_route.kube.objects import GROUP, PLURAL, cluster_id
+from stateful_route.kube.pods import POD_NAME_LABEL
+from stateful_route.reconcile.environment import Environment, Timing
+from stateful_route.reconcile.routes import Routes
+from stateful_route.reconcile.stores import Stores
+from stateful_route.reconcile.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+REGISTRY = kopf.OperatorRegistry()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the operator is started.
+
+    Attributes:
+        redis_url: The store of StatefulRoutes that name none; None: each must name its own.
+        namespaces: Those it serves; empty: all.
+        kubeconfig: A path; None: as kubectl finds it, or the pod's ServiceAccount.
+        health_port: Where /healthz and /readyz are served; 0: nowhere.
+        timing: How often it looks again.
+    """
+
+    redis_url: str | None = None
+    namespaces: Collection[str] = ()
+    kubeconfig: str | None = None
+    health_port: int = 8080
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(slots=True)
+class App:
+    """What the handlers share: kopf passes it to each as ``memo``."""
+
+    options: Options
+    kube: Kube
+    watchdog: Watchdog
+    routes: Routes | None = None
+    stores: Stores | None = None
+    serving: asyncio.Task[None] | None = None
+    health: Health | None = None
+
+
+async def run(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        KubeError: there is no configuration for an API server.
+    """
+    kube = await Kube.connect(options.kubeconfig)
+    app = App(options, kube, Watchdog(asyncio.get_running_loop().time))
+    try:
+        await kopf.operator(
+            registry=REGISTRY,
+            settings=kopf.OperatorSettings(),
+            memo=app,
+            standalone=True,
+            clusterwide=not options.namespaces,
+            namespaces=list(options.namespaces),
+        )
+    finally:
+        await kube.close()
+
+
+@kopf.on.startup(registry=REGISTRY)
+async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) -> None:
+    """Set kopf up as a transport that writes nothing itself, and start the reconcilers."""
+    settings.posting.enabled = False
+    settings.persistence.finalizer = f"{GROUP}/kopf"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.watching.inactivity_timeout = 70
+    settings.watching.label_selectors["", "v1", "pods"] = POD_NAME_LABEL
+    settings.networking.connect_timeout = 10
+    settings.networking.request_timeout = 60
+    settings.networking.enforce_retry_after = True
+    settings.execution.default_backoff = 2
+    settings.queueing.exit_timeout = 0.5
+    settings.process.ultimate_exiting_timeout = 10
+    app: App = memo
+    app.health = Health(app.watchdog, lambda: app.routes is not None and app.routes.synced)
+    await app.health.start(app.options.health_port)
+    app.stores = Stores(app.options.redis_url)
+    app.serving = asyncio.create_task(_serve(app), name="serve the StatefulRoutes")
+
+
+async def _serve(app: App) -> None:
+    assert app.stores is not None  # noqa: S101  on_startup has just made it
+    while True:
+        try:
+            cluster = await cluster_id(app.kube)
+            break
+        except KubeError as error:
+            log.warning("waiting for the API server", extra={"error": str(error)})
+            await asyncio.sleep(1)
+    env = Environment(app.kube, app.stores, cluster, app.watchdog, app.options.timing)
+    app.routes = Routes(env, app.options.namespaces)
+    await app.routes.run()
+
+
+@kopf.on.cleanup(registry=REGISTRY)
+async def on_cleanup(memo: Any, **_: object) -> None:
+    """Stop what was started, in the reverse order."""
+    app: App = memo
+    if app.serving is not None:
+        app.serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await app.serving
+    if app.stores is not None:
+        await app.stores.close()
+    if app.health is not None:
+        await app.health.stop()
+
+
+@kopf.on.login(registry=REGISTRY)
+async def on_login(memo: Any, **_: object) -> kopf.ConnectionInfo:
+    """Let kopf reach the API server the way our own client does."""
+    access = await memo.kube.credentials()
+    return kopf.ConnectionInfo(
+        server=access.server,
+        ca_path=access.ca_path,
+        ca_data=access.ca_data,
+        insecure=access.insecure,
+        certificate_path=access.cert_path,
+        private_key_path=access.key_path,
+        scheme="Bearer" if access.token else None,
+        token=access.token,
+    )
+
+
+@kopf.on.event(GROUP, PLURAL, registry=REGISTRY)
+async def on_route(event: kopf.RawEvent, memo: Any, **_: object) -> None:
+    """Hand a StatefulRoute to its reconciler."""
+    if memo.routes is not None:
+        memo.routes.observe_route(event["object"], deleted=event["type"] == "DELETED")
+
+
+@kopf.on.event("apps", "statefulsets", registry=REGISTRY)
+async def on_workload(event: kopf.RawEvent, memo: Any, **_: object) -> None:
+    """Hand a StatefulSet to the reconcilers that route it."""
+    if memo.routes is not None:
+        memo.routes.observe_workload(event["object"], deleted=event["type"] == "DELETED")
+
+
+@kopf.on.event("", "v1", "pods", registry=REGISTRY)
+async def on_pod(event: kopf.RawEvent, memo: Any, **_: object) -> None:
+    """Hand a pod's new facts to the reconcilers of its StatefulSet; pods that nobody routes are dropped at once."""
+    if memo.routes is not None:
+        memo.routes.observe_pod(event["object"], deleted=event["type"] == "DELETED")

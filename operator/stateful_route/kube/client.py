@@ -1,0 +1,156 @@
+"""One small client over ``kubernetes.aio``: it brings configuration and transport, bodies stay plain dictionaries.
+
+The generated API classes are left out on purpose: importing them costs more memory than the whole operator.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from stateful_route.domain.errors import StatefulRouteError
+
+SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105  a path
+REQUEST_SECONDS = 15.0
+MERGE_PATCH = "application/merge-patch+json"
+Body = dict[str, Any]
+
+
+class KubeError(StatefulRouteError):
+    """The API server refused a request, or did not answer (``status`` 0).
+
+    Attributes:
+        status: The HTTP status, or 0 when there was no answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def not_found(self) -> bool:
+        """True when the object does not exist (any more)."""
+        return self.status == HTTPStatus.NOT_FOUND
+
+    @property
+    def conflict(self) -> bool:
+        """True when somebody else changed the object meanwhile."""
+        return self.status == HTTPStatus.CONFLICT
+
+    @property
+    def forbidden(self) -> bool:
+        """True when RBAC does not grant it."""
+        return self.status == HTTPStatus.FORBIDDEN
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to reach the API server, for a client other than this one (kopf's)."""
+
+    server: str
+    ca_path: str | None
+    ca_data: str | None
+    insecure: bool
+    cert_path: str | None
+    key_path: str | None
+    token: str | None
+
+
+class Kube:
+    """The API server. Every request ends within ``REQUEST_SECONDS``, and raises `KubeError` when it fails."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._client = ApiClient(configuration)
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None) -> Self:
+        """Configure from ``kubeconfig`` (a path; default: ``$KUBECONFIG``, ``~/.kube/config``) or from inside a pod.
+
+        Raises:
+            KubeError: neither is there, or it does not parse.
+        """
+        configuration: Any = Configuration()
+        in_cluster = kubeconfig is None and os.access(SERVICE_ACCOUNT_TOKEN, os.R_OK)
+        try:
+            if in_cluster:
+                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                await load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError, ValueError) as error:
+            raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
+        return cls(configuration)
+
+    async def credentials(self) -> Credentials:
+        """The same access for another client; read anew on each call, since tokens rotate."""
+        c: Any = self._configuration
+        header = await c.get_api_key_with_prefix("BearerToken") or ""
+        return Credentials(
+            server=c.host,
+            ca_path=c.ssl_ca_cert,
+            ca_data=c.ca_cert_data,
+            insecure=not c.verify_ssl,
+            cert_path=c.cert_file,
+            key_path=c.key_file,
+            token=header.partition(" ")[2] or header or None,
+        )
+
+    async def get(self, path: str, **query: str | int) -> Body:
+        """The object or list at ``path``."""
+        return await self._request("GET", path, query)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Body:
+        """Create an object in the collection at ``path``; the object as stored."""
+        return await self._request("POST", path, {}, body)
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Body:
+        """Merge-patch the object at ``path``; the object as stored. A resourceVersion in the patch must match."""
+        return await self._request("PATCH", path, {}, patch, MERGE_PATCH)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Body:
+        client: Any = self._client
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            serialized = await client.param_serialize(
+                method,
+                path,
+                query_params=list(query.items()),
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await client.call_api(*serialized, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS))
+            text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(
+                0, f"the API server did not answer {method} {path}: {error or type(error).__name__}"
+            ) from error
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise KubeError(response.status, f"{method} {path}: {_message(text) or response.reason}")
+        parsed: Body = json.loads(text)
+        return parsed
+
+
+def _message(text: bytes) -> str:
+    try:
+        return str(json.loads(text).get("message", ""))
+    except (ValueError, AttributeError):
+        return text.decode(errors="replace")[:200]

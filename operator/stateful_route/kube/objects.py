@@ -1,0 +1,147 @@
+"""The other objects that the operator reads and writes: StatefulRoutes, StatefulSets, Secrets, nodes, Events."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from stateful_route.kube.client import Kube, KubeError
+
+GROUP, VERSION, PLURAL, KIND = "statefulroute.io", "v1alpha1", "statefulroutes", "StatefulRoute"
+FINALIZER = f"{GROUP}/cleanup"
+COMPONENT = "stateful-route"
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadFacts:
+    """What a StatefulSet says: which ordinals it wants, and how its pods are found and reached."""
+
+    name: str
+    resource_version: int
+    start: int
+    replicas: int
+    selector: Mapping[str, str]
+    governing_service: str
+
+    def wants(self, ordinal: int) -> bool:
+        """True when the StatefulSet wants a pod with this ordinal."""
+        return self.start <= ordinal < self.start + self.replicas
+
+
+def workload_facts(body: Body) -> WorkloadFacts:
+    """The facts in a StatefulSet's body."""
+    meta, spec = body["metadata"], body["spec"]
+    return WorkloadFacts(
+        name=meta["name"],
+        resource_version=int(meta.get("resourceVersion", 0)),
+        start=int((spec.get("ordinals") or {}).get("start", 0)),
+        replicas=int(spec.get("replicas", 1)),
+        selector=dict((spec.get("selector") or {}).get("matchLabels") or {}),
+        governing_service=spec.get("serviceName") or "",
+    )
+
+
+async def get_stateful_set(kube: Kube, namespace: str, name: str) -> WorkloadFacts | None:
+    """The StatefulSet's facts, or None when it does not exist."""
+    try:
+        return workload_facts(await kube.get(f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"))
+    except KubeError as error:
+        if error.not_found:
+            return None
+        raise
+
+
+async def list_routes(kube: Kube, namespace: str | None) -> list[Body]:
+    """All StatefulRoutes of a namespace (None: of all)."""
+    where = f"/namespaces/{namespace}" if namespace else ""
+    listed = await kube.get(f"/apis/{GROUP}/{VERSION}{where}/{PLURAL}")
+    return list(listed.get("items") or ())
+
+
+async def patch_status(kube: Kube, namespace: str, name: str, status: Body) -> int:
+    """Merge into the status of a StatefulRoute; the resource version that this made."""
+    body = await kube.merge(f"{_route(namespace, name)}/status", {"status": status})
+    return int(body["metadata"]["resourceVersion"])
+
+
+async def set_finalizers(kube: Kube, namespace: str, name: str, finalizers: list[str], resource_version: str) -> None:
+    """Replace the finalizers, unless somebody has changed the object since (`KubeError.conflict`)."""
+    meta = {"finalizers": finalizers, "resourceVersion": resource_version}
+    await kube.merge(_route(namespace, name), {"metadata": meta})
+
+
+async def read_secret(kube: Kube, namespace: str, name: str, key: str) -> str | None:
+    """The text under ``key`` of a Secret, or None when there is no such Secret or key, or it is no text."""
+    try:
+        data = (await kube.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")).get("data") or {}
+        return base64.b64decode(data[key]).decode().strip()
+    except KubeError as error:
+        if error.not_found:
+            return None
+        raise
+    except (KeyError, binascii.Error, UnicodeDecodeError):
+        return None
+
+
+async def is_node_lost(kube: Kube, name: str) -> bool:
+    """True when the node is gone, or its Ready condition is not True; False when we may not look."""
+    try:
+        node = await kube.get(f"/api/v1/nodes/{name}")
+    except KubeError as error:
+        return error.not_found
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") != "True" for c in conditions)
+
+
+async def cluster_id(kube: Kube) -> str:
+    """The uid of the namespace kube-system: the usual name of a cluster that has none."""
+    body = await kube.get("/api/v1/namespaces/kube-system")
+    return str(body["metadata"]["uid"])
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A Kubernetes Event to post: how it is meant, a fixed reason, and what happened, for people."""
+
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+async def post_event(kube: Kube, regarding: Body, notice: Notice) -> None:
+    """Post an Event on a StatefulRoute, given by its metadata (name, namespace, uid)."""
+    now = datetime.now(UTC)
+    await kube.create(
+        f"/apis/events.k8s.io/v1/namespaces/{regarding['namespace']}/events",
+        {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{regarding['name'][:200]}.{uuid4().hex[:16]}",
+                "namespace": regarding["namespace"],
+            },
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": notice.kind,
+            "reason": notice.reason,
+            "action": notice.reason,
+            "note": notice.message[:1000],
+            "regarding": {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": KIND,
+                "name": regarding["name"],
+                "namespace": regarding["namespace"],
+                "uid": regarding["uid"],
+            },
+            "reportingController": f"{GROUP}/operator",
+            "reportingInstance": COMPONENT,
+        },
+    )
+
+
+def _route(namespace: str, name: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}/{name}"

@@ -1,0 +1,32 @@
+"""What all reconcilers of this process share."""
+
+from dataclasses import dataclass
+
+from stateful_route.kube.client import Kube
+from stateful_route.reconcile.stores import Stores
+from stateful_route.reconcile.watchdog import Watchdog
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often things are looked at again; seconds."""
+
+    resync_seconds: float = 30.0
+    """Between two full passes: LIST against Redis. Each refreshes our own entries, which foreign readers expire."""
+    refresh_seconds: float = 5.0
+    """How old a caller's view of the states may be; after two of these, nobody links to a denied pod any more."""
+    finish_seconds: float = 60.0
+    """How long the deletion of a StatefulRoute waits for an unreachable store."""
+    probe_seconds: float = 60.0
+    """Between two writes of our own that must come back by the watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The API server, the stores, who we are, and how patient."""
+
+    kube: Kube
+    stores: Stores
+    cluster: str
+    watchdog: Watchdog
+    timing: Timing

@@ -1,0 +1,177 @@
+"""The records of a service's pods: a copy of what stands in Redis, how it should change, and the writing of it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.lifecycle import Situation, remember
+from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.policy import Policy
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import Reason, RoutingState
+from stateful_route.domain.service import Judgement
+from stateful_route.reconcile.spec import address_of
+from stateful_route.reconcile.workload import Workload
+from stateful_route.store.connection import Store
+from stateful_route.store.index import count_links
+from stateful_route.store.keys import Service
+from stateful_route.store.states import get_service, remove_states, set_operator_states
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """What is written of each pod of one service.
+
+    Attributes:
+        records: The operator's records as they stand in Redis.
+        loads: What the pods say of their load.
+        counts: Links of each pod; counted on each full pass, kept up with our own moves in between.
+        time_ms: The server's clock at the last read or write.
+        known: The records have been read since the last doubt.
+    """
+
+    def __init__(self, service: Service, owner: str) -> None:
+        self.service = service
+        self.owner = owner
+        self.records: dict[int, OperatorRecord] = {}
+        self.loads: dict[int, float] = {}
+        self.counts: dict[int, int] = {}
+        self.time_ms = 0
+        self.known = False
+        self._unparsable: frozenset[int] = frozenset()
+
+    async def read(self, store: Store) -> None:
+        """Copy everything anew from Redis."""
+        view = await get_service(store, self.service)
+        self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
+        self.loads = {ordinal: pod.state.load for ordinal, pod in view.pods.items() if pod.state is not None}
+        self.counts = await count_links(store, self.service)
+        self.time_ms = view.time_ms
+        self._complain(view.unparsable)
+        self.known = True
+
+    def settle(self, ordinal: int, before: int) -> None:
+        """The links of the pod's earlier incarnation are dealt with."""
+        record = self.records.get(ordinal)
+        if record is not None and record.before == before:
+            self.records[ordinal] = replace(record, loss=None, before=None)
+
+    def account(self, source: int, moved: Mapping[int, int]) -> None:
+        """Links have moved: keep the counts up until they are taken anew."""
+        for target, links in moved.items():
+            self.counts[target] = self.counts.get(target, 0) + links
+            self.counts[source] = max(0, self.counts.get(source, 0) - links)
+
+    def situations(self, workload: Workload, policy: Policy, lost: frozenset[str], now: float) -> dict[int, Situation]:
+        """The situation of each ordinal that has a pod, a record or links; ``lost``: nodes that are not Ready."""
+        pods = workload.by_ordinal()
+        linked = {ordinal for ordinal, count in self.counts.items() if count > 0}
+        situations = {}
+        for ordinal in sorted({*pods, *self.records, *linked}):
+            pod = pods.get(ordinal)
+            if pod is not None and pod.terminating and pod.node in lost:
+                pod = replace(pod, node_lost=True)
+            memory = remember(pod, self.records.get(ordinal), policy, now)
+            wanted = workload.facts.wants(ordinal) if workload.facts else None
+            situations[ordinal] = Situation(pod=pod, memory=memory, wanted=wanted, now=now)
+        return situations
+
+    def decisions(
+        self,
+        route: StatefulRoute,
+        workload: Workload,
+        situations: Mapping[int, Situation],
+        judgement: Judgement,
+        *,
+        rewrite: bool,
+    ) -> dict[int, OperatorRecord]:
+        """The record that each pod should have, where it differs from the one that stands; ``rewrite``: all."""
+        changed = {}
+        for ordinal, verdict in judgement.verdicts.items():
+            at, old = situations[ordinal], self.records.get(ordinal)
+            since = at.memory.unready_since
+            if (
+                old
+                and old.unready_since is not None
+                and since is not None
+                and abs(old.unready_since / 1000 - since) < 1
+            ):
+                since = old.unready_since / 1000
+            same_loss = old is not None and old.loss is at.memory.loss and _same_life(old, at.pod)
+            new = OperatorRecord(
+                state=verdict.state,
+                reason=verdict.reason,
+                links=verdict.links,
+                incarnation=at.pod.incarnation if at.pod else old.incarnation if old else None,
+                ever_ready=at.memory.ever_ready,
+                unready_since=None if since is None else round(since * 1000),
+                before=old.before if old and same_loss else None,
+                loss=at.memory.loss,
+                address=address_of(route, at.pod, workload.facts) if at.pod else None,
+                count=self.counts.get(ordinal, 0),
+            )
+            if rewrite or old is None or new.decision != old.decision:
+                changed[ordinal] = new
+        return changed
+
+    async def write(self, store: Store, decisions: Mapping[int, OperatorRecord]) -> None:
+        """Write the decisions, and take over what the script made of them; one log line for each change."""
+        if not decisions:
+            return
+        written = await set_operator_states(store, self.service, self.owner, decisions)
+        self.time_ms = written.time_ms
+        for ordinal, new in written.records.items():
+            old = self.records.get(ordinal)
+            self.records[ordinal] = new
+            if old is None or (old.state, old.reason, old.written) != (new.state, new.reason, new.written):
+                log.info(
+                    "pod state",
+                    extra={
+                        "service": str(self.service),
+                        "ordinal": ordinal,
+                        "before": old.written if old else None,
+                        "state": new.written,
+                        "reason": new.reason,
+                        "links": new.links,
+                    },
+                )
+        self._complain(self._unparsable - decisions.keys() | written.unparsable)
+
+    async def forget_gone(self, store: Store, expire_seconds: float, busy: frozenset[int]) -> None:
+        """Remove the records of ordinals that are gone for longer than the expiry and have no links."""
+        latest = self.time_ms - expire_seconds * 1000
+        gone = [
+            ordinal
+            for ordinal, record in self.records.items()
+            if record.reason is Reason.GONE
+            and record.since <= latest
+            and not self.counts.get(ordinal)
+            and ordinal not in busy
+        ]
+        if gone:
+            await remove_states(store, self.service, self.owner, gone)
+            for ordinal in gone:
+                del self.records[ordinal]
+
+    def ready(self) -> frozenset[int]:
+        """The ordinals that take links now: READY by our own decision and by the app's word."""
+        return frozenset(
+            ordinal
+            for ordinal, record in self.records.items()
+            if record.state is RoutingState.READY and record.written is RoutingState.READY
+        )
+
+    def _complain(self, unparsable: frozenset[int]) -> None:
+        """Say once of each foreign record that it does not parse."""
+        for ordinal in sorted(unparsable - self._unparsable):
+            log.warning(
+                "state record does not parse; left untouched",
+                extra={"service": str(self.service), "ordinal": ordinal, "key": self.service.states},
+            )
+        self._unparsable = unparsable
+
+
+def _same_life(old: OperatorRecord, pod: PodFacts | None) -> bool:
+    return pod is None or old.incarnation is None or old.incarnation == pod.incarnation

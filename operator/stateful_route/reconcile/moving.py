@@ -1,0 +1,195 @@
+"""Decides which migrations run: starts one when a pod's links must move, stops it when they need not any more."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from stateful_route.api.conditions import Reason as Why
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.errors import StoreUnavailable
+from stateful_route.domain.lifecycle import Verdict
+from stateful_route.domain.placement import Placement, Spread, Target
+from stateful_route.domain.routing import LinkAction, Reason
+from stateful_route.domain.service import Judgement
+from stateful_route.reconcile.ledger import Ledger
+from stateful_route.reconcile.migrations import Migration, Migrations, Order, Outcome
+from stateful_route.reconcile.spec import placement_of
+from stateful_route.reconcile.status import Finding
+from stateful_route.router.failover import Task
+from stateful_route.router.pace import Pace
+from stateful_route.store.connection import Store
+
+log = logging.getLogger(__name__)
+
+
+class Moving:
+    """The migrations of one service; ``on_end`` is called with each one's outcome, after the counts are kept up."""
+
+    def __init__(self, ledger: Ledger, on_end: Callable[[Outcome], None], refresh_seconds: float) -> None:
+        self._ledger = ledger
+        self._notify = on_end
+        self._refresh_seconds = refresh_seconds
+        self._migrations = Migrations(self._ended)
+        self._orders: dict[int, Order] = {}
+        self._look_at: dict[int, float] = {}
+        self._looked_again: set[int] = set()
+        self._unplaced: dict[int, int] = {}
+        self._ready: frozenset[int] = frozenset()
+        self._spread: Spread | None = None
+        self._placement = Placement()
+        self._pace = Pace(1.0, time.monotonic)
+
+    @property
+    def busy(self) -> frozenset[int]:
+        """Ordinals whose links are being moved, or should be."""
+        return frozenset(ordinal for ordinal in self._orders if self._migrations.running(ordinal))
+
+    @property
+    def links_moved(self) -> int:
+        """Links moved by the migrations under way."""
+        return self._migrations.moved
+
+    @property
+    def stuck(self) -> Finding | None:
+        """Why links stay on pods that do not serve them: nobody can take them; None: they need not."""
+        links = sum(self._unplaced.values())
+        if not links:
+            return None
+        pods = ", ".join(str(ordinal) for ordinal in sorted(self._unplaced))
+        why = "no pod is READY" if not self._ready else "every READY pod is full (placement.maxLinksPerPod)"
+        return Why.NO_TARGET, f"{links} links stay on pods that do not serve them (ordinals {pods}): {why}"
+
+    def next_look(self) -> float | None:
+        """When an index should be looked at again (seconds since the epoch); None: never, as things stand."""
+        waiting = [at for ordinal, at in self._look_at.items() if not self._migrations.running(ordinal)]
+        return min(waiting, default=None)
+
+    def targets_changed(self) -> None:
+        """States or counts were written: later round trips of running migrations must not use old targets."""
+        ready = self._ledger.ready()
+        if ready != self._ready:
+            self._ready = ready
+            for ordinal in self._unplaced if ready else ():
+                self._look_at[ordinal] = 0.0
+        self._spread = None
+
+    def plan(self, store: Store, route: StatefulRoute, judgement: Judgement, *, full: bool) -> None:
+        """Bring what runs into agreement with the verdicts; ``full``: the links have just been counted."""
+        failover = route.spec.failover
+        self._placement = placement_of(route)
+        if self._pace.links_per_second != failover.max_links_per_second:
+            self._pace = Pace(failover.max_links_per_second, time.monotonic)
+        for ordinal, verdict in judgement.verdicts.items():
+            self._revise(ordinal, self._order(ordinal, verdict), full=full)
+        for ordinal in self._orders.keys() - judgement.verdicts.keys():
+            self._revise(ordinal, None, full=full)
+        now = time.time()
+        for ordinal, order in self._orders.items():
+            if self._look_at.get(ordinal, now + 1) <= now and not self._migrations.running(ordinal):
+                del self._look_at[ordinal]
+                self._start(store, route, ordinal, order)
+
+    async def stop(self) -> None:
+        """Stop all migrations; a later `plan` starts those that are needed anew."""
+        await self._migrations.stop()
+        self._orders.clear()
+        self._look_at.clear()
+        self._unplaced.clear()
+
+    def _order(self, ordinal: int, verdict: Verdict) -> Order | None:
+        record = self._ledger.records.get(ordinal)
+        before = record.before if record else None
+        if verdict.links is not LinkAction.STAY:
+            lost = verdict.reason in {Reason.REPLACED, Reason.RESTARTED}
+            return Order(verdict.links, before if lost else None, verdict.reason)
+        if before is not None and record is not None and record.loss is not None:
+            return Order(LinkAction.STAY, before, record.loss)
+        return None
+
+    def _revise(self, ordinal: int, order: Order | None, *, full: bool) -> None:
+        if order is None:
+            if self._orders.pop(ordinal, None) is not None:
+                self._migrations.cancel(ordinal)
+            for forgotten in (self._look_at, self._unplaced):
+                forgotten.pop(ordinal, None)
+            self._looked_again.discard(ordinal)
+        elif self._orders.get(ordinal) != order:
+            self._orders[ordinal] = order
+            self._look_at[ordinal] = 0.0
+            self._looked_again.discard(ordinal)
+            self._migrations.cancel(ordinal)
+        elif full and self._ledger.counts.get(ordinal):
+            self._look_at[ordinal] = 0.0
+
+    def _start(self, store: Store, route: StatefulRoute, ordinal: int, order: Order) -> None:
+        task = Task(
+            source=ordinal,
+            reason=order.reason,
+            spread=self._own_spread(ordinal) if order.action is LinkAction.STAY else self._shared_spread,
+            before=order.before,
+            owner=self._ledger.owner,
+            batch_size=route.spec.failover.batch_size,
+        )
+        pace = self._pace
+        if order.action is LinkAction.DRAIN:
+            drain, record = route.spec.drain, self._ledger.records[ordinal]
+            passed = (self._ledger.time_ms - record.since) / 1000
+            deadline = time.monotonic() + drain.deadline_seconds - passed
+            pace = Pace(drain.links_per_second, time.monotonic, deadline)
+        left = self._ledger.counts.get(ordinal, 0)
+        self._migrations.start(order, Migration(store, self._ledger.service, task, pace, left))
+
+    def _shared_spread(self) -> Spread:
+        """One for all migrations, so that together they keep to the limits; renewed when the targets change."""
+        if self._spread is None:
+            loads, counts = self._ledger.loads, self._ledger.counts
+            targets = [Target(o, loads.get(o, 0.0), counts.get(o, 0)) for o in sorted(self._ready)]
+            self._spread = Spread(targets, self._placement)
+        return self._spread
+
+    @staticmethod
+    def _own_spread(ordinal: int) -> Callable[[], Spread]:
+        spread = Spread([Target(ordinal)], Placement())
+        return lambda: spread
+
+    def _ended(self, outcome: Outcome) -> None:
+        source, order, progress = outcome.source, outcome.order, outcome.progress
+        if order.action is not LinkAction.STAY:
+            self._ledger.account(source, progress.moved)
+        if self._orders.get(source) == order:
+            now = time.time()
+            if outcome.error is not None:
+                self._look_at[source] = now + (1.0 if isinstance(outcome.error, StoreUnavailable) else 5.0)
+            elif progress.unplaced:
+                self._unplaced[source] = progress.unplaced
+            else:
+                self._unplaced.pop(source, None)
+                if progress.overtaken:
+                    self._look_at[source] = 0.0
+                elif order.before is not None:
+                    self._ledger.settle(source, order.before)
+                elif source not in self._looked_again:
+                    self._looked_again.add(source)
+                    self._look_at[source] = now + 2 * self._refresh_seconds
+        _log(self._ledger, outcome)
+        self._notify(outcome)
+
+
+def _log(ledger: Ledger, outcome: Outcome) -> None:
+    progress = outcome.progress
+    if not (progress.total or progress.drift or progress.foreign or progress.unplaced or outcome.error):
+        return
+    facts: Mapping[str, object] = {
+        "service": str(ledger.service),
+        "ordinal": outcome.source,
+        "reason": outcome.order.reason,
+        "action": outcome.order.action,
+        "moved": progress.total,
+        "to": dict(sorted(progress.moved.items())),
+        "drift": progress.drift,
+        "foreign": progress.foreign,
+        "unplaced": progress.unplaced,
+        "seconds": round(outcome.ended - outcome.started, 3),
+        "error": str(outcome.error) if outcome.error else None,
+    }
+    log.log(logging.WARNING if outcome.error or progress.unplaced else logging.INFO, "links moved", extra=facts)

@@ -1,0 +1,418 @@
+"""Reconciles one StatefulRoute: gather the facts, ask the domain, write the difference; again when something wakes it.
+
+Level-triggered: what it keeps in memory is a copy of what Kubernetes and Redis hold, read anew on each full pass.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from stateful_route.api.conditions import Reason as Why
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.api.status import LastMigration
+from stateful_route.domain.errors import (
+    AuthenticationFailed,
+    LayoutMismatch,
+    OwnedElsewhere,
+    StoreRejected,
+    StoreUnavailable,
+)
+from stateful_route.domain.routing import LinkAction
+from stateful_route.domain.service import judge_service
+from stateful_route.kube.client import KubeError
+from stateful_route.kube.objects import FINALIZER, Notice, get_stateful_set, is_node_lost, set_finalizers
+from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
+from stateful_route.reconcile.ending import give_up, keys_left
+from stateful_route.reconcile.environment import Environment
+from stateful_route.reconcile.ledger import Ledger
+from stateful_route.reconcile.migrations import Outcome
+from stateful_route.reconcile.moving import Moving
+from stateful_route.reconcile.problem import Problem
+from stateful_route.reconcile.reporter import Reporter
+from stateful_route.reconcile.spec import config_of, policy_of
+from stateful_route.reconcile.status import Finding, Findings, build_status
+from stateful_route.reconcile.upkeep import adopt_foreign, repair_index
+from stateful_route.reconcile.workload import Workload
+from stateful_route.store.connection import Store
+from stateful_route.store.keys import Service
+from stateful_route.store.states import claim
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 5.0
+NODE_LOOK_SECONDS = 5.0
+FOREIGN_LOOK_SECONDS = 10.0
+"""The least time between two looks at all keys of the store for links that foreign clients made without our index."""
+
+Rival = Callable[[StatefulRoute], StatefulRoute | None]
+"""An older StatefulRoute that claims the same service, or None."""
+
+LiveOwner = Callable[[str], bool]
+"""Whether an owner (``<cluster id>/<uid>``) is a StatefulRoute that exists."""
+
+
+class Reconciler:
+    """One StatefulRoute's task; `wake` it when something may have changed, `run` it until it is cancelled."""
+
+    def __init__(self, env: Environment, route: StatefulRoute, rival: Rival, live_owner: LiveOwner) -> None:
+        self._env = env
+        self.route = route
+        self.workload = Workload()
+        self.ended = False
+        """The finalizer is off: nothing is left to do."""
+        self._rival, self._live_owner = rival, live_owner
+        meta = route.metadata
+        self.owner = f"{env.cluster}/{meta.uid}"
+        self.service = Service(meta.namespace, route.service_name)
+        self._ledger = Ledger(self.service, self.owner)
+        self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds)
+        names = {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
+        self._reporter = Reporter(env.kube, names, route.status.body(), env.watchdog)
+        self._found = Findings(migration=route.status.last_migration)
+        self._lost_nodes: frozenset[str] = frozenset()
+        self._nodes_looked_at = 0.0
+        self._wake = asyncio.Event()
+        self._full_at = 0.0
+        self._repair_at = 0.0
+        self._foreign_at = 0.0
+        self._chores: set[asyncio.Task[None]] = set()
+        self._next_due: float | None = None
+        self.passed = False
+        """It has tried once, whatever came of it."""
+
+    # What others tell it
+
+    def wake(self, *, full: bool = False) -> None:
+        """Look again soon; ``full``: read everything anew."""
+        if full:
+            self._full_at = 0.0
+        self._wake.set()
+
+    def observe_route(self, route: StatefulRoute) -> None:
+        """The resource has changed, or its status has."""
+        changed = route.metadata.generation != self.route.metadata.generation
+        ending = route.metadata.deletion_timestamp is not None
+        self.route = route
+        if changed or ending:
+            self.wake(full=True)
+
+    def observe_pod(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+        """An event of one of the workload's pods."""
+        pod = pod_facts(body, self.route.spec.health.container)
+        if pod is None:
+            return
+        self._env.watchdog.seen(pod.uid, pod.resource_version, deleted=deleted)
+        if self.workload.observe(pod, deleted=deleted):
+            self.wake()
+
+    # Its task
+
+    async def run(self) -> None:
+        """Reconcile until cancelled, or until the StatefulRoute is gone; one failure never ends it."""
+        backoff = FIRST_BACKOFF_SECONDS
+        async with asyncio.TaskGroup() as group:
+            reporting = group.create_task(self._reporter.run(), name=f"report {self.service}")
+            try:
+                while not self.ended:
+                    await self._wait()
+                    if await self._attempt():
+                        backoff = FIRST_BACKOFF_SECONDS
+                    else:
+                        await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311  jitter
+                        backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+                        self._wake.set()
+            finally:
+                reporting.cancel()
+                for chore in self._chores:
+                    chore.cancel()
+                await self._moving.stop()
+                with contextlib.suppress(KubeError, TimeoutError):
+                    async with asyncio.timeout(2):
+                        await self._reporter.flush()
+
+    async def _wait(self) -> None:
+        due = min(at for at in (self._full_at, self._next_due, self._moving.next_look()) if at is not None)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.time()))
+        self._wake.clear()
+
+    async def _attempt(self) -> bool:
+        """One pass; False when it should be tried again soon."""
+        outcome = await self._outcome()
+        if outcome.again:
+            self._full_at = 0.0
+        elif outcome.redis or outcome.lost:
+            self._full_at = time.time() + self._env.timing.resync_seconds
+        if outcome.again or outcome.redis or outcome.lost:
+            self._ledger.known = False
+        if outcome.redis or outcome.lost:
+            await self._moving.stop()
+        self.passed = True
+        self._report(outcome.stalled, outcome.redis)
+        return not outcome.again
+
+    async def _outcome(self) -> "_Pass":
+        """Do one pass; what came of it, whatever that was."""
+        try:
+            return _Pass(stalled=await self._pass())
+        except Problem as problem:
+            finding = (Why(problem.reason), str(problem))
+            lost = problem.reason == Why.OWNED_ELSEWHERE
+            return _Pass(stalled=finding, redis=None if lost else finding, lost=lost)
+        except OwnedElsewhere as error:
+            if not error.owner:  # the store was emptied under us: claim it anew, at once
+                return _Pass(again=True)
+            return _Pass(stalled=(Why.OWNED_ELSEWHERE, _owned_elsewhere(self.service, error.owner)), lost=True)
+        except (LayoutMismatch, StoreUnavailable, StoreRejected) as error:
+            return _store_failed(error)
+        except KubeError as error:
+            log.warning("API server", extra={"service": str(self.service), "error": str(error)})
+        except Exception:
+            log.exception("reconciliation failed", extra={"service": str(self.service)})
+        return _Pass(stalled=self._found.stalled, redis=self._found.redis, again=True)
+
+    async def _pass(self) -> Finding | None:
+        """Gather, ask, write; why the StatefulRoute is stalled although the pass went through, or None."""
+        if self.route.metadata.deletion_timestamp is not None:
+            await self._end()
+            return None
+        await self._hold()
+        if (older := self._rival(self.route)) is not None:
+            raise Problem(
+                Why.OWNED_ELSEWHERE,
+                f"the older StatefulRoute {older.metadata.name!r} routes the service {self.service.name!r}: "
+                "give this one another spec.serviceName (make a new resource), or delete one of the two",
+            )
+        store = await self._env.stores.of(self._env.kube, self.route)
+        full = time.time() >= self._full_at or not self._ledger.known
+        if full:
+            await self._look()
+            await self._claim(store)
+            await self._ledger.read(store)
+        policy, now = policy_of(self.route), time.time()
+        situations = self._ledger.situations(self.workload, policy, self._lost_nodes, now)
+        judgement = judge_service(situations, policy)
+        decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, rewrite=full)
+        await self._ledger.write(store, decisions)
+        self._moving.targets_changed()
+        self._moving.plan(store, self.route, judgement, full=full)
+        if full:
+            await self._ledger.forget_gone(store, policy.expire_seconds, self._moving.busy)
+            self._full_at = time.time() + self._env.timing.resync_seconds
+        self._found.paused = _paused(judgement.paused) or self._moving.stuck
+        self._next_due = min((v.due for v in judgement.verdicts.values() if v.due and v.due > now), default=None)
+        self._look_after(store)
+        if self.workload.facts is None:
+            name = self.route.workload_name
+            return Why.WORKLOAD_NOT_FOUND, f"no StatefulSet {name!r} in namespace {self.service.namespace!r} (yet)"
+        return None
+
+    async def _look(self) -> None:
+        """Read the StatefulSet and its pods; when the API server is away, go on with what the watch has told."""
+        kube, namespace, name = self._env.kube, self.service.namespace, self.route.workload_name
+        try:
+            facts = await get_stateful_set(kube, namespace, name)
+            self.workload.begin_listing()
+            bodies = await list_pods(kube, namespace, facts.selector if facts else {})
+        except KubeError as error:
+            if not self.workload.listed:
+                raise
+            log.warning("API server", extra={"service": str(self.service), "error": str(error)})
+            return
+        self.workload.facts = facts
+        container = self.route.spec.health.container
+        pods = [pod for body in bodies if stateful_set_of(body) == name and (pod := pod_facts(body, container))]
+        for pod in self.workload.end_listing(pods):
+            self._env.watchdog.expect(pod.uid, f"Pod {pod.name}", pod.resource_version)
+
+    async def _claim(self, store: Store) -> None:
+        """Own the service; displace an owner of this cluster that does not exist any more."""
+        try:
+            await claim(store, self.service, self.owner, config_of(self.route))
+        except OwnedElsewhere as error:
+            if not error.owner.startswith(f"{self._env.cluster}/") or self._live_owner(error.owner):
+                raise
+            await claim(store, self.service, self.owner, config_of(self.route), take_over=error.owner)
+
+    async def _hold(self) -> None:
+        """Put our finalizer on the resource, so that what we write can be cleaned up."""
+        meta = self.route.metadata
+        if FINALIZER in meta.finalizers:
+            return
+        finalizers = [*meta.finalizers, FINALIZER]
+        await set_finalizers(self._env.kube, meta.namespace, meta.name, finalizers, meta.resource_version)
+        self.route = self.route.model_copy(
+            update={"metadata": meta.model_copy(update={"finalizers": tuple(finalizers)})}
+        )
+
+    async def _end(self) -> None:
+        """The StatefulRoute is being deleted: clean up what is ours, then let it go, in any case after a while."""
+        meta = self.route.metadata
+        if FINALIZER not in meta.finalizers or meta.deletion_timestamp is None:
+            self.ended = True
+            return
+        await self._moving.stop()
+        delete_links = self.route.spec.links.deletion_policy == "Delete"
+        try:
+            store = await self._env.stores.of(self._env.kube, self.route)
+            deleted = await give_up(store, self.service, self.owner, delete_links=delete_links)
+            log.info("service released", extra={"service": str(self.service), "links_deleted": deleted})
+        except (Problem, LayoutMismatch, StoreUnavailable, StoreRejected) as error:
+            waited = (datetime.now(UTC) - meta.deletion_timestamp).total_seconds()
+            if waited < self._env.timing.finish_seconds:
+                raise
+            left = keys_left(self.service, delete_links=delete_links)
+            log.warning("cleanup given up", extra={"service": str(self.service), "keys": left, "error": str(error)})
+            note = f"the store could not be cleaned up for {waited:.0f} s ({error}); these keys are left: {left}"
+            self._reporter.notice(Notice("Warning", "CleanupIncomplete", note))
+            with contextlib.suppress(KubeError):
+                await self._reporter.flush()
+        finalizers = [name for name in meta.finalizers if name != FINALIZER]
+        with contextlib.suppress(KubeError):  # not found: it is gone; conflict: the next event brings the newer object
+            await set_finalizers(self._env.kube, meta.namespace, meta.name, finalizers, meta.resource_version)
+            self.ended = True
+
+    # Chores beside the passes
+
+    def _look_after(self, store: Store) -> None:
+        now = time.time()
+        nodes = {p.node for p in self.workload.by_ordinal().values() if p.terminating and not p.ready and p.node}
+        if nodes and now >= self._nodes_looked_at + NODE_LOOK_SECONDS:
+            self._nodes_looked_at = now
+            self._chore(self._look_at_nodes(frozenset(nodes)))
+        if nodes:
+            self._next_due = min(self._next_due or now + NODE_LOOK_SECONDS, now + NODE_LOOK_SECONDS)
+        period = self.route.spec.repair.period_seconds
+        if period and now >= self._repair_at:
+            self._repair_at = now + period
+            self._foreign_at = now + FOREIGN_LOOK_SECONDS
+            self._chore(self._repair(store))
+        elif now >= self._foreign_at and self._fresh_failures(now):
+            self._foreign_at = now + FOREIGN_LOOK_SECONDS
+            self._chore(self._adopt(store))
+
+    def _fresh_failures(self, now: float) -> bool:
+        """True while a pod's links have begun to move a short while ago: a foreign client's may be among them."""
+        horizon = (now - FOREIGN_LOOK_SECONDS - self._env.timing.resync_seconds) * 1000
+        return any(r.links is LinkAction.MOVE and r.since > horizon for r in self._ledger.records.values())
+
+    def _chore(self, work: Any) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except (StoreUnavailable, StoreRejected, KubeError) as error:
+                log.warning("chore put off", extra={"service": str(self.service), "error": str(error)})
+            except Exception:
+                log.exception("chore failed", extra={"service": str(self.service)})
+
+        task = asyncio.create_task(guarded())
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _look_at_nodes(self, nodes: frozenset[str]) -> None:
+        lost = frozenset([name for name in sorted(nodes) if await is_node_lost(self._env.kube, name)])
+        if lost != self._lost_nodes:
+            self._lost_nodes = lost
+            self.wake()
+
+    async def _repair(self, store: Store) -> None:
+        await repair_index(store, self.service)
+        await self._adopt(store)
+
+    async def _adopt(self, store: Store) -> None:
+        if (await adopt_foreign(store, self.service)).found:
+            self.wake(full=True)
+
+    # What it tells others
+
+    def _migrated(self, outcome: Outcome) -> None:
+        moved = outcome.progress.total
+        if moved and outcome.order.action is not LinkAction.STAY:
+            pod = f"{self.route.workload_name}-{outcome.source}"
+            self._found.migration = LastMigration(
+                pod=pod,
+                ordinal=outcome.source,
+                reason=outcome.order.reason,
+                moved=moved,
+                left=outcome.progress.unplaced or None,
+                start_time=datetime.fromtimestamp(outcome.started, UTC),
+                completion_time=datetime.fromtimestamp(outcome.ended, UTC),
+            )
+            targets = ", ".join(f"{links} to {pod}" for pod, links in sorted(outcome.progress.moved.items()))
+            note = f"{moved} links moved off {pod} ({outcome.order.reason}): by pod index {targets}"
+            self._reporter.notice(Notice("Normal", "LinksMoved", note))
+        self.wake()
+
+    def _report(self, stalled: Finding | None, redis: Finding | None) -> None:
+        before = self._found
+        self._found.links = sum(self._ledger.counts.values())
+        self._found.records = self._ledger.records
+        paused = (before.announced, before.paused)
+        self._found.announced = before.paused
+        for name, old, new in (
+            ("Stalled", before.stalled, stalled),
+            ("RedisConnected", before.redis, redis),
+            ("FailoverPaused", *paused),
+        ):
+            if new is not None and (old is None or old[0] != new[0]):
+                log.warning(name, extra={"service": str(self.service), "reason": new[0], "why": new[1]})
+                self._reporter.notice(Notice("Warning", new[0], new[1]))
+            elif new is None and old is not None:
+                self._reporter.notice(Notice("Normal", f"{name}Resolved", f"no longer: {old[1]}"))
+        self._found.stalled, self._found.redis = stalled, redis
+        if not self.ended:
+            now = datetime.now(UTC)
+            self._reporter.report(build_status(self.route, self.route.status, self._found, now))
+
+    def probe(self) -> None:
+        """Write something of our own that the watch must bring back."""
+        self._found.probed = datetime.now(UTC)
+        self._report(self._found.stalled, self._found.redis)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """What came of a pass: the findings, whether to try again soon, and whether the service is somebody else's."""
+
+    stalled: Finding | None = None
+    redis: Finding | None = None
+    again: bool = False
+    lost: bool = False
+
+
+def _store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> _Pass:
+    match error:
+        case LayoutMismatch():
+            finding = (Why.LAYOUT_MISMATCH, str(error))
+            return _Pass(stalled=finding, redis=finding)
+        case AuthenticationFailed():
+            finding = (Why.AUTHENTICATION_FAILED, f"{error}: correct the user or password in the store's URL")
+            return _Pass(stalled=finding, redis=finding, again=True)
+        case StoreRejected():
+            return _Pass(redis=(Why.STORE_REJECTED, str(error)), again=True)
+        case _:
+            return _Pass(redis=(Why.STORE_UNAVAILABLE, str(error)), again=True)
+
+
+def _paused(held: frozenset[int]) -> Finding | None:
+    if not held:
+        return None
+    pods = ", ".join(str(ordinal) for ordinal in sorted(held))
+    return Why.TOO_MANY_UNREADY, (
+        f"more pods than failover.maxUnavailable are unready at once (held back: ordinals {pods}): "
+        "a network or a probe may be broken, so their users stay; delete a pod to move its users all the same"
+    )
+
+
+def _owned_elsewhere(service: Service, owner: str) -> str:
+    return (
+        f"service {str(service)!r} in this store belongs to another owner ({owner}): does another cluster use the same "
+        "Redis? Use another store or another spec.serviceName, or release it there"
+    )

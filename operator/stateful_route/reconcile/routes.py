@@ -1,0 +1,162 @@
+"""All StatefulRoutes that this operator serves: who hears of which event, and who is first where two claim the same."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from stateful_route.api.statefulroute import InvalidResource, StatefulRoute
+from stateful_route.kube.client import KubeError
+from stateful_route.kube.objects import list_routes, workload_facts
+from stateful_route.kube.pods import stateful_set_of
+from stateful_route.reconcile.environment import Environment
+from stateful_route.reconcile.reconciler import Reconciler
+
+log = logging.getLogger(__name__)
+
+Body = Mapping[str, Any]
+
+
+class Routes:
+    """Keeps a reconciler for each StatefulRoute, and hands it the events of its pods and its StatefulSet."""
+
+    def __init__(self, env: Environment, namespaces: Collection[str]) -> None:
+        self._env = env
+        self._namespaces = tuple(namespaces)
+        self._reconcilers: dict[str, Reconciler] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._deleted: set[str] = set()
+        self.synced = False
+        """The StatefulRoutes have been listed once, and each has been looked at."""
+
+    # Events
+
+    def observe_route(self, body: Body, *, deleted: bool) -> None:
+        """A StatefulRoute was made, changed or deleted."""
+        meta = body["metadata"]
+        uid = meta["uid"]
+        self._env.watchdog.seen(uid, int(meta["resourceVersion"]), deleted=deleted)
+        if deleted:
+            self._drop(uid)
+        else:
+            self._take(body)
+
+    def observe_pod(self, body: Body, *, deleted: bool) -> None:
+        """A pod event; pods that nobody routes are dropped at once."""
+        name = stateful_set_of(body)
+        if name is not None:
+            for reconciler in self._of_workload(body["metadata"]["namespace"], name):
+                reconciler.observe_pod(body, deleted=deleted)
+
+    def observe_workload(self, body: Body, *, deleted: bool) -> None:
+        """A StatefulSet was made, scaled, changed or deleted."""
+        meta = body["metadata"]
+        self._env.watchdog.seen(meta["uid"], int(meta["resourceVersion"]), deleted=deleted)
+        for reconciler in self._of_workload(meta["namespace"], meta["name"]):
+            facts = None if deleted else workload_facts(body)
+            known = reconciler.workload.facts
+            if facts is None or known is None:
+                reconciler.workload.facts = facts
+                reconciler.wake(full=True)
+            elif facts.resource_version > known.resource_version:
+                reconciler.workload.facts = facts
+                reconciler.wake()
+
+    # Its task
+
+    async def run(self) -> None:
+        """List the StatefulRoutes now and on a period, and serve them until cancelled."""
+        probe_at = 0.0
+        try:
+            while True:
+                with contextlib.suppress(KubeError):
+                    await self._census()
+                    self._settle()
+                if time.monotonic() >= probe_at and (oldest := self._oldest()) is not None:
+                    probe_at = time.monotonic() + self._env.timing.probe_seconds
+                    oldest.probe()
+                await asyncio.sleep(self._env.timing.resync_seconds if self.synced else 0.05)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _settle(self) -> None:
+        self.synced = self.synced or all(reconciler.passed for reconciler in self._reconcilers.values())
+
+    async def _census(self) -> None:
+        """Take in what a LIST shows: StatefulRoutes of which the watch has not told, or not told the end."""
+        listed: dict[str, Body] = {}
+        self._deleted.clear()
+        known = set(self._reconcilers)
+        for namespace in self._namespaces or (None,):
+            for body in await list_routes(self._env.kube, namespace):
+                listed[body["metadata"]["uid"]] = body
+        for uid, body in listed.items():
+            if uid not in self._deleted:
+                self._take(body)
+        for uid in known - listed.keys():
+            self._drop(uid)
+
+    def _take(self, body: Body) -> None:
+        meta = body["metadata"]
+        uid = meta["uid"]
+        try:
+            route = StatefulRoute.parse(body)
+        except InvalidResource as error:
+            log.error("StatefulRoute ignored", extra={"error": str(error)})  # noqa: TRY400  the message says it all
+            return
+        reconciler = self._reconcilers.get(uid)
+        if reconciler is not None:
+            if int(route.metadata.resource_version) > int(reconciler.route.metadata.resource_version):
+                reconciler.observe_route(route)
+            return
+        reconciler = Reconciler(self._env, route, self._rival, self._is_live)
+        self._reconcilers[uid] = reconciler
+        name = f"reconcile {meta['namespace']}/{meta['name']}"
+        self._tasks[uid] = asyncio.create_task(reconciler.run(), name=name)
+        log.info("StatefulRoute taken up", extra={"route": f"{meta['namespace']}/{meta['name']}"})
+
+    def _drop(self, uid: str) -> None:
+        self._deleted.add(uid)
+        self._env.watchdog.forget(uid)
+        reconciler = self._reconcilers.pop(uid, None)
+        if reconciler is None:
+            return
+        if (task := self._tasks.pop(uid, None)) is not None and not reconciler.ended:
+            task.cancel()
+        for other in self._reconcilers.values():
+            if other.service == reconciler.service:
+                other.wake(full=True)
+
+    def _rival(self, route: StatefulRoute) -> StatefulRoute | None:
+        """The oldest other StatefulRoute for the same service and store that is older than this one, or None."""
+        mine = _age(route)
+        rivals = [
+            other.route
+            for other in self._reconcilers.values()
+            if other.route.metadata.namespace == route.metadata.namespace
+            and other.route.service_name == route.service_name
+            and other.route.spec.redis == route.spec.redis
+            and _age(other.route) < mine
+        ]
+        return min(rivals, key=_age, default=None)
+
+    def _is_live(self, owner: str) -> bool:
+        return owner.rpartition("/")[2] in self._reconcilers
+
+    def _of_workload(self, namespace: str, name: str) -> list[Reconciler]:
+        return [
+            reconciler
+            for reconciler in self._reconcilers.values()
+            if reconciler.service.namespace == namespace and reconciler.route.workload_name == name
+        ]
+
+    def _oldest(self) -> Reconciler | None:
+        return min(self._reconcilers.values(), key=lambda reconciler: _age(reconciler.route), default=None)
+
+
+def _age(route: StatefulRoute) -> tuple[float, str]:
+    return route.metadata.creation_timestamp.timestamp(), route.metadata.uid

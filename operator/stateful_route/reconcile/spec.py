@@ -1,0 +1,75 @@
+"""From the user's spec to the values that the domain, the store and callers work with."""
+
+from collections.abc import Mapping
+
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.placement import Placement, Strategy
+from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.policy import MaxUnavailable, OnLoss, Policy
+from stateful_route.kube.objects import WorkloadFacts
+
+DEFAULT_ADDRESS = "{pod}.{service}.{namespace}.svc"
+
+
+def policy_of(route: StatefulRoute) -> Policy:
+    """What decides states and moves."""
+    failover = route.spec.failover
+    return Policy(
+        delay_seconds=failover.delay_seconds,
+        on_restart=OnLoss(failover.on_restart),
+        on_replace=OnLoss(failover.on_replace),
+        max_unavailable=max_unavailable(failover.max_unavailable),
+        expire_seconds=route.spec.health.expire_seconds,
+    )
+
+
+def max_unavailable(value: int | str) -> MaxUnavailable:
+    """An absolute number, or a percentage such as ``50%``."""
+    if isinstance(value, str):
+        return MaxUnavailable(int(value.removesuffix("%")), percent=True)
+    return MaxUnavailable(value)
+
+
+def placement_of(route: StatefulRoute) -> Placement:
+    """Where links that move may go."""
+    placement = route.spec.placement
+    return Placement(
+        strategy=Strategy(placement.strategy),
+        load_range=placement.load_range,
+        weights={int(ordinal): weight for ordinal, weight in (placement.weights or {}).items()},
+        max_links=placement.max_links_per_pod,
+    )
+
+
+def config_of(route: StatefulRoute) -> Mapping[str, object]:
+    """What callers need of the spec, as fields of the hash ``…#cfg``."""
+    spec = route.spec
+    return {
+        "heartbeat": spec.health.heartbeat,
+        "expireSeconds": spec.health.expire_seconds,
+        "strategy": spec.placement.strategy,
+        "loadRange": spec.placement.load_range,
+        "weights": {str(ordinal): weight for ordinal, weight in (spec.placement.weights or {}).items()},
+        "maxLinksPerPod": spec.placement.max_links_per_pod,
+        "temporaryTTLSeconds": spec.links.temporary_ttl_seconds,
+        "retainAfterRemoveSeconds": spec.links.retain_after_remove_seconds,
+    }
+
+
+def address_of(route: StatefulRoute, pod: PodFacts, workload: WorkloadFacts | None) -> str | None:
+    """Where callers reach the pod: ``host`` or ``host:port``; None: it cannot be told."""
+    address = route.spec.address
+    service = workload.governing_service if workload else ""
+    template = address.template or (DEFAULT_ADDRESS if service else "{ip}")
+    if "{ip}" in template and not pod.ip:
+        return None
+    values = {
+        "pod": pod.name,
+        "ordinal": pod.ordinal,
+        "service": service,
+        "namespace": route.metadata.namespace,
+        "ip": pod.ip or "",
+        "port": address.port or "",
+    }
+    host = template.format_map(values)
+    return f"{host}:{address.port}" if address.port and "{port}" not in template else host

@@ -1,0 +1,89 @@
+"""From what a reconciler knows to a StatefulRoute's status and conditions."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from stateful_route.api.conditions import Condition, ConditionType, Reason, set_condition
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.api.status import LastMigration, PodCounts, StatefulRouteStatus
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import RoutingState
+
+OK = (Reason.PROGRESSING, "the operator goes on by itself")
+Finding = tuple[Reason, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Findings:
+    """What a reconciler has found out; None means that this aspect is fine, unless said otherwise.
+
+    Attributes:
+        stalled: Why somebody has to act.
+        redis: Why the store cannot be used.
+        paused: Why users of failed pods are not being moved.
+        migration: The latest migration.
+        probed: When we last wrote something of our own for the watch to bring.
+    """
+
+    stalled: Finding | None = None
+    redis: Finding | None = None
+    paused: Finding | None = None
+    announced: Finding | None = None
+    """What an Event has been posted for, of ``paused``."""
+    migration: LastMigration | None = None
+    probed: datetime | None = None
+    links: int = 0
+    records: Mapping[int, OperatorRecord] = field(default_factory=dict)
+
+
+def build_status(route: StatefulRoute, former: StatefulRouteStatus, found: Findings, now: datetime) -> dict[str, Any]:
+    """The status as JSON; conditions keep their transition time where their status has not changed."""
+    states = Counter(record.written or record.state for record in found.records.values())
+    pods = PodCounts(
+        ready=states[RoutingState.READY],
+        denying=states[RoutingState.DENY_NEW_CALL],
+        shutdown=states[RoutingState.SHUTDOWN],
+    )
+    conditions = former.conditions
+    for kind, holds, (reason, message) in (
+        (ConditionType.READY, *_ready(found, pods)),
+        (ConditionType.REDIS_CONNECTED, found.redis is None, found.redis or (Reason.CONNECTED, "the store answers")),
+        (ConditionType.STALLED, found.stalled is not None, found.stalled or OK),
+        (
+            ConditionType.FAILOVER_PAUSED,
+            found.paused is not None,
+            found.paused or (Reason.WITHIN_LIMIT, "users of failed pods are moved"),
+        ),
+    ):
+        new = Condition(
+            type=kind,
+            status="True" if holds else "False",
+            reason=reason,
+            message=message,
+            last_transition_time=now,
+            observed_generation=route.metadata.generation,
+        )
+        conditions = set_condition(conditions, new)
+    return StatefulRouteStatus(
+        observed_generation=route.metadata.generation,
+        conditions=conditions,
+        pods=pods,
+        links=found.links,
+        last_migration=found.migration,
+        last_probe_time=found.probed,
+    ).body()
+
+
+def _ready(found: Findings, pods: PodCounts) -> tuple[bool, Finding]:
+    if found.redis is not None:
+        return False, (Reason.STORE_UNAVAILABLE, found.redis[1])
+    if found.stalled is not None:
+        reason = found.stalled[0]
+        return False, (reason if reason is Reason.WORKLOAD_NOT_FOUND else Reason.STALLED, found.stalled[1])
+    total = (pods.ready or 0) + (pods.denying or 0) + (pods.shutdown or 0)
+    if not pods.ready:
+        return False, (Reason.NO_READY_POD, f"none of {total} pods takes new users")
+    return True, (Reason.ROUTING, f"{pods.ready} of {total} pods take new users")

@@ -1,0 +1,59 @@
+"""The pods of one StatefulSet, as the watch and the periodic LIST tell of them."""
+
+from collections.abc import Iterable
+
+from stateful_route.domain.pod import PodFacts
+from stateful_route.kube.objects import WorkloadFacts
+
+
+class Workload:
+    """Merges two sources that are each late in their own way.
+
+    Pods are kept by uid, not by name: the late end of a pod must not take away its successor. What the watch says while
+    a LIST is under way is newer than the LIST's answer.
+    """
+
+    def __init__(self) -> None:
+        self.facts: WorkloadFacts | None = None
+        """The StatefulSet, or None: it does not exist."""
+        self.listed = False
+        self._pods: dict[str, PodFacts] = {}
+        self._touched: set[str] = set()
+
+    def observe(self, pod: PodFacts, *, deleted: bool) -> bool:
+        """Take in an event; False when it tells nothing new."""
+        self._touched.add(pod.uid)
+        if deleted:
+            return self._pods.pop(pod.uid, None) is not None
+        known = self._pods.get(pod.uid)
+        if known is not None and known.resource_version >= pod.resource_version:
+            return False
+        self._pods[pod.uid] = pod
+        return True
+
+    def begin_listing(self) -> None:
+        """A LIST is about to be sent."""
+        self._touched.clear()
+
+    def end_listing(self, pods: Iterable[PodFacts]) -> list[PodFacts]:
+        """Take in the LIST's answer; the pods of which the watch should have told something newer than we know."""
+        answer = {pod.uid: pod for pod in pods}
+        news = []
+        for uid, pod in answer.items():
+            known = self._pods.get(uid)
+            if uid in self._touched or (known is not None and known.resource_version >= pod.resource_version):
+                continue
+            self._pods[uid] = pod
+            if self.listed:
+                news.append(pod)
+        for uid in self._pods.keys() - answer.keys() - self._touched:
+            del self._pods[uid]
+        self.listed = True
+        return news
+
+    def by_ordinal(self) -> dict[int, PodFacts]:
+        """The pod of each ordinal; the younger one while both a pod and its successor are known."""
+        pods: dict[int, PodFacts] = {}
+        for pod in sorted(self._pods.values(), key=lambda pod: (pod.created, pod.resource_version)):
+            pods[pod.ordinal] = pod
+        return pods

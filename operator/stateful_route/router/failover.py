@@ -1,0 +1,154 @@
+"""The one migration loop: moves the links of a pod to others, by the reverse index and compare-and-set.
+
+Resumable at any point without a memory of its own: the index is the list of what is left to do.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from stateful_route.domain.placement import Spread
+from stateful_route.router.pace import Pace
+from stateful_route.store.connection import Store
+from stateful_route.store.index import Bucket, links_of_pod
+from stateful_route.store.keys import Service
+from stateful_route.store.migrate import MAX_BATCH, Batch, Outcome, append_moves, migrate
+
+LINKS_PER_TRIP = 1000
+"""Links in one round trip: enough to keep the server busy, few enough to stop within milliseconds."""
+
+WAKE_SECONDS = 0.05
+"""A wait shorter than this is saved up: sleeping costs more than it slows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is to be moved off one pod.
+
+    Attributes:
+        source: The pod index.
+        reason: Why, as it will stand in the stream of moves.
+        before: Only links with a lower epoch (an earlier incarnation's); None: all.
+        spread: Gives the targets as they are now; asked before each round trip, so that a target that has failed
+            meanwhile is left out from the next one on. A spread over the source itself only raises the epochs.
+        owner: Who moves, as in ``#own``; empty: nobody owns the service.
+        batch_size: Links per script, at most `MAX_BATCH`.
+    """
+
+    source: int
+    reason: str
+    spread: Callable[[], Spread]
+    before: int | None = None
+    owner: str = ""
+    batch_size: int = MAX_BATCH
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a migration has done so far; counts are links.
+
+    Attributes:
+        moved: By target.
+        drift: The index named the pod, the link did not (any more); mended.
+        overtaken: Somebody else was quicker.
+        foreign: Links that hold no pod index; left untouched.
+        unplaced: No READY pod had room; still on the source.
+    """
+
+    moved: Counter[int] = field(default_factory=Counter)
+    drift: int = 0
+    overtaken: int = 0
+    foreign: int = 0
+    unplaced: int = 0
+
+    @property
+    def total(self) -> int:
+        """Links moved in all."""
+        return self.moved.total()
+
+
+async def move_links(
+    store: Store, service: Service, task: Task, pace: Pace, progress: Progress | None = None, left: int = 0
+) -> Progress:
+    """Move the links of one pod until its index is empty, or nobody can take more.
+
+    Args:
+        store: Where.
+        service: Whose.
+        task: What.
+        pace: How fast.
+        progress: Is updated as it goes; cancel the task to stop: what has moved stays moved and is told.
+        left: About how many links there are (for a deadline); 0: unknown.
+
+    Raises:
+        StoreUnavailable: the store went away; call again to go on.
+        OwnedElsewhere: the service has another owner now.
+    """
+    progress = progress or Progress()
+    async for buckets in links_of_pod(store, service, task.source, task.before):
+        for trip in _trips(buckets, task.batch_size):
+            batches, unplaced = _assigned(trip, task.spread())
+            progress.unplaced += unplaced
+            if not batches:
+                continue
+            before = progress.total
+            await _finished(_move(store, service, task, batches, progress))
+            moved = progress.total - before
+            wait = pace.wait_seconds(moved, max(0, left - progress.total))
+            if wait > WAKE_SECONDS:
+                await asyncio.sleep(wait)
+    return progress
+
+
+async def _finished(trip: Coroutine[None, None, None]) -> None:
+    """Await a round trip; when cancelled meanwhile, see it through first, so that what has moved is told."""
+    running = asyncio.ensure_future(trip)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+async def _move(store: Store, service: Service, task: Task, batches: Sequence[Batch], progress: Progress) -> None:
+    results = await migrate(store, service, task.source, batches, task.before)
+    for result in results:
+        progress.moved.update(link.to for link in result.moved)
+        progress.drift += sum(outcome is Outcome.DRIFT for outcome in result.outcomes)
+        progress.overtaken += sum(outcome is Outcome.OVERTAKEN for outcome in result.outcomes)
+        progress.foreign += sum(outcome is Outcome.FOREIGN for outcome in result.outcomes)
+    moved = [link for result in results for link in result.moved]
+    await append_moves(store, service, task.source, task.reason, moved, task.owner)
+
+
+def _trips(buckets: Sequence[Bucket], batch_size: int) -> Iterator[list[Bucket]]:
+    """The same uids, cut so that no script and no round trip has too many."""
+    trip: list[Bucket] = []
+    links = 0
+    for bucket in buckets:
+        for start in range(0, len(bucket.uids), batch_size):
+            part = bucket.uids[start : start + batch_size]
+            trip.append(Bucket(bucket.number, part))
+            links += len(part)
+            if links >= LINKS_PER_TRIP:
+                yield trip
+                trip, links = [], 0
+    if trip:
+        yield trip
+
+
+def _assigned(trip: Sequence[Bucket], spread: Spread) -> tuple[list[Batch], int]:
+    batches, unplaced = [], 0
+    for bucket in trip:
+        uids, targets = [], []
+        for uid in bucket.uids:
+            target = spread.take()
+            if target is None:
+                unplaced += 1
+            else:
+                uids.append(uid)
+                targets.append(target)
+        if uids:
+            batches.append(Batch(bucket.number, uids, targets))
+    return batches, unplaced

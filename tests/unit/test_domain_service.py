@@ -1,0 +1,178 @@
+"""All pods at once: the brake, and successors that nobody else can stand in for."""
+
+import pytest
+
+from stateful_route.domain.lifecycle import Memory, Situation
+from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.policy import MaxUnavailable, OnLoss, Policy
+from stateful_route.domain.routing import LinkAction, Reason, RoutingState
+from stateful_route.domain.service import judge_service
+
+READY, DENY, SHUTDOWN = RoutingState
+NOW = 1_800_000_000.0
+DEFAULT = Policy(delay_seconds=10.0)
+
+
+def pod(ordinal, **facts):
+    usual = {
+        "name": f"room-{ordinal}",
+        "ordinal": ordinal,
+        "uid": f"pod-{ordinal}",
+        "resource_version": 1,
+        "created": NOW - 3700,
+        "phase": "Running",
+        "ready": True,
+        "ready_changed": NOW - 3600,
+    }
+    return PodFacts(**(usual | facts))
+
+
+def situation(facts, *, wanted=True, **memory):
+    usual = {"ever_ready": True, "unready_since": None, "loss": None, "held_down": False}
+    return Situation(pod=facts, memory=Memory(**(usual | memory)), wanted=wanted, now=NOW)
+
+
+KINDS = {
+    "ready": lambda n: situation(pod(n)),
+    "failing": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60),
+    "down": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, held_down=True),
+    "wobbling": lambda n: situation(pod(n, ready=False), unready_since=NOW - 2),
+    "gone": lambda _: situation(None, unready_since=NOW - 60),
+    "failed": lambda n: situation(pod(n, phase="Failed", ready=False), unready_since=NOW - 60),
+    "starting": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, ever_ready=False),
+    "terminating": lambda n: situation(pod(n, deletion_time=NOW + 30)),
+    "lost node": lambda n: situation(pod(n, deletion_time=NOW + 30, node_lost=True)),
+    "replaced": lambda n: situation(pod(n), loss=Reason.REPLACED),
+    "restarted": lambda n: situation(pod(n), loss=Reason.RESTARTED),
+    "replaced, starting": lambda n: situation(
+        pod(n, ready=False), unready_since=NOW - 1, loss=Reason.REPLACED, ever_ready=False
+    ),
+    "replaced, terminating": lambda n: situation(pod(n, deletion_time=NOW + 30), loss=Reason.REPLACED),
+}
+
+
+def service(*kinds):
+    return {ordinal: KINDS[kind](ordinal) for ordinal, kind in enumerate(kinds)}
+
+
+def reasons(judgement):
+    return [judgement.verdicts[ordinal].reason for ordinal in sorted(judgement.verdicts)]
+
+
+ANY = Reason.UNREADY_TOO_LONG
+HELD = Reason.FAILOVER_PAUSED
+BRAKE = {
+    "two of five fail: they move": (
+        ["failing", "failing", "ready", "ready", "ready"],
+        [ANY, ANY, Reason.READY, Reason.READY, Reason.READY],
+    ),
+    "three of five fail: all are held": (
+        ["failing", "failing", "failing", "ready", "ready"],
+        [HELD, HELD, HELD, Reason.READY, Reason.READY],
+    ),
+    "exactly half fail: they move": (
+        ["failing", "failing", "ready", "ready"],
+        [ANY, ANY, Reason.READY, Reason.READY],
+    ),
+    "the only pod fails: it is held, there is nowhere to move": (["failing"], [HELD]),
+    "those that are down already stay down, the third is held": (
+        ["down", "down", "failing", "ready", "ready"],
+        [ANY, ANY, HELD, Reason.READY, Reason.READY],
+    ),
+    "more than allowed are down already: nothing is held": (
+        ["down", "down", "down", "ready", "ready"],
+        [ANY, ANY, ANY, Reason.READY, Reason.READY],
+    ),
+    "pods that are gone still move while others are held": (
+        ["failing", "failing", "gone", "ready"],
+        [HELD, HELD, Reason.GONE, Reason.READY],
+    ),
+    "pods that are gone are not counted among the pods": (
+        ["failing", "ready", "gone", "gone", "gone"],
+        [ANY, Reason.READY, Reason.GONE, Reason.GONE, Reason.GONE],
+    ),
+    "nor are pods that have failed": (
+        ["failing", "failing", "ready", "failed", "failed"],
+        [HELD, HELD, Reason.READY, Reason.FINISHED, Reason.FINISHED],
+    ),
+    "a Terminating pod on a lost node still moves": (
+        ["failing", "failing", "lost node"],
+        [HELD, HELD, Reason.NODE_LOST],
+    ),
+    "wobbling, starting and terminating pods do not pull the brake": (
+        ["wobbling", "starting", "terminating", "failing", "ready"],
+        [Reason.UNREADY, Reason.NEVER_READY, Reason.TERMINATING, ANY, Reason.READY],
+    ),
+    "a service without pods is judged, too": (["gone", "gone"], [Reason.GONE, Reason.GONE]),
+}
+
+
+@pytest.mark.parametrize("sentence", BRAKE)
+def test_the_brake(sentence):
+    kinds, expected = BRAKE[sentence]
+    judgement = judge_service(service(*kinds), DEFAULT)
+    assert reasons(judgement) == expected
+    assert judgement.paused == {ordinal for ordinal, reason in enumerate(expected) if reason is HELD}
+
+
+def test_a_held_pod_takes_no_new_uids_and_keeps_its_links():
+    verdict = judge_service(service("failing"), DEFAULT).verdicts[0]
+    assert (verdict.state, verdict.links) == (DENY, LinkAction.STAY)
+
+
+MAX_UNAVAILABLE = {
+    "a number allows as many": (MaxUnavailable(2), 2, False),
+    "a number allows no more": (MaxUnavailable(2), 3, True),
+    "none at all": (MaxUnavailable(0), 1, True),
+    "none at all, and none fails": (MaxUnavailable(0), 0, False),
+    "a hundred per cent never brakes": (MaxUnavailable(100, percent=True), 5, False),
+    "zero per cent brakes at the first": (MaxUnavailable(0, percent=True), 1, True),
+    "a third of five allows one": (MaxUnavailable(33, percent=True), 1, False),
+    "a third of five does not allow two": (MaxUnavailable(33, percent=True), 2, True),
+}
+
+
+@pytest.mark.parametrize("sentence", MAX_UNAVAILABLE)
+def test_max_unavailable(sentence):
+    limit, failing, brakes = MAX_UNAVAILABLE[sentence]
+    assert limit.exceeded(failing, pods=5) is brakes
+    kinds = ["failing"] * failing + ["ready"] * (5 - failing)
+    assert bool(judge_service(service(*kinds), Policy(max_unavailable=limit)).paused) is brakes
+
+
+SUCCESSORS = {
+    "one was replaced, another is Ready: links move": (["replaced", "ready"], [Reason.REPLACED, Reason.READY]),
+    "all were restarted: each keeps its own": (["restarted", "restarted"], [Reason.READY, Reason.READY]),
+    "all were replaced: each keeps its own": (["replaced", "replaced"], [Reason.READY, Reason.READY]),
+    "the only pod was replaced": (["replaced"], [Reason.READY]),
+    "the others are not Ready: the successor keeps its own": (
+        ["replaced", "wobbling", "gone"],
+        [Reason.READY, Reason.UNREADY, Reason.GONE],
+    ),
+    "successors that are not Ready are not spared": (
+        ["replaced, starting", "replaced, starting"],
+        [Reason.REPLACED, Reason.REPLACED],
+    ),
+    "nor those that are Terminating": (["replaced, terminating"], [Reason.REPLACED]),
+    "only the one that is Ready is": (
+        ["replaced", "replaced, starting"],
+        [Reason.READY, Reason.REPLACED],
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", SUCCESSORS)
+def test_successors_keep_their_links_when_nobody_else_can_take_them(sentence):
+    kinds, expected = SUCCESSORS[sentence]
+    assert reasons(judge_service(service(*kinds), DEFAULT)) == expected
+
+
+def test_under_keep_successors_are_ready_at_once():
+    keep = Policy(on_replace=OnLoss.KEEP)
+    assert reasons(judge_service(service("replaced", "ready"), keep)) == [Reason.READY, Reason.READY]
+
+
+def test_no_pods_no_verdicts():
+    judgement = judge_service({}, DEFAULT)
+    assert judgement.verdicts == {}
+    assert not judgement.paused
