@@ -119,7 +119,7 @@ def test_kubectl_explains_in_sentences(path, text):
 
 def test_the_names_in_code_are_those_of_the_crd():
     names = CRD["spec"]["names"]
-    assert (GROUP, KIND, PLURAL) == (CRD["spec"]["group"], names["kind"], names["plural"])
+    assert (CRD["spec"]["group"], names["kind"], names["plural"]) == (GROUP, KIND, PLURAL)
     assert [version["name"] for version in CRD["spec"]["versions"]] == [VERSION]
     assert CRD["metadata"]["name"] == f"{PLURAL}.{GROUP}"
 

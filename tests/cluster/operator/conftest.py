@@ -1,0 +1,100 @@
+"""A namespace with the operator serving it, for each test; a store that others share, and one of its own."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from support.process import OperatorProcess
+from support.scene import Scene, TestKube
+
+from stateful_route.api.crd import load_crd
+from stateful_route.kube.client import KubeError
+from stateful_route.store.connection import Store, StoreOptions
+
+StartOperator = Callable[..., OperatorProcess]
+
+
+@pytest.fixture
+async def kube(kubeconfig: Path) -> AsyncIterator[TestKube]:
+    client = await TestKube.connect(str(kubeconfig))
+    await _apply_crd(client)
+    yield client
+    await client.close()
+
+
+async def _apply_crd(kube: TestKube) -> None:
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    crd = load_crd()
+    try:
+        await kube.create(path, crd)
+    except KubeError as error:
+        if not error.conflict:
+            raise
+        await kube.merge(f"{path}/{crd['metadata']['name']}", crd)
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(KubeError):
+                await kube.get("/apis/statefulroute.io/v1alpha1/statefulroutes")
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    store = Store.from_url(redis_url, StoreOptions(timeout_seconds=10))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def make_scene(kube: TestKube, store: Store) -> AsyncIterator[Callable[..., "asyncio.Future[Scene]"]]:
+    """Makes scenes, each in a new namespace; deleted afterwards in the background."""
+    namespaces: list[str] = []
+
+    async def make(name: str = "rooms", *, namespace: str | None = None, store: Store = store) -> Scene:
+        if namespace is None:
+            namespace = f"t-{uuid4().hex[:8]}"
+            await kube.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+            namespaces.append(namespace)
+        return Scene(kube, namespace, store, name)
+
+    yield make  # type: ignore[misc]
+    for namespace in namespaces:
+        scene = Scene(kube, namespace, store)
+        for kind in (scene.routes_path, scene.pods_path):
+            for item in (await kube.get(kind))["items"]:
+                if item["metadata"].get("finalizers"):
+                    with contextlib.suppress(KubeError):
+                        await kube.merge(f"{kind}/{item['metadata']['name']}", {"metadata": {"finalizers": None}})
+        await kube.delete(f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.fixture
+async def scene(make_scene: Callable[..., "asyncio.Future[Scene]"]) -> Scene:
+    return await make_scene()
+
+
+@pytest.fixture
+def start_operator(kubeconfig: Path, redis_url: str, tmp_path: Path) -> Iterator[StartOperator]:
+    """Starts operators for given namespaces; at the end each is stopped, and must have ended well."""
+    started: list[OperatorProcess] = []
+
+    def start(*scenes: Scene, redis_url: str | None = redis_url, **options: str | float) -> OperatorProcess:
+        log = tmp_path / f"operator-{len(started)}.log"
+        namespaces = ",".join(scene.namespace for scene in scenes)
+        process = OperatorProcess(kubeconfig, redis_url, log, namespaces, **options).start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.__exit__()
+
+
+@pytest.fixture
+async def operator(scene: Scene, start_operator: StartOperator) -> OperatorProcess:
+    """The operator at work on the scene's namespace."""
+    return start_operator(scene)

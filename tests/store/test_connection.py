@@ -1,0 +1,399 @@
+"""Speaking to Redis: URLs without their passwords, lost scripts, and an error of ours for each thing that can go wrong."""
+
+import asyncio
+import time
+
+import pytest
+from redis.asyncio import Redis
+from stateful_route.domain.errors import (
+    AuthenticationFailed,
+    InvalidArgument,
+    StatefulRouteError,
+    StoreRejected,
+    StoreUnavailable,
+)
+from stateful_route.store.connection import SCHEMES, Store, redacted
+from stateful_route.store.keys import Service
+from stateful_route.store.links import get_link, set_link, set_link_call
+from stateful_route.store.scripts import Call, Script, script
+
+SERVICE = Service("games", "room")
+UID = "ada"
+
+REDACTED = {
+    "no password": ("redis://h:6379/0", "redis://h:6379/0"),
+    "a user alone": ("redis://ada@h", "redis://ada@h"),
+    "a password": ("redis://:s3cret@h:6379/0", "redis://:***@h:6379/0"),
+    "a user and a password": ("rediss://ada:s3cret@h", "rediss://ada:***@h"),
+    "an at sign in it": ("redis://ada:s3cret@s3cret@h", "redis://ada:***@h"),
+    "a colon in it": ("redis://ada:s3cret:s3cret@h", "redis://ada:***@h"),
+    "slashes in it": ("redis://ada:s3c/ret@h", "redis://ada:***@h"),
+    "a scheme's slashes in it": ("redis://ada:s3cret://s3cret@h", "redis://ada:***@h"),
+    "a question mark in it": ("redis://ada:s3cret?s3cret@h", "redis://ada:***@h"),
+    "percent signs in it": ("redis://:s3cret%40x@h", "redis://:***@h"),
+    "many hosts": ("redis+cluster://ada:s3cret@a:1,b:2", "redis+cluster://ada:***@a:1,b:2"),
+    "a path to a socket": ("unix://ada:s3cret@/run/redis.sock?db=1", "unix://ada:***@/run/redis.sock?db=1"),
+    "a password among the options": ("redis://h/0?password=s3cret&db=1", "redis://h/0?password=***&db=1"),
+    "one more in capitals": ("redis://h/0?db=1&PASSWORD=s3cret", "redis://h/0?db=1&PASSWORD=***"),
+    "a key's password": ("rediss://h?ssl_password=s3cret", "rediss://h?ssl_password=***"),
+    "an at sign in an option": ("redis://h?password=s3cret@s3cret", "redis://h?password=***"),
+    "in both places": ("redis://u:s3cret@h?password=s3cret", "redis://u:***@h?password=***"),
+    "inside a message": ("cannot open redis://u:s3cret@h at all", "cannot open redis://u:***@h at all"),
+    "a message with an option": ("see redis://h?password=s3cret, please", "see redis://h?password=*** please"),
+    "no URL": ("something else", "something else"),
+    "nothing": ("", ""),
+    "a login without a scheme": ("ada:s3cret@h", "ada:***@h"),
+}
+
+
+@pytest.mark.parametrize("sentence", REDACTED)
+def test_a_url_is_shown_without_its_password(sentence):
+    url, shown = REDACTED[sentence]
+    assert redacted(url) == shown
+    assert "s3c" not in shown
+
+
+@pytest.mark.parametrize("url", [url for url, _ in REDACTED.values()])
+def test_whatever_comes_of_a_url_shows_no_password(url):
+    try:
+        shown = Store.from_url(url).label
+    except InvalidArgument as error:
+        shown = f"{error} {error.__cause__}"
+        assert error.__suppress_context__
+    assert "s3c" not in shown
+    assert "ret" not in shown.replace("Secret", "")
+
+
+BAD_URLS = {
+    "another scheme": ("http://h", "must begin with one of: redis://, rediss://"),
+    "no scheme": ("localhost:6379", "must begin with one of"),
+    "nothing": ("", "must begin with one of"),
+    "a port that is none": ("redis://h:port", "is not valid"),
+    "a database that is none": ("redis://h?db=first", "is not valid"),
+    "a Sentinel without a service": ("redis+sentinel://h:26379", "the name of the service that Sentinel watches"),
+    "a Sentinel's database that is none": ("redis+sentinel://h:26379/main/first", "is not valid"),
+    "a Cluster without a host": ("redis+cluster://", "a host is missing"),
+    "a host between commas that is none": ("redis+cluster://a:1,,b:2", "a host is missing"),
+}
+
+
+@pytest.mark.parametrize("sentence", BAD_URLS)
+def test_a_url_that_cannot_be_used_is_refused(sentence):
+    url, says = BAD_URLS[sentence]
+    with pytest.raises(InvalidArgument, match=says):
+        Store.from_url(url)
+
+
+GOOD_URLS = [
+    "redis://h",
+    "redis://:pw@h:1/2?health_check_interval=5",
+    "rediss://h",
+    "unix:///run/redis.sock",
+    "redis+cluster://a,b:2,[::1]:3",
+    "rediss+cluster://user:p%40w@a",
+    "redis+sentinel://a,b:26380/main",
+    "rediss+sentinel://:pw@a/main/3",
+]
+
+
+def test_each_scheme_has_an_example():
+    assert {url.partition("://")[0] for url in GOOD_URLS} == set(SCHEMES)
+
+
+@pytest.mark.parametrize("url", GOOD_URLS)
+async def test_a_url_is_taken_and_nothing_is_connected_yet(url):
+    store = Store.from_url(url)
+    assert store.cluster is ("cluster" in url)
+    assert store.publish == ("SPUBLISH" if store.cluster else "PUBLISH")
+    await store.close()
+
+
+async def test_a_unix_socket_and_a_database(start_server, connect, tmp_path):
+    server = start_server("--unixsocket", str(tmp_path / "s"))
+    store = connect(f"unix://{tmp_path}/s?db=3")
+    await set_link(store, SERVICE, UID, 1)
+    async with Redis.from_url(f"{server.url}/3") as raw:
+        assert await raw.exists(SERVICE.link(UID))
+
+
+# Scripts that a server has lost
+
+
+async def test_a_script_is_sent_again_when_the_server_has_lost_it(store, raw):
+    for pod in range(3):
+        await raw.script_flush()
+        await set_link(store, SERVICE, UID, pod)
+    assert (await get_link(store, SERVICE, UID)).ordinal == 2
+
+
+async def test_a_script_is_sent_once_and_run_by_its_hash_from_then_on(store, raw):
+    await raw.script_flush()
+    await set_link(store, SERVICE, UID, 1)
+    await raw.config_resetstat()
+    await set_link(store, SERVICE, UID, 2)
+    counted = await raw.info("commandstats")
+    assert counted["cmdstat_evalsha"]["calls"] == 1
+    assert "cmdstat_eval" not in counted
+
+
+async def test_scripts_that_were_lost_in_a_pipeline_are_sent_again_each_reply_in_its_place(store, raw):
+    await set_link(store, SERVICE, "bob", 7)
+    await raw.rpush(SERVICE.link("list"), "x")
+    await raw.script_flush()
+    getting = script("statefulGetLink")
+    calls = [
+        set_link_call(SERVICE, UID, 1),
+        Call(getting, (SERVICE.link("bob"), SERVICE.index(SERVICE.bucket("bob"))), ("bob",)),
+        Call(getting, (SERVICE.link("list"), SERVICE.index(SERVICE.bucket("list"))), ("list",)),
+        set_link_call(SERVICE, UID, 2),
+    ]
+    first, bob, listed, second = await store.run_many(calls)
+    assert first[0] == -1
+    assert bob[0] == 7
+    assert isinstance(listed, StoreRejected)
+    assert second[0] == 1
+    await raw.config_resetstat()
+    await store.run_many(calls)
+    assert "cmdstat_eval" not in await raw.info("commandstats")
+
+
+async def test_in_a_pipeline_a_lost_script_runs_once_a_call(store, raw):
+    await raw.script_flush()
+    counter = Script("count", "return redis.call('INCR', KEYS[1])", "0" * 40)
+    assert await store.run_many([Call(counter, ("n",), ())] * 1) == [1]
+    replies = await store.run_many([set_link_call(SERVICE, UID, pod) for pod in range(50)])
+    assert [previous for previous, _ in replies] == [-1, *range(49)]
+
+
+async def test_no_calls_no_replies(store):
+    assert await store.run_many([]) == []
+    assert await store.pipeline([]) == []
+
+
+# What can go wrong, and what it is called
+
+
+async def test_a_server_that_is_not_there(connect):
+    store = connect("redis://127.0.0.1:1")
+    for attempt in attempts(store):
+        with pytest.raises(StoreUnavailable, match=r"^redis://127\.0\.0\.1:1: "):
+            await attempt
+
+
+def attempts(store):
+    """Each way to speak to the store."""
+    yield get_link(store, SERVICE, UID)
+    yield store.run_many([set_link_call(SERVICE, UID, 1)])
+    yield store.command("PING")
+    yield scanned(store)
+
+
+async def scanned(store):
+    from stateful_route.store.index import linked_uids
+
+    return [buckets async for buckets in linked_uids(store, SERVICE)]
+
+
+async def test_a_server_that_does_not_answer_fails_within_the_timeout(start_server, connect):
+    server = start_server()
+    store = connect(server.url, timeout_seconds=0.2)
+    await set_link(store, SERVICE, UID, 1)
+    server.pause()
+    for attempt in attempts(store):
+        start = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await attempt
+        assert time.monotonic() - start < 1.0
+    server.resume()
+    assert (await get_link(store, SERVICE, UID)).ordinal == 1
+
+
+async def test_many_calls_to_a_server_that_does_not_answer_all_fail_and_none_hangs(start_server, connect):
+    server = start_server()
+    store = connect(server.url, timeout_seconds=0.2, max_connections=4)
+    await set_link(store, SERVICE, UID, 1)
+    server.pause()
+    start = time.monotonic()
+    results = await asyncio.gather(*(get_link(store, SERVICE, UID) for _ in range(40)), return_exceptions=True)
+    assert {type(result) for result in results} == {StoreUnavailable}
+    assert time.monotonic() - start < 2.0
+    server.resume()
+    assert (await get_link(store, SERVICE, UID)).ordinal == 1
+
+
+async def test_more_calls_at_once_than_connections_wait_their_turn(server, raw, connect):
+    store = connect(server.url, max_connections=3)
+    results = await asyncio.gather(*(set_link(store, SERVICE, f"user-{n}", n % 7) for n in range(200)))
+    assert len(results) == 200
+    clients = [client for client in await raw.client_list() if "evalsha" in client["cmd"]]
+    assert 1 <= len(clients) <= 3
+
+
+async def test_a_server_that_went_away_and_came_back_is_used_again(start_server, connect):
+    server = start_server()
+    store = connect(server.url)
+    await set_link(store, SERVICE, UID, 1)
+    server.stop()
+    with pytest.raises(StoreUnavailable):
+        await get_link(store, SERVICE, UID)
+    server.start()
+    assert await get_link(store, SERVICE, UID) is None
+
+
+async def test_a_store_can_be_used_after_it_was_closed(store):
+    await set_link(store, SERVICE, UID, 1)
+    await store.close()
+    assert (await get_link(store, SERVICE, UID)).ordinal == 1
+
+
+async def test_a_call_that_was_given_up_leaves_its_reply_to_nobody_else(start_server, connect):
+    server = start_server()
+    store = connect(server.url, timeout_seconds=5, max_connections=2)
+    for number in range(8):
+        await set_link(store, SERVICE, f"user-{number}", number)
+    server.pause()
+    given_up = [asyncio.create_task(get_link(store, SERVICE, f"user-{number}")) for number in range(4)]
+    await asyncio.wait(given_up, timeout=0.05)
+    for task in given_up:
+        task.cancel()
+    await asyncio.wait(given_up)
+    assert all(task.cancelled() for task in given_up)
+    server.resume()
+    links = await asyncio.gather(*(get_link(store, SERVICE, f"user-{number}") for number in range(8)))
+    assert [link.ordinal for link in links] == list(range(8))
+
+
+LOGINS = {
+    "no password": ("", "redis://"),
+    "a wrong password": (":wrong-pw@", "redis://:***@"),
+    "a wrong user": ("nobody:pw@", "redis://nobody:***@"),
+}
+
+
+@pytest.mark.parametrize("sentence", LOGINS)
+async def test_a_wrong_login_is_told_from_a_server_that_is_down(sentence, start_server, connect):
+    login, shown = LOGINS[sentence]
+    server = start_server("--requirepass", "right-pw")
+    store = connect(f"redis://{login}127.0.0.1:{server.port}")
+    for attempt in attempts(store):
+        with pytest.raises(AuthenticationFailed) as caught:
+            await attempt
+        assert str(caught.value).startswith(shown)
+        assert "wrong-pw" not in str(caught.value)
+    right = connect(f"redis://:right-pw@127.0.0.1:{server.port}")
+    await set_link(right, SERVICE, UID, 1)
+
+
+async def test_a_user_without_the_permission(start_server, connect):
+    server = start_server("--user", "reader on >pw ~* +@read +ping")
+    store = connect(f"redis://reader:pw@127.0.0.1:{server.port}")
+    assert await store.command("PING")
+    with pytest.raises(AuthenticationFailed, match="NOPERM|permission"):
+        await set_link(store, SERVICE, UID, 1)
+    (reply,) = await store.run_many([set_link_call(SERVICE, UID, 1)])
+    assert isinstance(reply, AuthenticationFailed)
+
+
+async def test_a_server_without_memory_refuses_and_nothing_is_written(start_server, connect):
+    server = start_server("--maxmemory-policy", "noeviction")
+    store = connect(server.url)
+    await set_link(store, SERVICE, UID, 1)
+    await store.command("CONFIG", "SET", "maxmemory", "1")
+    for uid in (UID, "bob"):
+        with pytest.raises(StoreRejected, match="OOM"):
+            await set_link(store, SERVICE, uid, 2)
+    (reply,) = await store.run_many([set_link_call(SERVICE, "bob", 2)])
+    assert isinstance(reply, StoreRejected)
+    await store.command("CONFIG", "SET", "maxmemory", "0")
+    assert (await get_link(store, SERVICE, UID)).ordinal == 1
+    assert await store.command("DBSIZE") == 3
+
+
+async def test_a_replica_refuses_to_be_written(start_server, connect):
+    primary, replica = start_server(), start_server()
+    store = connect(replica.url)
+    await set_link(store, SERVICE, UID, 1)
+    await store.command("REPLICAOF", "127.0.0.1", str(primary.port))
+    with pytest.raises(StoreRejected, match="(?i)read.?only"):
+        await set_link(store, SERVICE, UID, 2)
+
+
+async def test_a_server_that_is_loading_is_unavailable(start_server, connect, eventually):
+    server = start_server("--enable-debug-command", "yes", "--key-load-delay", "100", "--loading-process-events-interval-bytes", "1024")
+    store = connect(server.url)
+    for number in range(40):
+        await store.command("SET", f"key-{number}", "x" * 10_000)
+    await store.command("CONFIG", "SET", "key-load-delay", "100000")
+    reloading = asyncio.create_task(store.command("DEBUG", "RELOAD"))
+    other = connect(server.url)
+
+    async def is_loading():
+        try:
+            await get_link(other, SERVICE, UID)
+        except StoreUnavailable as error:
+            return "LOADING" in str(error).upper()
+        return False
+
+    assert await eventually(is_loading)
+    reloading.cancel()
+    await asyncio.wait([reloading])
+
+
+async def test_every_error_of_ours_has_one_base(store, raw):
+    await raw.rpush(SERVICE.link(UID), "x")
+    with pytest.raises(StatefulRouteError):
+        await get_link(store, SERVICE, UID)
+
+
+# Sentinel
+
+
+@pytest.fixture
+def watched(start_server, kind, tmp_path):
+    """A server and a Sentinel that watches it as "main"."""
+    server = start_server()
+    from subprocess import DEVNULL, Popen
+
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(f"sentinel monitor main 127.0.0.1 {server.port} 1\n")
+    sentinel = type(server)(kind, tmp_path)
+    from importlib import import_module  # noqa: F401
+
+    binary = server.process.args[0]
+    process = Popen(
+        [binary, str(settings), "--sentinel", "--port", str(sentinel.port), "--bind", "127.0.0.1"], stdout=DEVNULL
+    )
+    sentinel.process = process
+    yield server, sentinel
+    sentinel.stop()
+
+
+async def test_a_sentinel_names_the_server(watched, connect, eventually):
+    server, sentinel = watched
+    store = connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main", max_connections=4)
+
+    async def linked():
+        try:
+            return await set_link(store, SERVICE, UID, 1)
+        except StoreUnavailable:
+            return None
+
+    await eventually(linked)
+    assert (await get_link(connect(server.url), SERVICE, UID)).ordinal == 1
+    links = await asyncio.gather(*(get_link(store, SERVICE, UID) for _ in range(50)))
+    assert {link.ordinal for link in links} == {1}
+
+
+async def test_a_service_that_the_sentinel_does_not_know_is_unavailable(watched, connect, eventually):
+    _, sentinel = watched
+    known = connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main")
+
+    async def answers():
+        try:
+            return await known.command("PING")
+        except StoreUnavailable:
+            return None
+
+    await eventually(answers)
+    with pytest.raises(StoreUnavailable):
+        await get_link(connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/other"), SERVICE, UID)

@@ -1,0 +1,266 @@
+"""The reverse index: which uids a pod has, how many, and what a repair makes of links that foreign clients wrote."""
+
+import pytest
+from stateful_route.domain.errors import StoreRejected
+from stateful_route.store.index import (
+    LINKS_PER_REPAIR,
+    Bucket,
+    Repaired,
+    all_links,
+    count_links,
+    linked_uids,
+    links_of_pod,
+    purge,
+    repair,
+)
+from stateful_route.store.keys import Service
+from stateful_route.store.links import get_link, set_link, set_link_call
+
+UID = "ada"
+
+
+async def collected(buckets):
+    """All uids of a walk, once each, in no order; each bucket's number is the uids'."""
+    found = [uid async for some in buckets for bucket in some for uid in bucket.uids]
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def bucket_of(service, *uids):
+    return [Bucket(service.bucket(uid), [uid]) for uid in uids]
+
+
+async def link_all(store, service, pods):
+    replies = await store.run_many([set_link_call(service, uid, pod) for uid, pod in pods.items()])
+    assert not [reply for reply in replies if isinstance(reply, Exception)]
+
+
+async def foreign_link(raw, service, uid, pod):
+    await raw.set(service.link(uid), pod)
+    await raw.hset(service.links(uid), service.name, pod)
+
+
+async def test_a_pods_uids_are_found_and_nobody_elses(store, service):
+    pods = {f"user-{number}": number % 3 for number in range(600)}
+    await link_all(store, service, pods)
+    for pod in range(3):
+        expected = {uid for uid, of in pods.items() if of == pod}
+        assert await collected(links_of_pod(store, service, pod)) == expected
+    assert await collected(links_of_pod(store, service, 3)) == set()
+    assert await collected(all_links(store, service)) == set(pods)
+
+
+async def test_each_uid_is_listed_in_its_bucket(store, service):
+    await link_all(store, service, {f"user-{number}": 1 for number in range(50)})
+    async for buckets in links_of_pod(store, service, 1):
+        for bucket in buckets:
+            assert all(service.bucket(uid) == bucket.number for uid in bucket.uids)
+
+
+async def test_another_services_links_are_not_listed(store, service):
+    await set_link(store, Service("games", "chat"), UID, 1)
+    await set_link(store, Service("other", "room"), UID, 1)
+    assert await collected(all_links(store, service)) == set()
+    assert await count_links(store, service) == {}
+
+
+async def test_links_are_counted_by_pod(store, service):
+    pods = {f"user-{number}": (0, 0, 0, 7, 8191)[number % 5] for number in range(500)}
+    await link_all(store, service, pods)
+    assert await count_links(store, service) == {0: 300, 7: 100, 8191: 100}
+
+
+async def test_only_links_before_an_epoch_are_listed(store, service, next_millisecond):
+    old = await set_link(store, service, "old", 1)
+    await next_millisecond()
+    new = await set_link(store, service, "new", 1)
+    assert await collected(links_of_pod(store, service, 1, before=old.epoch)) == set()
+    assert await collected(links_of_pod(store, service, 1, before=new.epoch)) == {"old"}
+    assert await collected(links_of_pod(store, service, 1, before=new.epoch + 1)) == {"old", "new"}
+
+
+async def test_many_uids_of_one_bucket_are_listed_together(store, service, crowd):
+    uids = crowd(450)
+    await link_all(store, service, dict.fromkeys(uids, 2))
+    (buckets,) = [some async for some in links_of_pod(store, service, 2)]
+    assert [(bucket.number, set(bucket.uids)) for bucket in buckets] == [(service.bucket(uids[0]), set(uids))]
+
+
+async def deleted(raw, service):
+    await raw.delete(service.link(UID))
+
+
+async def moved(raw, service):
+    await foreign_link(raw, service, UID, 4)
+
+
+async def overwritten(raw, service):
+    await raw.set(service.link(UID), "elsewhere")
+
+
+async def nothing(raw, service):
+    pass
+
+
+async def other_type(raw, service):
+    await raw.delete(service.link(UID))
+    await raw.rpush(service.link(UID), "x")
+
+
+REPAIRS = {
+    # sentence: (what a foreign client did, what the repair says, the pod in the index, the uid's hash)
+    "a link that agrees is left alone": (nothing, Repaired(), 3, {"room": "3"}),
+    "an entry whose link is gone is dropped": (deleted, Repaired(expired=1), None, {}),
+    "an entry that names another pod is corrected": (moved, Repaired(moved=1), 4, {"room": "4"}),
+    "a link that holds no pod leaves the index": (overwritten, Repaired(foreign=1), None, {"room": "3"}),
+    "a key of another type is no link": (other_type, Repaired(expired=1), None, {}),
+}
+
+
+@pytest.mark.parametrize("sentence", REPAIRS)
+async def test_a_repair_makes_the_index_agree_with_the_links(sentence, store, raw, service):
+    happens, expected, pod, hashed = REPAIRS[sentence]
+    before = (await set_link(store, service, UID, 3)).epoch
+    await happens(raw, service)
+    value = await raw.get(service.link(UID)) if happens is not other_type else None
+    assert await repair(store, service, bucket_of(service, UID)) == expected
+    assert await count_links(store, service) == ({} if pod is None else {pod: 1})
+    assert await raw.hgetall(service.links(UID)) == hashed
+    if happens is not other_type:
+        assert await raw.get(service.link(UID)) == value
+    if pod is not None:
+        link = await get_link(store, service, UID)
+        assert link.ordinal == pod
+        assert link.epoch > before if happens is moved else link.epoch == before
+    assert await repair(store, service, bucket_of(service, UID)) == Repaired(foreign=expected.foreign)
+
+
+async def test_a_foreign_link_is_found_and_gets_an_epoch(store, raw, service):
+    await foreign_link(raw, service, UID, 4)
+    assert await repair(store, service, bucket_of(service, UID, "nobody")) == Repaired(found=1)
+    link = await get_link(store, service, UID)
+    assert link.ordinal == 4
+    assert link.epoch > 0
+
+
+async def test_a_repair_after_expiry_keeps_the_uids_other_services(store, raw, service):
+    await set_link(store, service, UID, 3)
+    await set_link(store, Service("games", "chat"), UID, 1)
+    await raw.delete(service.link(UID))
+    await repair(store, service, bucket_of(service, UID))
+    assert await raw.hgetall(service.links(UID)) == {"chat": "1"}
+
+
+async def test_a_repair_keeps_the_highest_epoch_of_a_bucket(store, raw, service, crowd):
+    uid, other = crowd(2)
+    ahead = (await set_link(store, service, uid, 3)).epoch + 10**9
+    await raw.zadd(service.index(service.bucket(uid)), {"": -ahead})
+    await foreign_link(raw, service, other, 4)
+    await repair(store, service, [Bucket(service.bucket(uid), [uid, other])])
+    assert (await get_link(store, service, other)).epoch == ahead + 1
+
+
+async def test_a_foreign_hash_of_another_type_stops_no_repair(store, raw, service):
+    await set_link(store, service, UID, 3)
+    await raw.delete(service.links(UID), service.link(UID))
+    await raw.set(service.links(UID), "no hash")
+    await foreign_link(raw, service, "bob", 4)
+    assert await repair(store, service, bucket_of(service, UID, "bob")) == Repaired(expired=1, found=1)
+    assert await raw.get(service.links(UID)) == "no hash"
+
+
+async def test_an_index_of_another_type_is_rejected(store, raw, service):
+    await raw.set(service.index(service.bucket(UID)), "no index")
+    with pytest.raises(StoreRejected, match="WRONGTYPE"):
+        await repair(store, service, bucket_of(service, UID))
+    with pytest.raises(StoreRejected, match="WRONGTYPE"):
+        await count_links(store, service)
+    with pytest.raises(StoreRejected, match="WRONGTYPE"):
+        await collected(all_links(store, service))
+
+
+async def test_a_repair_of_more_uids_than_one_script_takes(store, raw, service, crowd):
+    uids = crowd(2 * LINKS_PER_REPAIR + 50)
+    for uid in uids[::2]:
+        await raw.set(service.link(uid), 5)
+    await link_all(store, service, dict.fromkeys(uids[1::2], 6))
+    assert await repair(store, service, [Bucket(service.bucket(uids[0]), uids)]) == Repaired(found=len(uids[::2]))
+    assert await count_links(store, service) == {5: len(uids[::2]), 6: len(uids[1::2])}
+
+
+async def test_a_purge_deletes_all_links_of_the_service_and_no_others(store, raw, service, crowd):
+    chat = Service("games", "chat")
+    uids = [*crowd(LINKS_PER_REPAIR + 30), UID, "bob"]
+    await link_all(store, service, dict.fromkeys(uids, 3))
+    await set_link(store, chat, UID, 1)
+    await raw.delete(service.link("bob"))
+    assert await purge(store, service) == len(uids) - 1
+    left = {chat.link(UID), chat.links(UID), chat.index(chat.bucket(UID))}
+    assert set(await raw.keys()) == left
+    assert await raw.hgetall(chat.links(UID)) == {"chat": "1"}
+
+
+async def test_a_purge_of_nothing(store, service):
+    assert await purge(store, service) == 0
+
+
+async def test_a_purge_passes_a_foreign_hash_of_another_type(store, raw, service):
+    await link_all(store, service, {UID: 3, "bob": 3})
+    await raw.delete(service.links(UID))
+    await raw.set(service.links(UID), "no hash")
+    assert await purge(store, service) == 2
+    assert await raw.keys() == [service.links(UID)]
+
+
+async def test_links_are_found_by_scan_whether_indexed_or_not(store, raw, service):
+    await link_all(store, service, {f"ours-{number}": 1 for number in range(700)})
+    for number in range(700):
+        await raw.set(service.link(f"theirs-{number}"), 2)
+    expected = {f"{who}-{number}" for who in ("ours", "theirs") for number in range(700)}
+    assert await collected(linked_uids(store, service)) == expected
+
+
+async def test_a_scan_and_a_repair_take_foreign_links_into_the_index(store, raw, service):
+    pods = {f"user-{number}": number % 2 for number in range(300)}
+    for uid, pod in pods.items():
+        await foreign_link(raw, service, uid, pod)
+    found = Repaired()
+    async for buckets in linked_uids(store, service):
+        found += await repair(store, service, buckets)
+    assert found == Repaired(found=300)
+    assert await count_links(store, service) == {0: 150, 1: 150}
+
+
+GLOBS = ["*", "?", "[a-z]", "[^a]", "a\\", "a-b", "^x", "["]
+
+
+@pytest.mark.parametrize("glob", GLOBS)
+async def test_glob_characters_in_names_stand_for_themselves(glob, store, raw, service):
+    odd = Service(f"ns{glob}", f"svc{glob}")
+    await foreign_link(raw, odd, glob, 1)
+    for namespace, name in [(f"ns{glob}x", odd.name), ("nsa", "svca"), (odd.namespace, "svcz"), ("ns", "svc")]:
+        await foreign_link(raw, Service(namespace, name), "neighbour", 1)
+    assert await collected(linked_uids(store, odd)) == {glob}
+
+
+async def test_a_scan_takes_no_other_key_for_a_link(store, raw, service):
+    await set_link(store, service, UID, 1)
+    await set_link(store, Service("games", "bedroom"), UID, 1)
+    await raw.set("sf:{games:lk:}room", 1)
+    await raw.set("sf:{games:lk:a}b}room", 1)
+    await raw.set(f"sf:{{games:lk:{'x' * 1025}}}room", 1)
+    assert await collected(linked_uids(store, service)) == {UID}
+
+
+async def test_a_foreign_uid_that_is_no_text_is_listed_and_repaired(store, raw, service):
+    key = b"sf:{games:lk:\xff\xfe}room"
+    await raw.set(key, 6)
+    async for buckets in linked_uids(store, service):
+        assert await repair(store, service, buckets) == Repaired(found=1)
+    (uid,) = await collected(links_of_pod(store, service, 6))
+    assert service.link(uid).encode(errors="surrogateescape") == key
+
+
+async def test_an_empty_store_has_no_links(store, service):
+    assert await collected(linked_uids(store, service)) == set()
+    assert await repair(store, service, []) == Repaired()

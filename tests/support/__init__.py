@@ -1,0 +1,1 @@
+"""What the tests on real parts share: an operator process, and a scene with a StatefulSet, a route and links."""

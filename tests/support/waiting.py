@@ -1,0 +1,31 @@
+"""Waiting on a condition, with a deadline, never for a guess."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(
+    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], what: str, *, seconds: float = 15.0
+) -> T:
+    """What ``look`` gives as soon as ``holds`` says so; fails after ``seconds``, showing the last look."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = await look()
+        if holds(seen):
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}; the last look was {seen!r}")
+        await asyncio.sleep(0.02)
+
+
+async def always(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], what: str, *, seconds: float) -> None:
+    """Fails as soon as ``holds`` does not, within ``seconds``: for what must not happen."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = await look()
+        assert holds(seen), f"it must stay so that {what}; seen {seen!r}"
+        await asyncio.sleep(0.05)
