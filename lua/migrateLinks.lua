@@ -10,8 +10,9 @@
   ARGV[2+2i]   the i-th uid
   ARGV[3+2i]   the pod index it goes to; the same pod: only the epoch rises
 
-  Returns  {epoch, result of the 1st, 2nd …}: 1 moved, 0 drift (the link was absent or elsewhere: the index is mended),
-           -1 the index no longer names the pod (somebody else was quicker), -2 the link holds no pod index
+  Returns  {epoch, i, outcome, …}: the new epoch, and what became of each link that was not moved:
+           0 drift (the link was absent or elsewhere: the index is mended), -1 the index no longer names the pod
+           (somebody else was quicker), -2 the link holds no pod index; just {epoch} when all were moved
   Every entry that is passed in has left the pod's range afterwards, or was not in it. The link is the truth: a uid's hash
   that a foreign client has made a key of another type (hence pcall) keeps no other link from moving.
 ]]
@@ -32,33 +33,41 @@ local scores = redis.call('ZMSCORE', KEYS[1], unpack(uids))
 local time = redis.call('TIME')
 local epoch = math.max(1 - tonumber(scores[count + 1] or 0), time[1] * 1000 + math.floor(time[2] / 1000) - START)
 
-local results, entries, gone = {epoch}, {-epoch, ''}, {}
+local lowest, limit = from * STEP, from * STEP + before
+local results, entries, gone, texts = {epoch}, {-epoch, ''}, {}, {}
+local function enter(pod, uid)
+  texts[pod] = texts[pod] or string.format('%.0f', pod * STEP + epoch)
+  entries[#entries + 1] = texts[pod]
+  entries[#entries + 1] = uid
+end
 for i = 1, count do
   local score = tonumber(scores[i] or -1)
-  local pod = ordinal(pods[i])
-  local result
-  if score < from * STEP or score >= from * STEP + before then
-    result = -1
-  elseif not pod then
-    result = pods[i] and -2 or 0
-    gone[#gone + 1] = uids[i]
-    if result == 0 and redis.pcall('HGET', KEYS[2 * i + 1], service) == ARGV[2] then
-      redis.call('HDEL', KEYS[2 * i + 1], service)
+  local outcome
+  if score < lowest or score >= limit then
+    outcome = -1
+  elseif pods[i] == ARGV[2] then
+    local to = ARGV[3 + 2 * i]
+    if to ~= ARGV[2] then
+      redis.call('SET', links[i], to, 'KEEPTTL')
+      redis.pcall('HSET', KEYS[2 * i + 1], service, to)
     end
+    enter(to, uids[i])
   else
-    local to = pod
-    result = 0
-    if pod == from then
-      result, to = 1, tonumber(ARGV[3 + 2 * i])
-      if to ~= from then
-        redis.call('SET', links[i], ARGV[3 + 2 * i], 'KEEPTTL')
-        redis.pcall('HSET', KEYS[2 * i + 1], service, ARGV[3 + 2 * i])
+    local pod = ordinal(pods[i])
+    outcome = (pod or not pods[i]) and 0 or -2
+    if pod then
+      enter(pod, uids[i])
+    else
+      gone[#gone + 1] = uids[i]
+      if outcome == 0 and redis.pcall('HGET', KEYS[2 * i + 1], service) == ARGV[2] then
+        redis.call('HDEL', KEYS[2 * i + 1], service)
       end
     end
-    entries[#entries + 1] = string.format('%.0f', to * STEP + epoch)
-    entries[#entries + 1] = uids[i]
   end
-  results[i + 1] = result
+  if outcome then
+    results[#results + 1] = i
+    results[#results + 1] = outcome
+  end
 end
 if #gone > 0 then
   redis.call('ZREM', KEYS[1], unpack(gone))

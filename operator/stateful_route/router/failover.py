@@ -4,8 +4,8 @@ Resumable at any point without a memory of its own: the index is the list of wha
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stateful_route.domain.placement import Spread
@@ -17,6 +17,9 @@ from stateful_route.store.migrate import MAX_BATCH, Batch, Outcome, append_moves
 
 LINKS_PER_TRIP = 1000
 """Links in one round trip: enough to keep the server busy, few enough to stop within milliseconds."""
+
+TRIPS_AT_ONCE = 2
+"""One is packed here while the server works on the other."""
 
 WAKE_SECONDS = 0.05
 """A wait shorter than this is saved up: sleeping costs more than it slows."""
@@ -86,39 +89,40 @@ async def move_links(
         OwnedElsewhere: the service has another owner now.
     """
     progress = progress or Progress()
-    async for buckets in links_of_pod(store, service, task.source, task.before):
-        for trip in _trips(buckets, task.batch_size):
-            batches, unplaced = _assigned(trip, task.spread())
-            progress.unplaced += unplaced
-            if not batches:
-                continue
-            before = progress.total
-            await _finished(_move(store, service, task, batches, progress))
-            moved = progress.total - before
-            wait = pace.wait_seconds(moved, max(0, left - progress.total))
-            if wait > WAKE_SECONDS:
-                await asyncio.sleep(wait)
-    return progress
-
-
-async def _finished(trip: Coroutine[None, None, None]) -> None:
-    """Await a round trip; when cancelled meanwhile, see it through first, so that what has moved is told."""
-    running = asyncio.ensure_future(trip)
+    running: deque[asyncio.Task[None]] = deque()
+    sent = 0
     try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+        async for buckets in links_of_pod(store, service, task.source, task.before):
+            for trip in _trips(buckets, task.batch_size):
+                batches, unplaced = _assigned(trip, task.spread())
+                progress.unplaced += unplaced
+                if not batches:
+                    continue
+                running.append(asyncio.create_task(_move(store, service, task, batches, progress)))
+                if len(running) == TRIPS_AT_ONCE:
+                    await asyncio.shield(running[0])
+                    running.popleft()
+                links = sum(len(batch.uids) for batch in batches)
+                sent += links
+                wait = pace.wait_seconds(links, max(0, left - sent))
+                await asyncio.sleep(wait if wait > WAKE_SECONDS else 0)
+        while running:
+            await asyncio.shield(running[0])
+            running.popleft()
+    finally:
+        if running:  # cancelled or failed: see through what was sent, so that what has moved is told
+            await asyncio.gather(*running, return_exceptions=True)
+    return progress
 
 
 async def _move(store: Store, service: Service, task: Task, batches: Sequence[Batch], progress: Progress) -> None:
     results = await migrate(store, service, task.source, batches, task.before)
-    for result in results:
-        progress.moved.update(link.to for link in result.moved)
-        progress.drift += sum(outcome is Outcome.DRIFT for outcome in result.outcomes)
-        progress.overtaken += sum(outcome is Outcome.OVERTAKEN for outcome in result.outcomes)
-        progress.foreign += sum(outcome is Outcome.FOREIGN for outcome in result.outcomes)
     moved = [link for result in results for link in result.moved]
+    progress.moved.update(link.to for link in moved)
+    exceptions = Counter(outcome for result in results for outcome in result.exceptions.values())
+    progress.drift += exceptions[Outcome.DRIFT]
+    progress.overtaken += exceptions[Outcome.OVERTAKEN]
+    progress.foreign += exceptions[Outcome.FOREIGN]
     await append_moves(store, service, task.source, task.reason, moved, task.owner)
 
 

@@ -21,11 +21,14 @@ from stateful_route.domain.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from stateful_route.store.packing import pack_in_c
 from stateful_route.store.scripts import Call
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
+
+UNLIMITED = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Store:
         try:
             if scheme in {"redis", "rediss", "unix"}:
                 pool = BlockingConnectionPool.from_url(url, **limits, **common)
+                pack_in_c(pool)
                 return cls(Redis.from_pool(pool), cluster=False, label=label)
             if scheme in {"redis+cluster", "rediss+cluster"}:
                 return cls(_cluster(url, common), cluster=True, label=label)
@@ -100,6 +104,7 @@ class Store:
         """
         keys, args = call.keys, call.args
         with translated(self.label):
+            await self._slots_known()
             try:
                 return await self._client.execute_command("EVALSHA", call.script.sha, len(keys), *keys, *args)
             except rx.NoScriptError:
@@ -131,6 +136,7 @@ class Store:
         if not commands:
             return []
         with translated(self.label):
+            await self._slots_known()
             pipeline = self._client.pipeline() if self.cluster else self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
@@ -143,6 +149,7 @@ class Store:
     async def command(self, *words: Any) -> Any:
         """One plain command; errors as with `run`."""
         with translated(self.label):
+            await self._slots_known()
             return await self._client.execute_command(*words)
 
     def scan(self, pattern: str, count: int) -> Any:
@@ -152,6 +159,10 @@ class Store:
     async def close(self) -> None:
         """Close all connections; the store can be used again afterwards."""
         await self._client.aclose()
+
+    async def _slots_known(self) -> None:
+        if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node
+            await self._client.initialize()
 
 
 def redacted(url: str) -> str:
@@ -176,7 +187,7 @@ def as_ours(error: Exception, label: str) -> StatefulRouteError:
         ("NOAUTH", "WRONGPASS")
     ):
         return AuthenticationFailed(f"{label}: {text}")
-    unavailable = (rx.ConnectionError, rx.TimeoutError, rx.BusyLoadingError, rx.ClusterDownError, rx.TryAgainError)
+    unavailable = (rx.ConnectionError, rx.TimeoutError, rx.BusyLoadingError, rx.ClusterError, rx.TryAgainError)
     if isinstance(error, (*unavailable, rx.RedisClusterException, OSError, TimeoutError)):
         return StoreUnavailable(f"{label}: {text}")
     return StoreRejected(f"{label}: {text}")
@@ -230,8 +241,14 @@ def _parts(url: str, default_port: int) -> _Parts:
 
 def _cluster(url: str, common: dict[str, Any]) -> RedisCluster:
     parts = _parts(url, DEFAULT_PORT)
-    nodes = [ClusterNode(host, port) for host, port in parts.hosts]
-    return RedisCluster(startup_nodes=nodes, **common, **parts.login, **parts.query)  # type: ignore[arg-type]
+    settings = {
+        **common,
+        **parts.login,
+        "max_connections": UNLIMITED,
+        "reinitialize_steps": 0,  # redis-py would close all connections after so many MOVED, under other tasks' calls
+        **parts.query,
+    }
+    return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in parts.hosts], **settings)
 
 
 def _sentinel(url: str, common: dict[str, Any]) -> Redis:

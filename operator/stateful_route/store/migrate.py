@@ -1,10 +1,10 @@
 """Moving links: the compare-and-set script for one bucket, and telling callers what has moved."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from stateful_route.domain.epoch import STEP
 from stateful_route.domain.errors import OwnedElsewhere, StatefulRouteError, StoreRejected
@@ -39,8 +39,7 @@ class Batch:
     targets: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """One link that was moved: its uid, its pod index now, its epoch."""
 
     uid: str
@@ -50,10 +49,23 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch: the links that moved, and for each of its uids the outcome."""
+    """What became of a batch; ``exceptions``: place in the batch → outcome of each link that was not moved."""
 
-    moved: Sequence[Moved]
-    outcomes: Sequence[Outcome]
+    batch: Batch
+    epoch: int
+    exceptions: Mapping[int, Outcome]
+
+    @property
+    def moved(self) -> list[Moved]:
+        """The links that moved."""
+        pairs = zip(self.batch.uids, self.batch.targets, strict=True)
+        skip, epoch = self.exceptions, self.epoch
+        return [Moved(uid, to, epoch) for place, (uid, to) in enumerate(pairs) if place not in skip]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of each link, in the order of the batch."""
+        return [self.exceptions.get(place, Outcome.MOVED) for place in range(len(self.batch.uids))]
 
 
 async def migrate(
@@ -84,14 +96,8 @@ async def migrate(
         if isinstance(reply, StatefulRouteError):
             refused = reply
             continue
-        epoch, *codes = reply
-        outcomes = [Outcome(code) for code in codes]
-        moved = [
-            Moved(uid, target, epoch)
-            for uid, target, outcome in zip(batch.uids, batch.targets, outcomes, strict=True)
-            if outcome is Outcome.MOVED
-        ]
-        results.append(BatchResult(moved, outcomes))
+        exceptions = {place - 1: Outcome(code) for place, code in zip(reply[1::2], reply[2::2], strict=True)}
+        results.append(BatchResult(batch, reply[0], exceptions))
     if refused is not None and not results:
         raise refused
     return results
@@ -107,7 +113,7 @@ async def append_moves(
     """
     if not moved:
         return
-    text = json.dumps([(link.uid, link.to, link.epoch) for link in moved], separators=(",", ":"))
+    text = json.dumps(moved, separators=(",", ":"))
     args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner)
     try:
         await store.run(Call(script("appendMoves"), (service.moves, service.channel, service.owner), args))
