@@ -39,7 +39,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def machine() -> str:
     """The facts that a figure depends on."""
     cpu = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.processor(),
     )
     load = os.getloadavg()[0]

@@ -1,6 +1,5 @@
 """How quickly links move off a pod, beside a script that does the same writes without reading or deciding."""
 
-import asyncio
 import hashlib
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from benchmarks.bed import Bed
 from benchmarks.figures import Figure, show, spread
 from stateful_route.domain.placement import Placement, Spread, Target
 from stateful_route.router.failover import LINKS_PER_TRIP, Task, move_links
@@ -36,8 +36,9 @@ return #entries
 """
 
 
-async def measure(url: str, console: Console) -> None:
+async def measure(bed: Bed, console: Console) -> None:
     """Print the table."""
+    url = bed.store.url
     store = Store.from_url(url)
     service = Service("bench", "rooms")
     ours, bare = [], []
@@ -111,9 +112,3 @@ def _set_rate(url: str) -> float:
     words = [binary, "-p", port, "-P", "500", "-c", "4", "-n", "1000000", "-r", "1000000", "-t", "set", "--csv"]
     out = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
     return float(out.splitlines()[-1].split(",")[1].strip('"'))
-
-
-if __name__ == "__main__":
-    import sys
-
-    asyncio.run(measure(sys.argv[1], Console()))

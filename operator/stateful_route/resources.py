@@ -1,4 +1,4 @@
-"""Finds the files that ship beside the code: ``lua/`` and ``crds/``.
+"""Finds the files that ship beside the code: ``lua/``, ``crds/`` and ``examples/``.
 
 In a wheel they lie inside the package; in a checkout (an editable install) at the top of the tree.
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 
-def shipped(folder: Literal["lua", "crds"]) -> Traversable:
-    """The folder ``lua/`` or ``crds/``, wherever this installation keeps it.
+def shipped(folder: Literal["lua", "crds", "examples"]) -> Traversable:
+    """The folder of that name, wherever this installation keeps it.
 
     Raises:
         FileNotFoundError: neither place has it: the wheel is damaged or was built without it.

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stateful_route import __version__
+from stateful_route.cli.demo.command import demo
 from stateful_route.cli.operator import operator
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(operator)
+app.command()(demo)
 
 
 def _version(value: bool) -> None:

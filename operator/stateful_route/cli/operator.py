@@ -40,6 +40,18 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
             envvar="STATEFUL_ROUTE_RESYNC_SECONDS", min=0.5, max=50, help="Between two full comparisons of all facts."
         ),
     ] = 30,
+    cleanup_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_CLEANUP_SECONDS",
+            min=1,
+            help="How long a deleted StatefulRoute waits for an unreachable store before its keys are left behind.",
+        ),
+    ] = 60,
+    watch_seconds: Annotated[
+        float,
+        typer.Option(envvar="STATEFUL_ROUTE_WATCH_SECONDS", min=1, hidden=True, help="How late the watch may be."),
+    ] = 90,
     log_format: Annotated[
         LogFormat | None,
         typer.Option(envvar="STATEFUL_ROUTE_LOG_FORMAT", help="Default: text on a terminal, else json."),
@@ -69,10 +81,17 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         namespaces=[name.strip() for name in namespaces.split(",") if name.strip()],
         kubeconfig=kubeconfig,
         health_port=health_port,
-        timing=Timing(resync_seconds=resync_seconds),
+        timing=Timing(resync_seconds=resync_seconds, finish_seconds=cleanup_seconds, watch_seconds=watch_seconds),
     )
     try:
         asyncio.run(run(options))
     except KubeError as error:
         typer.echo(f"stateful-route operator: {error}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        typer.echo(
+            f"stateful-route operator: nothing can be served on port {health_port} ({error.strerror}): "
+            "give another --health-port, or 0",
+            err=True,
+        )
         raise typer.Exit(1) from None

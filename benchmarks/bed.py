@@ -1,0 +1,107 @@
+"""The bed of a benchmark on real parts: control plane, store, and a StatefulSet with its route."""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import load_kube_config
+from rich.console import Console
+
+from stateful_route.api.crd import load_crd
+from stateful_route.devcluster import ControlPlane, EmbeddedStore
+from stateful_route.domain.routing import RoutingState
+from stateful_route.kube.client import REQUEST_SECONDS, Kube, KubeError
+from stateful_route.store.connection import Store
+from stateful_route.store.keys import Service
+from stateful_route.store.states import get_service
+
+PATIENCE_SECONDS = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """What is running."""
+
+    control_plane: ControlPlane
+    store: EmbeddedStore
+
+
+@contextmanager
+def bed(console: Console) -> Iterator[Bed]:
+    """A control plane with ten nodes and an embedded store, for as long as the benchmarks run."""
+
+    def tell(text: str) -> None:
+        console.print(text, style="dim")
+
+    with EmbeddedStore() as store, ControlPlane.start(nodes=10, progress=tell) as control_plane:
+        control_plane.kubectl("apply", "--server-side", "-f", "-", text=json.dumps(load_crd()))
+        control_plane.kubectl("wait", "--for=condition=Established", "crd/statefulroutes.statefulroute.io")
+        yield Bed(control_plane, store)
+
+
+async def make(kube: Kube, namespace: str, replicas: int) -> None:
+    """A namespace with the StatefulSet ``rooms`` and its StatefulRoute."""
+    await kube.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    labels = {"app": "rooms"}
+    spec = {
+        "replicas": replicas,
+        "serviceName": "rooms",
+        "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "room", "image": "none"}]}},
+    }
+    workload = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "rooms"}, "spec": spec}
+    await kube.create(f"/apis/apps/v1/namespaces/{namespace}/statefulsets", workload)
+    route = {"apiVersion": "statefulroute.io/v1alpha1", "kind": "StatefulRoute", "metadata": {"name": "rooms"}}
+    await kube.create(f"/apis/statefulroute.io/v1alpha1/namespaces/{namespace}/statefulroutes", route)
+
+
+async def until_ready(store: Store, service: Service, pods: int) -> None:
+    """Wait until that many pods are READY in the store."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        states = [pod.effective for pod in (await get_service(store, service)).pods.values()]
+        if states.count(RoutingState.READY) >= pods:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{states.count(RoutingState.READY)} of {pods} pods READY")
+        await asyncio.sleep(0.1)
+
+
+async def until_pods_ready(kube: Kube, namespace: str, pods: int) -> None:
+    """Wait until that many pods are Ready in Kubernetes."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/rooms"
+    while (await kube.get(path)).get("status", {}).get("readyReplicas", 0) < pods:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not {pods} pods Ready")
+        await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def bare_watch(kubeconfig: str, path: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    """The events of a bare watch: an HTTP stream and a JSON parser, nothing more."""
+    configuration: Any = Configuration()
+    await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), timeout=timeout) as session,
+        session.get(f"{configuration.host}{path}", params={"watch": "true"}) as response,
+    ):
+        if response.status != 200:
+            raise KubeError(response.status, f"watch {path}")
+        yield _events(response)
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.content:
+        yield json.loads(line)

@@ -1,0 +1,1 @@
+"""``stateful-route demo``: the whole story on one machine; needs nothing running."""
