@@ -88,7 +88,7 @@ async def _pass_seconds(bed: Bed, kube: Kube) -> list[float]:
     watchdog = Watchdog(time.monotonic, 90)
     env = Environment(kube, stores, await cluster_id(kube), watchdog, Timing())
     route = StatefulRoute.parse(json.loads(json.dumps(body)))
-    reconciler = Reconciler(env, route, lambda _: None, lambda _: False)
+    reconciler = Reconciler(env, route, lambda _route, _owner: None)
     took = []
     for _ in range(RUNS):
         reconciler.wake(full=True)

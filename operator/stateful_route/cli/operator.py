@@ -50,7 +50,7 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
     ] = 60,
     watch_seconds: Annotated[
         float,
-        typer.Option(envvar="STATEFUL_ROUTE_WATCH_SECONDS", min=1, hidden=True, help="How late the watch may be."),
+        typer.Option(min=1, hidden=True, help="How late the watch may be before /healthz fails."),
     ] = 90,
     log_format: Annotated[
         LogFormat | None,

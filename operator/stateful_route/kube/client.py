@@ -45,6 +45,15 @@ class KubeError(StatefulRouteError):
         return self.status == HTTPStatus.CONFLICT
 
     @property
+    def refused(self) -> bool:
+        """True when asking again would not help: the request itself is at fault, or we may not ask."""
+        return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR and self.status not in {
+            HTTPStatus.CONFLICT,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            HTTPStatus.REQUEST_TIMEOUT,
+        }
+
+    @property
     def forbidden(self) -> bool:
         """True when RBAC does not grant it."""
         return self.status == HTTPStatus.FORBIDDEN
@@ -114,6 +123,10 @@ class Kube:
         """Merge-patch the object at ``path``; the object as stored. A resourceVersion in the patch must match."""
         return await self._request("PATCH", path, {}, patch, MERGE_PATCH)
 
+    async def delete(self, path: str, **query: str | int) -> None:
+        """Ask for the object at ``path`` to be deleted; it may take its time."""
+        await self._request("DELETE", path, query)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -145,7 +158,10 @@ class Kube:
             ) from error
         if response.status >= HTTPStatus.BAD_REQUEST:
             raise KubeError(response.status, f"{method} {path}: {_message(text) or response.reason}")
-        parsed: Body = json.loads(text)
+        try:
+            parsed: Body = json.loads(text)
+        except ValueError as error:
+            raise KubeError(0, f"{method} {path}: the answer is no JSON; is it the API server that answers?") from error
         return parsed
 
 

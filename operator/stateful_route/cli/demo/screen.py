@@ -28,7 +28,7 @@ def screen(view: View) -> RenderableType:
         colour = COLOURS[state]
         bar = Text("█" * (links // BAR_LINKS), style=colour)
         pods.add_row(f"rooms-{ordinal}", Text(state, style=colour), reason, str(links), bar)
-    events = Text("\n".join(f"{_clock(at)}  {text}" for at, text in view.events))
+    events = Text("\n".join(f"{clock(at)}  {text}" for at, text in view.events))
     title = f"[bold]{view.act}[/bold]"
     return Group(Panel(pods, title=title, title_align="left"), Panel(events, title="last events", title_align="left"))
 
@@ -61,5 +61,6 @@ def _took(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _clock(at: float) -> str:
+def clock(at: float) -> str:
+    """The time of day, to the millisecond."""
     return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"

@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 from rich.live import Live
 
-from stateful_route.cli.demo.screen import figures_table, is_live, plain_state, screen
+from stateful_route.cli.demo.screen import clock, figures_table, is_live, plain_state, screen
 from stateful_route.cli.demo.stage import Stage
 from stateful_route.cli.demo.watching import Watcher
 from stateful_route.domain.errors import StatefulRouteError
@@ -76,9 +76,7 @@ class Story:
 
     async def _delete_a_pod(self, ordinal: int) -> None:
         self._act(f"rooms-{ordinal} is deleted (kubectl delete pod)")
-        await asyncio.to_thread(
-            self._stage.control_plane.kubectl, "delete", "pod", f"rooms-{ordinal}", "-n", NAMESPACE, "--wait=false"
-        )
+        await self._kube.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/rooms-{ordinal}")
         self._watcher.begin(f"rooms-{ordinal} deleted", (ordinal,))
         await self._until_off(ordinal)
         await self._until_ready(range(PODS))
@@ -144,7 +142,9 @@ async def tell(stage: Stage, console: Console) -> None:
     kube = await Kube.connect(str(stage.kubeconfig))
     store = Store.from_url(stage.store.url)
     live = is_live(console)
-    watcher = Watcher(store, Service(NAMESPACE, "rooms"), lambda text: None if live else console.print(text))
+    watcher = Watcher(
+        store, Service(NAMESPACE, "rooms"), lambda at, text: None if live else console.print(f"{clock(at)}  {text}")
+    )
     story = Story(stage, kube, store, watcher)
     watching = asyncio.create_task(watcher.run())
     try:

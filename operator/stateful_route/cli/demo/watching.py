@@ -52,9 +52,9 @@ class View:
 
 
 class Watcher:
-    """Looks at the store ten times a second; ``on_change`` is called with each event's text."""
+    """Looks at the store ten times a second; ``on_event`` is called with each event's time and text."""
 
-    def __init__(self, store: Store, service: Service, on_event: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, service: Service, on_event: Callable[[float, str], None]) -> None:
         self.view = View()
         self._store, self._service = store, service
         self._on_event = on_event
@@ -68,8 +68,9 @@ class Watcher:
 
     def say(self, text: str, at: float | None = None) -> None:
         """Show a line."""
-        self.view.events.append((at or time.time(), text))
-        self._on_event(text)
+        at = at or time.time()
+        self.view.events.append((at, text))
+        self._on_event(at, text)
 
     async def run(self) -> None:
         """Look until cancelled."""
