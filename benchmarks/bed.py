@@ -14,8 +14,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_kube_config
 from rich.console import Console
 
-from stateful_route.api.crd import load_crd
-from stateful_route.devcluster import ControlPlane, EmbeddedStore
+from stateful_route.devcluster import ControlPlane, EmbeddedStore, apply_crd
 from stateful_route.domain.routing import RoutingState
 from stateful_route.kube.client import REQUEST_SECONDS, Kube, KubeError
 from stateful_route.store.connection import Store
@@ -41,8 +40,7 @@ def bed(console: Console) -> Iterator[Bed]:
         console.print(text, style="dim")
 
     with EmbeddedStore() as store, ControlPlane.start(nodes=10, progress=tell) as control_plane:
-        control_plane.kubectl("apply", "--server-side", "-f", "-", text=json.dumps(load_crd()))
-        control_plane.kubectl("wait", "--for=condition=Established", "crd/statefulroutes.statefulroute.io")
+        apply_crd(control_plane.kubectl)
         yield Bed(control_plane, store)
 
 

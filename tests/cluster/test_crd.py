@@ -25,7 +25,7 @@ CRD = load_crd()
 NAME = CRD["metadata"]["name"]
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 NOON = "2026-01-31T12:00:00Z"
-BAD_REQUEST, NOT_FOUND, CONFLICT, UNPROCESSABLE = 400, 404, 409, 422
+BAD_REQUEST, NOT_FOUND, UNPROCESSABLE = 400, 404, 422
 SERVED_WITHIN_SECONDS = 30
 CUT = "status.conditions.[].message"
 """The one field of which the model makes something that fits; see `Condition`."""
@@ -50,6 +50,16 @@ class Server:
         self.namespace = namespace
         self.where = (GROUP, VERSION, namespace, PLURAL)
 
+    def serves(self):
+        """True once the CRD is established and the API server has taken notice, a moment later."""
+        try:
+            self.routes.list_namespaced_custom_object(*self.where)
+        except client.ApiException as error:
+            if error.status != NOT_FOUND:
+                raise
+            return False
+        return True
+
     def create(self, *, dry_run=None, validation="Strict", **parts):
         body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": {"name": f"r-{uuid.uuid4().hex[:8]}"}}
         create = partial(self.routes.create_namespaced_custom_object, *self.where, dry_run=dry_run)
@@ -71,44 +81,18 @@ def answer(call, *args, **options):
 
 
 @pytest.fixture(scope="module")
-def connection(control_plane):
-    """A connection to an API server that serves this CRD."""
-    connection = new_client_from_config(config_file=str(control_plane.kubeconfig))
-    definitions = client.ApiextensionsV1Api(connection)
-    try:
-        definitions.create_custom_resource_definition(CRD)
-    except client.ApiException as error:
-        if error.status != CONFLICT:
-            raise
-        definitions.patch_custom_resource_definition(NAME, {"spec": CRD["spec"]})
+def server(control_plane):
+    """An API server that serves this CRD, and a fresh namespace on it."""
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(CRD))
+    namespace = f"crd-{uuid.uuid4().hex[:8]}"
+    control_plane.kubectl("create", "namespace", namespace)
+    server = Server(new_client_from_config(config_file=str(control_plane.kubeconfig)), namespace)
     deadline = time.monotonic() + SERVED_WITHIN_SECONDS
-    while not is_served(connection):
+    while not server.serves():
         assert time.monotonic() < deadline, f"{NAME} is not served"
         time.sleep(0.05)
-    return connection
-
-
-def is_served(connection):
-    conditions = client.ApiextensionsV1Api(connection).read_custom_resource_definition(NAME).status.conditions or []
-    if not any(condition.type == "Established" and condition.status == "True" for condition in conditions):
-        return False
-    try:
-        client.CustomObjectsApi(connection).list_cluster_custom_object(GROUP, VERSION, PLURAL)
-    except client.ApiException as error:
-        if error.status != NOT_FOUND:
-            raise
-        return False
-    return True
-
-
-@pytest.fixture(scope="module")
-def server(connection):
-    """A fresh namespace."""
-    namespaces = client.CoreV1Api(connection)
-    name = f"crd-{uuid.uuid4().hex[:8]}"
-    namespaces.create_namespace({"metadata": {"name": name}})
-    yield Server(connection, name)
-    namespaces.delete_namespace(name)
+    yield server
+    control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture(scope="module")

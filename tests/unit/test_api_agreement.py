@@ -100,21 +100,26 @@ def test_the_comparison_sees_every_kind_of_fact():
     assert seen == set(COMPARED)
 
 
-def descriptions(node, path):
-    yield path, node.get("description", "")
+def explained(node, path):
+    yield path, node
     for name, child in node.get("properties", {}).items():
-        yield from descriptions(child, f"{path}.{name}")
+        yield from explained(child, f"{path}.{name}")
     for key in ("items", "additionalProperties"):
         if key in node:
-            yield from descriptions(node[key], path + "[]")
+            yield from explained(node[key], path + "[]")
 
 
-DESCRIPTIONS = [entry for part in ("spec", "status") for entry in descriptions(SCHEMA[part], part)]
+FIELDS = [entry for part in ("spec", "status") for entry in explained(SCHEMA[part], part)]
 
 
-@pytest.mark.parametrize(("path", "text"), DESCRIPTIONS, ids=[path for path, _ in DESCRIPTIONS])
-def test_kubectl_explains_in_sentences(path, text):
+@pytest.mark.parametrize(("path", "field"), FIELDS, ids=[path for path, _ in FIELDS])
+def test_kubectl_explains_in_sentences_and_says_the_default(path, field):
+    text = field.get("description", "")
     assert re.fullmatch(r"\S.{15,}\.", text), f"{path} needs a description of at least one sentence"
+    default = field.get("default", {})
+    assert default == {} or text.endswith(f" Default: {default}."), (
+        f"kubectl shows no default but that in the text of {path}"
+    )
 
 
 def test_the_names_in_code_are_those_of_the_crd():

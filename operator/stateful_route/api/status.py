@@ -5,15 +5,18 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stateful_route.api.conditions import Condition
-from stateful_route.api.model import Int32, Int64, Model, Ordinal, Time
+from stateful_route.api.model import Int64, Model, Ordinal, Time
+from stateful_route.domain.names import MAX_ORDINAL
+
+Count = Annotated[int, Field(ge=0, le=MAX_ORDINAL + 1)]
 
 
 class PodCounts(Model):
     """Number of pods in each routing state."""
 
-    ready: Int32 | None = None
-    denying: Int32 | None = None
-    shutdown: Int32 | None = None
+    ready: Count | None = None
+    denying: Count | None = None
+    shutdown: Count | None = None
 
 
 class LastMigration(Model):

@@ -8,10 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from stateful_route.api.crd import load_crd
-from stateful_route.devcluster import ControlPlane, EmbeddedStore
+from stateful_route.devcluster import ControlPlane, EmbeddedStore, apply_crd
 from stateful_route.domain.errors import StatefulRouteError
 
 STOP_SECONDS = 5.0
@@ -59,8 +56,7 @@ def stage(namespace: str, progress: Progress) -> Iterator[Stage]:
         progress(f"store: {store.server} at {store.url}")
         control_plane = stack.enter_context(ControlPlane.start(nodes=3, progress=progress))
         kubectl = control_plane.kubectl
-        kubectl("apply", "--server-side", "-f", "-", text=yaml.safe_dump(load_crd()))
-        kubectl("wait", "--for=condition=Established", "crd/statefulroutes.statefulroute.io", "--timeout=30s")
+        apply_crd(kubectl)
         kubectl("create", "namespace", namespace)
         kubectl("wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=30s")
         log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stateful-route-demo-"))) / "operator.log"
