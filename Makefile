@@ -11,7 +11,7 @@ help: ## Show this list
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "stateful-route needs Python 3.11 or newer; set PYTHON=…" >&2; exit 1; }
-	@echo "Setting up $(VENV) …"
+	@echo "Setting up $(VENV) (about a minute) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -28,7 +28,7 @@ test: $(STAMP) ## Run all tests (ARGS="tests/unit -k brake" for some of them)
 lint: $(STAMP) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## Let ruff format and fix what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -14,16 +14,16 @@ from benchmarks.bed import Bed
 EMPTY = """
 import asyncio, kopf, kubernetes.aio.client.api_client
 from kubernetes.aio.client.api.core_v1_api import CoreV1Api
-registry = kopf.OperatorRegistry()
 
-@kopf.on.event("", "v1", "pods", registry=registry)
+
+@kopf.on.event("", "v1", "pods")
 async def on_pod(**_): ...
 
-@kopf.on.startup(registry=registry)
+@kopf.on.startup()
 async def on_startup(settings, **_):
     settings.posting.enabled = False
 
-asyncio.run(kopf.operator(registry=registry, standalone=True, namespaces=["NAMESPACE"]))
+asyncio.run(kopf.operator(standalone=True, namespaces=["NAMESPACE"]))
 """
 
 

@@ -12,6 +12,7 @@ app = typer.Typer(
     name="stateful-route",
     help="Routes each user to the StatefulSet pod that holds its state, and moves users when pods drain or die.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_show_locals=False,  # a local may be a password
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stateful_route.cli.logs import LogFormat, set_up
+from stateful_route.cli.logs import LogFormat, LogLevel, set_up
 
 KUBERNETES = "Kubernetes"
 
@@ -16,34 +16,46 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         str | None,
         typer.Option(
             envvar="STATEFUL_ROUTE_REDIS_URL",
-            show_envvar=True,
+            metavar="URL",
             help="The store of StatefulRoutes that name none: redis://, rediss://, unix://, redis+cluster:// or "
-            "redis+sentinel://host:port,…/service. A password belongs in the variable, not on the command line.",
+            "redis+sentinel://host,…/set. A password belongs in the variable, not on the command line.",
         ),
     ] = None,
     namespaces: Annotated[
         str,
         typer.Option(
-            envvar="STATEFUL_ROUTE_NAMESPACES", help="The namespaces to serve, separated by commas; empty: all."
+            envvar="STATEFUL_ROUTE_NAMESPACES",
+            metavar="A,B",
+            help="The namespaces to serve, separated by commas; empty: all.",
         ),
     ] = "",
     kubeconfig: Annotated[
         str | None,
-        typer.Option(envvar="KUBECONFIG", help="Path of a kubeconfig; in a pod its ServiceAccount serves."),
+        typer.Option(
+            envvar="KUBECONFIG", metavar="PATH", help="Path of a kubeconfig; in a pod its ServiceAccount serves."
+        ),
     ] = None,
     health_port: Annotated[
-        int, typer.Option(envvar="STATEFUL_ROUTE_HEALTH_PORT", help="Serves /healthz and /readyz; 0: nowhere.")
+        int,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_HEALTH_PORT", metavar="PORT", help="Serves /healthz and /readyz; 0: nowhere."
+        ),
     ] = 8080,
     resync_seconds: Annotated[
         float,
         typer.Option(
-            envvar="STATEFUL_ROUTE_RESYNC_SECONDS", min=0.5, max=50, help="Between two full comparisons of all facts."
+            envvar="STATEFUL_ROUTE_RESYNC_SECONDS",
+            metavar="S",
+            min=0.5,
+            max=50,
+            help="Between two full comparisons of all facts.",
         ),
     ] = 30,
     cleanup_seconds: Annotated[
         float,
         typer.Option(
             envvar="STATEFUL_ROUTE_CLEANUP_SECONDS",
+            metavar="S",
             min=1,
             help="How long a deleted StatefulRoute waits for an unreachable store before its keys are left behind.",
         ),
@@ -54,11 +66,21 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
     ] = 90,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option(envvar="STATEFUL_ROUTE_LOG_FORMAT", help="Default: text on a terminal, else json."),
+        typer.Option(
+            envvar="STATEFUL_ROUTE_LOG_FORMAT",
+            metavar="FORMAT",
+            help="text or json; default: text on a terminal, else json.",
+        ),
     ] = None,
     log_level: Annotated[
-        str, typer.Option(envvar="STATEFUL_ROUTE_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
-    ] = "INFO",
+        LogLevel,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_LOG_LEVEL",
+            case_sensitive=False,
+            metavar="LEVEL",
+            help="DEBUG, INFO, WARNING or ERROR.",
+        ),
+    ] = LogLevel.INFO,
 ) -> None:
     """Runs the operator, in a pod or with a kubeconfig, until SIGTERM.
 

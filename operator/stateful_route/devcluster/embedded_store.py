@@ -246,16 +246,16 @@ class EmbeddedStore:
             time.sleep(_POLL_SECONDS)
 
     def _answers(self, port: int, pid: int) -> bool:
-        """Whether this very process serves the port: another server there would answer a PING as well."""
+        """Whether this very process serves the port (another would answer a PING as well) and has loaded its data."""
         login = [["AUTH", self._password]] if self._password else []
-        request = b"".join(_encode(words) for words in [*login, ["INFO", "server"], ["QUIT"]])
+        request = b"".join(_encode(words) for words in [*login, ["INFO", "server"], ["INFO", "persistence"], ["QUIT"]])
         try:
             with socket.create_connection((HOST, port), timeout=1) as connection:
                 connection.sendall(request)
                 answer = b"".join(iter(lambda: connection.recv(65536), b""))
         except OSError:
             return False
-        return f"process_id:{pid}\r\n".encode() in answer
+        return f"process_id:{pid}\r\n".encode() in answer and b"\r\nloading:0\r\n" in answer
 
 
 def _encode(words: Sequence[str]) -> bytes:
