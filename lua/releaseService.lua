@@ -23,6 +23,7 @@ for i = 1, #states, 2 do
   local op_good, record = pcall(cjson.decode, redis.call('HGET', KEYS[2], pod) or '')
   if good and type(state) == 'table' and op_good and type(record) == 'table' then
     local word = type(state.app) == 'string' and state.app or record.appWord
+    if not word and state.routingState == record.written then word = 'READY' end  -- a foreign app that said nothing else
     if state.op == true or record.reason == 'Gone' then
       redis.call('HDEL', KEYS[1], pod)
     elseif word and word ~= state.routingState then

@@ -22,7 +22,7 @@ local indexed = math.floor(score / STEP)
 local epoch = score - indexed * STEP
 local time = redis.call('TIME')
 
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: the one write whose key has not been read, and may be of another type
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: its key alone has not been read, and may be of another type
 if previous ~= pod or indexed ~= pod then
   local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
   epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)

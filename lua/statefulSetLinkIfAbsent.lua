@@ -26,7 +26,7 @@ local epoch = score - indexed * STEP
 local time = redis.call('TIME')
 
 if not current then
-  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: the one write whose key has not been read, and may be of another type
+  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: its key alone has not been read, and may be of another type
 end
 if not current or indexed ~= pod then
   local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)

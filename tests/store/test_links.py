@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from stateful_route.domain.epoch import EPOCH_START_MS, split
 from stateful_route.domain.errors import InvalidArgument, StoreRejected
 from stateful_route.store.links import (
@@ -76,28 +77,28 @@ async def test_links_of_two_services_do_not_meet(store, raw, service):
     assert await raw.hgetall(service.links(UID)) == {"room": "3", "chat": "7"}
 
 
-async def set_again(store, raw, service):
+async def set_again(store, _raw, service):
     await set_link(store, service, UID, 3)
 
 
-async def made_temporary(store, raw, service):
+async def made_temporary(store, _raw, service):
     await set_link(store, service, UID, 3, 60)
 
 
-async def made_persistent_again(store, raw, service):
+async def made_persistent_again(store, _raw, service):
     await set_link(store, service, UID, 3, 60)
     await set_link(store, service, UID, 3)
 
 
-async def if_absent(store, raw, service):
+async def if_absent(store, _raw, service):
     await set_link_if_absent(store, service, UID, 5, 60)
 
 
-async def other_pod(store, raw, service):
+async def other_pod(store, _raw, service):
     await set_link(store, service, UID, 4)
 
 
-async def there_and_back(store, raw, service):
+async def there_and_back(store, _raw, service):
     await set_link(store, service, UID, 4)
     await set_link(store, service, UID, 3)
 
@@ -288,9 +289,7 @@ WRONG_KEYS = {
 
 @pytest.mark.parametrize("which", WRONG_KEYS)
 @pytest.mark.parametrize("function", [set_link, set_link_if_absent])
-async def test_a_key_of_another_type_is_rejected_and_nothing_is_written(
-    function, which, store, raw, service, contents
-):
+async def test_a_key_of_another_type_is_rejected_and_nothing_is_written(function, which, store, raw, service, contents):
     await raw.rpush(WRONG_KEYS[which](service), "somebody's list")
     before = await contents()
     with pytest.raises(StoreRejected, match="WRONGTYPE"):

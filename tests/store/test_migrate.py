@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.domain.errors import OwnedElsewhere, StoreRejected
 from stateful_route.store.index import count_links
@@ -61,20 +62,20 @@ async def test_a_target_that_is_the_source_only_raises_the_epoch(seconds, store,
     assert await raw.hgetall(service.links(UID)) == {"room": "0"}
 
 
-async def link_is_gone(store, raw, service):
+async def link_is_gone(_store, raw, service):
     await raw.delete(service.link(UID))
 
 
-async def link_and_hash_are_gone(store, raw, service):
+async def link_and_hash_are_gone(_store, raw, service):
     await raw.delete(service.link(UID), service.links(UID))
 
 
-async def gone_and_the_hash_names_another_pod(store, raw, service):
+async def gone_and_the_hash_names_another_pod(_store, raw, service):
     await raw.delete(service.link(UID))
     await raw.hset(service.links(UID), service.name, 9)
 
 
-async def foreign_move(store, raw, service):
+async def foreign_move(_store, raw, service):
     await raw.set(service.link(UID), 4)
 
 
@@ -83,19 +84,19 @@ async def foreign_move_back(store, raw, service):
     await raw.set(service.link(UID), FROM)
 
 
-async def our_move(store, raw, service):
+async def our_move(store, _raw, service):
     await set_link(store, service, UID, 4)
 
 
-async def foreign_value(store, raw, service):
+async def foreign_value(_store, raw, service):
     await raw.set(service.link(UID), "elsewhere")
 
 
-async def ordinal_that_cannot_be(store, raw, service):
+async def ordinal_that_cannot_be(_store, raw, service):
     await raw.set(service.link(UID), 8192)
 
 
-async def not_in_the_index(store, raw, service):
+async def not_in_the_index(_store, raw, service):
     await raw.zrem(service.index(service.bucket(UID)), UID)
 
 

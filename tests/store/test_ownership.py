@@ -1,8 +1,10 @@
 """Who owns a service: one operator writes it, another is told so, and what is left when it is given up."""
 
 import json
+from dataclasses import replace
 
 import pytest
+
 from stateful_route.domain.errors import OwnedElsewhere
 from stateful_route.domain.pod import Incarnation
 from stateful_route.domain.record import OperatorRecord
@@ -137,6 +139,15 @@ async def test_a_pod_that_is_gone_leaves_no_state_behind(store, raw, service):
     await set_operator_states(store, service, MINE, {0: decision(SHUTDOWN, Reason.GONE)})
     await release(store, service, MINE)
     assert await raw.keys() == []
+
+
+async def test_a_foreign_app_that_has_not_spoken_since_its_restart_is_left_ready(store, raw, service):
+    await claim(store, service, MINE, CONFIG)
+    await raw.hset(service.states, "0", FOREIGN)
+    await set_operator_states(store, service, MINE, {0: decision()})
+    await set_operator_states(store, service, MINE, {0: replace(decision(), incarnation=Incarnation("pod-b", 0))})
+    await release(store, service, MINE)
+    assert await raw.hget(service.states, "0") == FOREIGN.replace("DENY_NEW_CALL", "READY")
 
 
 RELEASED = {

@@ -60,6 +60,7 @@ LIFECYCLE = {
     "another pod has the name, old links remain": (at(pod(), loss=Reason.REPLACED), SHUTDOWN, MOVE, Reason.REPLACED),
     "the container restarted, old links remain": (at(pod(), loss=Reason.RESTARTED), SHUTDOWN, MOVE, Reason.RESTARTED),
     "old links are gone": (at(pod(), loss=None), READY, STAY, Reason.READY),
+    "old links were taken over": (at(pod(), loss=Reason.REPLACED, took_over=True), READY, STAY, Reason.READY),
     "Terminating, its grace period ends this moment": (
         at(pod(deletion_time=NOW)),
         SHUTDOWN,
@@ -377,9 +378,57 @@ REMEMBERED = {
     ),
     "old links are remembered until the record says that they are gone": (
         pod(),
+        record(state=SHUTDOWN, reason=Reason.REPLACED, loss=Reason.REPLACED),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=None, loss=Reason.REPLACED, held_down=False),
+    ),
+    "a successor that was told to take its predecessor's links over goes on with it": (
+        pod(),
+        record(loss=Reason.REPLACED),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=None, loss=Reason.REPLACED, held_down=False, took_over=True),
+    ),
+    "also while it is unready": (
+        UNREADY,
+        replace(UNREADY_RECORD, loss=Reason.REPLACED),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=SINCE, loss=Reason.REPLACED, held_down=False, took_over=True),
+    ),
+    "but not the next process": (
+        pod(uid="pod-b"),
         record(loss=Reason.REPLACED),
         DEFAULT,
         Memory(ever_ready=True, unready_since=None, loss=Reason.REPLACED, held_down=False),
+    ),
+    "a pod that stops may be unready: the wait for its successor begins when it is gone": (
+        None,
+        replace(UNREADY_RECORD, reason=Reason.TERMINATING),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=NOW, loss=None, held_down=False),
+    ),
+    "or when its containers have ended": (
+        replace(UNREADY, deletion_time=NOW + 30, containers_terminated=True),
+        replace(UNREADY_RECORD, reason=Reason.TERMINATING),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=NOW, loss=None, held_down=False),
+    ),
+    "or when its phase says so": (
+        replace(UNREADY, deletion_time=NOW + 30, phase="Succeeded"),
+        replace(UNREADY_RECORD, reason=Reason.TERMINATING),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=NOW, loss=None, held_down=False),
+    ),
+    "while it still stops its unreadiness is remembered": (
+        replace(UNREADY, deletion_time=NOW + 30),
+        replace(UNREADY_RECORD, reason=Reason.TERMINATING),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=SINCE, loss=None, held_down=False),
+    ),
+    "a successor under Keep has its own delay when its predecessor stopped in order": (
+        replace(SUCCESSOR, ready_changed=None),
+        replace(UNREADY_RECORD, reason=Reason.TERMINATING),
+        KEEP_REPLACED,
+        Memory(ever_ready=True, unready_since=NOW, loss=Reason.REPLACED, held_down=False),
     ),
     "old links are remembered also when the pod is gone": (
         None,

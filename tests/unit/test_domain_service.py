@@ -44,6 +44,7 @@ KINDS = {
     "lost node": lambda n: situation(pod(n, deletion_time=NOW + 30, node_lost=True)),
     "replaced": lambda n: situation(pod(n), loss=Reason.REPLACED),
     "restarted": lambda n: situation(pod(n), loss=Reason.RESTARTED),
+    "took over": lambda n: situation(pod(n), loss=Reason.REPLACED, took_over=True),
     "replaced, starting": lambda n: situation(
         pod(n, ready=False), unready_since=NOW - 1, loss=Reason.REPLACED, ever_ready=False
     ),
@@ -148,6 +149,10 @@ SUCCESSORS = {
     "the others are not Ready: the successor keeps its own": (
         ["replaced", "wobbling", "gone"],
         [Reason.READY, Reason.UNREADY, Reason.GONE],
+    ),
+    "the one that has taken its own over keeps them when others come": (
+        ["took over", "replaced", "ready"],
+        [Reason.READY, Reason.REPLACED, Reason.READY],
     ),
     "successors that are not Ready are not spared": (
         ["replaced, starting", "replaced, starting"],

@@ -132,3 +132,8 @@ def test_a_script_that_is_not_there_says_so():
 def test_the_tags_are_found_in_a_moment():
     keys.tags.cache_clear()
     assert len(tags()) == BUCKETS
+
+
+def test_a_namespace_has_no_colon_since_two_services_would_share_keys():
+    with pytest.raises(InvalidArgument, match="colon"):
+        Service("a:lk:b", "c")

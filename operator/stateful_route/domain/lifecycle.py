@@ -31,12 +31,14 @@ class Memory:
         unready_since: Since when it has not been Ready, seconds since the epoch; None: it is Ready.
         loss: Links of an earlier incarnation remain: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
         held_down: The pod already is SHUTDOWN for being unready, in this incarnation.
+        took_over: It has been told that those links are its own now, since nobody else could take them.
     """
 
     ever_ready: bool
     unready_since: float | None
     loss: Reason | None
     held_down: bool
+    took_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,8 @@ def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy
         if carried and record.loss is not None and _policy_of(record.loss, policy) is OnLoss.MOVE:
             loss = record.loss  # those links wait to be moved still: their memory does not come back
     since = record.unready_since / 1000 if record and record.unready_since is not None and carried else None
+    if record is not None and record.reason is Reason.TERMINATING and not (same and pod and _still_serves(pod, now)):
+        since = now  # not to be Ready while it stops is no failure: the wait for a successor begins when it has stopped
     if pod is not None and pod.ready and not pod.finished:
         since = None
     elif since is None:
@@ -79,6 +83,7 @@ def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy
         unready_since=since,
         loss=loss,
         held_down=bool(record and same and record.reason is Reason.UNREADY_TOO_LONG),
+        took_over=bool(pod and record and same and record.loss and record.state is not RoutingState.SHUTDOWN),
     )
 
 
@@ -86,6 +91,21 @@ def _unready_since(pod: PodFacts | None, now: float) -> float:
     if pod is None or pod.ready or pod.ready_changed is None:
         return now
     return min(now, pod.ready_changed + CONDITION_TIME_SECONDS)
+
+
+def _still_serves(pod: PodFacts, now: float) -> bool:
+    return not pod.finished and _end_of(pod, now) is None
+
+
+def _end_of(pod: PodFacts, now: float) -> Reason | None:
+    """Why a Terminating pod surely serves nobody any more, or None."""
+    if pod.deletion_time is None:
+        return None
+    if pod.containers_terminated:
+        return Reason.CONTAINERS_TERMINATED
+    if now >= pod.deletion_time:
+        return Reason.GRACE_PERIOD_OVER
+    return Reason.NODE_LOST if pod.node_lost else None
 
 
 def _policy_of(loss: Reason, policy: Policy) -> OnLoss:
@@ -104,23 +124,15 @@ def gone(at: Situation, policy: Policy) -> Verdict | None:
 def lost_memory(at: Situation, policy: Policy) -> Verdict | None:
     """The process was replaced or restarted and has forgotten its users: they move before it takes new ones."""
     loss = at.memory.loss
-    if loss is None or _policy_of(loss, policy) is OnLoss.KEEP:
+    if loss is None or at.memory.took_over or _policy_of(loss, policy) is OnLoss.KEEP:
         return None
     return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, loss)
 
 
 def terminated(at: Situation, policy: Policy) -> Verdict | None:
     """Terminating, and surely not serving any more: out of time, off its node, or out of containers."""
-    pod = at.pod
-    if pod is None or pod.deletion_time is None:
-        return None
-    if pod.containers_terminated:
-        reason = Reason.CONTAINERS_TERMINATED
-    elif at.now >= pod.deletion_time:
-        reason = Reason.GRACE_PERIOD_OVER
-    elif pod.node_lost:
-        reason = Reason.NODE_LOST
-    else:
+    reason = None if at.pod is None else _end_of(at.pod, at.now)
+    if reason is None:
         return None
     return _awaits_successor(at, policy) or Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, reason)
 
@@ -146,7 +158,7 @@ def terminating(at: Situation, policy: Policy) -> Verdict | None:
     """A pod that is asked to stop takes no new uids; those it has are drained while its grace period runs."""
     if at.pod is None or at.pod.deletion_time is None:
         return None
-    stays = policy.on_replace is OnLoss.KEEP and at.wanted is True
+    stays = policy.on_replace is OnLoss.KEEP and at.wanted is True and not at.pod.drain_requested
     action = LinkAction.STAY if stays else LinkAction.DRAIN
     return Verdict(RoutingState.DENY_NEW_CALL, action, Reason.TERMINATING, due=at.pod.deletion_time)
 

@@ -1,5 +1,6 @@
 """One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,7 +104,7 @@ class Store:
             StoreUnavailable, StoreRejected: see there.
         """
         keys, args = call.keys, call.args
-        with translated(self.label):
+        with translated(self.label), heeding_cancellation():
             await self._slots_known()
             try:
                 return await self._client.execute_command("EVALSHA", call.script.sha, len(keys), *keys, *args)
@@ -135,7 +136,7 @@ class Store:
         """Send commands in one round trip; each reply is a value or redis-py's error for it."""
         if not commands:
             return []
-        with translated(self.label):
+        with translated(self.label), heeding_cancellation():
             await self._slots_known()
             pipeline = self._client.pipeline() if self.cluster else self._client.pipeline(transaction=False)
             for command in commands:
@@ -148,7 +149,7 @@ class Store:
 
     async def command(self, *words: Any) -> Any:
         """One plain command; errors as with `run`."""
-        with translated(self.label):
+        with translated(self.label), heeding_cancellation():
             await self._slots_known()
             return await self._client.execute_command(*words)
 
@@ -202,6 +203,20 @@ def translated(label: str) -> Iterator[None]:
         raise
     except (rx.RedisError, rx.RedisClusterException, OSError) as error:
         raise as_ours(error, label) from error
+
+
+@contextmanager
+def heeding_cancellation() -> Iterator[None]:
+    """End the task if it was cancelled meanwhile, although the calls within have gone through.
+
+    `asyncio.wait_for`, by which redis-py sends, swallows a cancellation in Python 3.11 when the call that it wraps ends
+    in the same turn of the loop; with long pipelines that is every other time, and a cancelled migration went on.
+    """
+    task = asyncio.current_task()
+    asked = task.cancelling() if task else 0
+    yield
+    if task is not None and task.cancelling() > asked:
+        raise asyncio.CancelledError
 
 
 class _UrlError(ValueError):

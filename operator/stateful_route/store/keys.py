@@ -8,6 +8,7 @@ from string import ascii_lowercase, ascii_uppercase, digits
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.names import check_name, check_uid
 
 META = "sf:meta"
@@ -32,6 +33,8 @@ class Service:
 
     def __post_init__(self) -> None:
         check_name(self.namespace, "namespace")
+        if ":" in self.namespace:
+            raise InvalidArgument(f"the namespace {self.namespace!r} has a colon, which parts the names in a Redis key")
         check_name(self.name, "service name")
 
     def __str__(self) -> str:
