@@ -21,15 +21,20 @@ def pace(links_per_second=AT_ONCE):
     return Pace(links_per_second, time.monotonic)
 
 
-def unhurried(links_per_second):
-    """A pace whose clock runs so fast that nobody ever waits: portions are what remains of it."""
-    ticks = itertools.count(step=3600)
-    return Pace(links_per_second, lambda: float(next(ticks)))
+class Unhurried(Pace):
+    """Nobody ever waits: the portions are what remains of it."""
+
+    def wait_seconds(self, moved, left):  # noqa: ARG002  as its parent
+        return 0.0
 
 
 def to(*ordinals):
     spread = Spread([Target(ordinal) for ordinal in ordinals], Placement())
     return lambda: spread
+
+
+async def begun(progress):
+    return progress.total > 0
 
 
 @pytest.fixture
@@ -102,7 +107,7 @@ async def test_a_target_that_fails_meanwhile_gets_no_more(store, service, link, 
     asked = itertools.count()
     both, one = to(1, 2)(), to(1)()
     task = Task(source=0, reason="Gone", spread=lambda: both if next(asked) < 2 else one)
-    await move_links(store, service, task, pace(500))
+    await move_links(store, service, task, Unhurried(500, time.monotonic))
     to_whom = [Counter(target for _, target, _ in portion) for portion in await told()]
     assert all(counts[2] for counts in to_whom[:2])
     assert not any(counts[2] for counts in to_whom[2:])
@@ -115,7 +120,7 @@ async def test_a_target_that_fails_meanwhile_gets_no_more(store, service, link, 
 async def test_no_portion_is_more_than_a_second_s_worth(store, service, link, told, links_per_second):
     await link(2500)
     task = Task(source=0, reason="Gone", spread=to(1))
-    await move_links(store, service, task, unhurried(links_per_second))
+    await move_links(store, service, task, Unhurried(links_per_second, time.monotonic))
     portions = [len(portion) for portion in await told()]
     assert sum(portions) == 2500
     assert max(portions) <= min(links_per_second, LINKS_PER_TRIP)
@@ -158,14 +163,12 @@ async def test_a_walk_ends_when_it_is_cancelled(store, service, link):
         assert milliseconds > 10, "it was cancelled at many moments"
 
 
-async def test_a_cancelled_migration_stops_and_has_told_what_it_moved(store, service, link, told):
+async def test_a_cancelled_migration_stops_and_has_told_what_it_moved(store, service, link, told, eventually):
     await link(4000)
     progress = Progress()
     task = Task(source=0, reason="Unready", spread=to(1, 2))
     moving = asyncio.create_task(move_links(store, service, task, pace(500), progress))
-    async with asyncio.timeout(10):
-        while not progress.total:
-            await asyncio.sleep(0)
+    await eventually(lambda: begun(progress))
     moving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await moving
@@ -174,16 +177,15 @@ async def test_a_cancelled_migration_stops_and_has_told_what_it_moved(store, ser
     assert counts[1] + counts[2] == progress.total == sum(len(portion) for portion in await told())
 
 
-async def test_a_migration_that_was_stopped_goes_on_where_it_was(store, service, link):
+async def test_a_migration_that_was_stopped_goes_on_where_it_was(store, service, link, eventually):
     await link(2000)
     task = Task(source=0, reason="Gone", spread=to(1, 2))
-    first = asyncio.create_task(move_links(store, service, task, pace(500)))
-    async with asyncio.timeout(10):
-        while (await count_links(store, service)).get(0) == 2000:
-            await asyncio.sleep(0)
+    progress = Progress()
+    first = asyncio.create_task(move_links(store, service, task, pace(500), progress))
+    await eventually(lambda: begun(progress))
     first.cancel()
     await asyncio.wait([first])
     left = (await count_links(store, service))[0]
-    progress = await move_links(store, service, task, pace())
-    assert progress.total == left < 2000
+    rest = await move_links(store, service, task, pace())
+    assert rest.total == left < 2000
     assert 0 not in await count_links(store, service)

@@ -1,5 +1,6 @@
 """The operator as its users run it: a process of its own."""
 
+import asyncio
 import json
 import os
 import signal
@@ -80,6 +81,11 @@ class OperatorProcess:
         assert code == 0, f"the operator ended with {code}: {self.text()[-2000:]}"
         assert took < STOP_SECONDS, f"the operator took {took:.1f} s to stop"
         return took
+
+    async def wait_ended(self, seconds: float = 15.0) -> int:
+        """Until it has ended by itself; its exit code."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait, seconds)
 
     def text(self) -> str:
         """All that it has printed."""

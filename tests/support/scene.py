@@ -1,8 +1,8 @@
 """A StatefulSet, a StatefulRoute and links in a namespace of their own, and what can happen to them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stateful_route.domain.record import OperatorRecord
@@ -13,6 +13,7 @@ from stateful_route.store.connection import Store
 from stateful_route.store.index import count_links
 from stateful_route.store.keys import Service
 from stateful_route.store.links import set_link_call
+from stateful_route.store.scripts import Call, script
 from stateful_route.store.states import ServiceView, get_service
 from support.waiting import eventually
 
@@ -56,8 +57,15 @@ class Scene:
     def routes_path(self) -> str:
         return f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{PLURAL}"
 
-    async def make_workload(self, replicas: int = 3, *, start: int = 0, grace_seconds: int = 30) -> None:
-        """A StatefulSet whose pods start in parallel; kwok makes them Ready."""
+    async def make_workload(
+        self, replicas: int = 3, *, start: int = 0, grace_seconds: int = 30, by_hand: bool = False
+    ) -> None:
+        """A StatefulSet whose pods start in parallel; kwok makes them Ready.
+
+        ``by_hand``: the pods are on a node that no kubelet serves and kwok does not know, so nothing happens to them
+        but what the test does; a deleted one stays Terminating, as on a node that is lost. The garbage collector takes
+        such pods for orphans after 40 s. See `run_pods`, `end_pod`.
+        """
         labels = {"app": self.name}
         spec: dict[str, Any] = {
             "replicas": replicas,
@@ -74,6 +82,8 @@ class Scene:
         }
         if start:
             spec["ordinals"] = {"start": start}
+        if by_hand:
+            spec["template"]["spec"]["nodeName"] = f"by-hand-{self.namespace}"
         body = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": self.name}, "spec": spec}
         await self.kube.create(self.workload_path, body)
 
@@ -117,6 +127,34 @@ class Scene:
             seconds=seconds,
         )
 
+    async def make_secret(self, name: str, values: Mapping[str, str]) -> None:
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(values)}
+        await self.kube.create(self.secrets_path, body)
+
+    async def change_secret(self, name: str, values: Mapping[str, str]) -> None:
+        await self.kube.merge(f"{self.secrets_path}/{name}", {"stringData": dict(values)})
+
+    @property
+    def secrets_path(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/secrets"
+
+    async def status(self, name: str | None = None) -> dict[str, Any]:
+        """The StatefulRoute's status; empty when there is none yet."""
+        return (await self.route(name)).get("status") or {}
+
+    async def wait_status(
+        self, holds: Callable[[dict[str, Any]], bool], name: str | None = None, seconds: float = 15.0
+    ) -> dict[str, Any]:
+        """The status as soon as ``holds`` says so of it; a field that is missing holds nothing."""
+
+        def safely(status: dict[str, Any]) -> bool:
+            try:
+                return holds(status)
+            except KeyError:
+                return False
+
+        return await eventually(lambda: self.status(name), safely, "the status is as it should be", seconds=seconds)
+
     async def events(self) -> list[dict[str, Any]]:
         """The Events on StatefulRoutes in this namespace."""
         items = (await self.kube.get(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"))["items"]
@@ -148,23 +186,77 @@ class Scene:
         query = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
         await self.kube.delete(self.pod_path(ordinal), **query)
 
+    async def pod_uid(self, ordinal: int) -> str:
+        return str((await self.pod(ordinal))["metadata"]["uid"])
+
+    async def wait_successor(self, ordinal: int, former_uid: str, seconds: float = 20.0) -> str:
+        """Until another pod has taken the name and is Ready, as the API server says; its uid."""
+
+        def holds(body: dict[str, Any]) -> bool:
+            conditions = (body.get("status") or {}).get("conditions") or ()
+            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+            return ready and bool(body["metadata"]["uid"] != former_uid)
+
+        what = f"a successor of pod {ordinal} is Ready"
+        return str((await eventually(lambda: self.pod(ordinal), holds, what, seconds=seconds))["metadata"]["uid"])
+
+    async def run_pods(self, ordinals: Iterable[int]) -> None:
+        """As a kubelet would: the pods, as soon as they exist, are Running and Ready (`make_workload` ``by_hand``)."""
+        for ordinal in ordinals:
+            await eventually(lambda o=ordinal: self.pod(o), bool, f"pod {ordinal} exists")  # type: ignore[misc]
+            started = {"name": "app", "image": "none", "imageID": "", "ready": True, "restartCount": 0}
+            statuses = [{**started, "state": {"running": {"startedAt": _stamp()}}}]
+            await self._patch_status(ordinal, {"phase": "Running", "containerStatuses": statuses})
+            await self.set_ready(ordinal, ready=True)
+
+    async def end_pod(self, ordinal: int) -> None:
+        """As a kubelet would: the Terminating pod has stopped and leaves the API."""
+        await self.delete_pod(ordinal, grace_seconds=0)
+
+    async def end_containers(self, ordinal: int) -> None:
+        """All containers have ended; the pod itself is still there."""
+        ended = {"exitCode": 0, "startedAt": _stamp(), "finishedAt": _stamp()}
+        statuses = (await self.pod(ordinal))["status"]["containerStatuses"]
+        for status in statuses:
+            status["state"], status["ready"] = {"terminated": ended}, False
+        await self._patch_status(ordinal, {"containerStatuses": statuses})
+
     async def hold_pod(self, ordinal: int) -> None:
-        """A finalizer of the test keeps a deleted pod Terminating (kwok would end it at once)."""
+        """A finalizer of the test keeps a deleted pod, or one that has failed.
+
+        kwok still ends its grace period at once; a pod that is to stay Terminating is one ``by_hand``.
+        """
         await self.kube.merge(self.pod_path(ordinal), {"metadata": {"finalizers": ["test.statefulroute.io/hold"]}})
 
     async def let_go(self, ordinal: int) -> None:
         await self.kube.merge(self.pod_path(ordinal), {"metadata": {"finalizers": None}})
 
+    async def ready_pods(self) -> set[int]:
+        """The ordinals whose pods Kubernetes calls Ready."""
+        items = (await self.kube.get(self.pods_path))["items"]
+        return {
+            int(pod["metadata"]["name"].rpartition("-")[2])
+            for pod in items
+            for condition in pod["status"].get("conditions") or ()
+            if condition["type"] == "Ready" and condition["status"] == "True"
+        }
+
     async def annotate_pod(self, ordinal: int, name: str, value: str | None) -> None:
         await self.kube.merge(self.pod_path(ordinal), {"metadata": {"annotations": {name: value}}})
 
-    async def set_ready(self, ordinal: int, ready: bool) -> None:
-        """As the kubelet would after a probe."""
+    async def set_ready(self, ordinal: int, ready: bool, since: datetime | None = None) -> None:
+        """As the kubelet would after a probe; ``since``: a while ago, the report was late."""
         body = await self.pod(ordinal)
         conditions = [c for c in body["status"].get("conditions") or () if c["type"] != "Ready"]
         word = "True" if ready else "False"
-        conditions.append({"type": "Ready", "status": word, "lastTransitionTime": _now()})
+        conditions.append({"type": "Ready", "status": word, "lastTransitionTime": _stamp(since)})
         await self._patch_status(ordinal, {"conditions": conditions})
+
+    async def set_unready_at_once(self, *ordinals: int) -> None:
+        """Several pods in the same second, told a moment later: a network or a probe has broken."""
+        since = datetime.now(UTC) - timedelta(seconds=1)
+        for ordinal in ordinals:
+            await self.set_ready(ordinal, ready=False, since=since)
 
     async def set_phase(self, ordinal: int, phase: str) -> None:
         await self._patch_status(ordinal, {"phase": phase})
@@ -223,10 +315,72 @@ class Scene:
         assert indexed == dict(Counter(links.values())), "index and links disagree"
         return links
 
+    async def epochs(self) -> dict[str, int]:
+        """uid → epoch, of all uids that `link` has linked."""
+        uids, found = sorted(self.linked), dict[str, int]()
+        for start in range(0, len(uids), 1000):
+            part = uids[start : start + 1000]
+            keys = [self.service.uid_keys(uid) for uid in part]
+            calls = [
+                Call(script("statefulGetLink"), (link, index), (uid,))
+                for uid, (link, _, index) in zip(part, keys, strict=True)
+            ]
+            replies = await self.store.run_many(calls)
+            found |= {uid: epoch for uid, (pod, epoch) in zip(part, replies, strict=True) if pod >= 0}
+        return found
+
     async def moved(self) -> dict[str, tuple[int, int]]:
         """uid → (first pod, pod now) of the links that are not where they were made."""
         links = await self.links()
         return {uid: (was, links[uid]) for uid, was in self.linked.items() if links.get(uid) != was}
+
+    async def keys(self, pattern: str) -> set[str]:
+        """The keys that match a glob pattern; an asterisk in a name stands for itself only by chance."""
+        return {key.decode() async for key in self.store.scan(pattern, 5000)}
+
+    async def existing(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys that are there."""
+        listed = sorted(keys)
+        replies = await self.store.pipeline([("EXISTS", key) for key in listed])
+        return {key for key, there in zip(listed, replies, strict=True) if there}
+
+    async def dump(self) -> dict[str, bytes]:
+        """Each key of this service as Redis would save it: states, records, links and index, byte by byte."""
+        states = await self.keys(f"{self.service.states}*")
+        links = await self.keys(f"sf:{{{self.namespace}:lk:*}}{self.name}")
+        index = await self.keys(f"sf:{{*}}ix:{self.namespace}:{self.name}")
+        names = sorted(states | links | index)
+        values = await self.store.pipeline([("DUMP", key) for key in names])
+        return dict(zip(names, values, strict=True))
+
+    async def dump_namespace(self) -> dict[str, bytes]:
+        """The same of all services in this namespace, with the hashes that tell all links of a uid."""
+        own = await self.keys(f"sf:{{{self.namespace}:*")
+        index = await self.keys(f"sf:{{*}}ix:{self.namespace}:*")
+        names = sorted(own | index)
+        values = await self.store.pipeline([("DUMP", key) for key in names])
+        return dict(zip(names, values, strict=True))
+
+    async def counts(self) -> dict[int, int]:
+        """How many links each pod has, by the index: quicker than `placed`."""
+        return await count_links(self.store, self.service)
+
+    async def owner(self) -> str | None:
+        """uid of the StatefulRoute that owns the service."""
+        owner = (await self.view()).owner
+        return owner and owner.rpartition("/")[2]
+
+    async def raw_states(self) -> dict[str, str]:
+        """Pod index → state record in the main hash, as a foreign client reads it."""
+        return _fields(await self.store.command("HGETALL", self.service.states))
+
+    async def config(self) -> dict[str, str]:
+        """What callers are told of the spec."""
+        return _fields(await self.store.command("HGETALL", self.service.config))
+
+    async def moved_off(self) -> dict[int, int]:
+        """How many of the links made on each pod are elsewhere now; pods that have kept theirs are missing."""
+        return dict(Counter(was for was, _ in (await self.moved()).values()))
 
     async def view(self) -> ServiceView:
         return await get_service(self.store, self.service)
@@ -242,6 +396,30 @@ class Scene:
             for ordinal, pod in pods.items()
             if pod.state is not None and pod.record is not None
         }
+
+    async def history(self, ordinal: int) -> list[str]:
+        """The effective states that a pod has had, oldest first; "" where it was forgotten."""
+        return [change["to"] for change in await self.changes() if change["pod"] == str(ordinal)]
+
+    async def wait_resyncs(self, count: int = 1) -> None:
+        """Until that many full passes have gone by: each writes the operator's own entries anew."""
+        for _ in range(count):
+            latest = max(await self._refreshed())
+            await eventually(self._refreshed, lambda times, was=latest: min(times) > was, "a full pass")  # type: ignore[misc]
+
+    async def wait_resyncs_of(self, ordinal: int, count: int) -> None:
+        """The same, by the entry of one pod that no app writes."""
+
+        async def refreshed() -> int:
+            state = (await self.view()).pods[ordinal].state
+            return state.update_time if state else 0
+
+        for _ in range(count):
+            latest = await refreshed()
+            await eventually(refreshed, lambda time, was=latest: time > was, "a full pass")  # type: ignore[misc]
+
+    async def _refreshed(self) -> list[int]:
+        return [pod.state.update_time for pod in (await self.view()).pods.values() if pod.state is not None]
 
     async def wait_states(self, expected: Expected, seconds: float = 20.0) -> None:
         """Until the given ordinals have the given state (and reason, where one is given)."""
@@ -282,5 +460,5 @@ def _fields(flat: Any) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in pairs}
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _stamp(at: datetime | None = None) -> str:
+    return (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -55,4 +55,4 @@ def test_after_the_deadline_nothing_waits(clock):
 def test_a_changed_bound_counts_from_then_on(clock):
     pace = Pace(1, clock)
     pace.links_per_second = 1000
-    assert pace.wait_seconds(100, left=0) == 0.1
+    assert pace.wait_seconds(2000, left=0) == 2.0

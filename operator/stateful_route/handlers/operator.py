@@ -52,7 +52,6 @@ class App:
     routes: Routes | None = None
     stores: Stores | None = None
     serving: asyncio.Task[None] | None = None
-    health: Health | None = None
 
 
 async def run(options: Options) -> None:
@@ -60,10 +59,13 @@ async def run(options: Options) -> None:
 
     Raises:
         KubeError: there is no configuration for an API server.
+        OSError: the health port is taken.
     """
     kube = await Kube.connect(options.kubeconfig)
-    app = App(options, kube, Watchdog(asyncio.get_running_loop().time))
+    app = App(options, kube, Watchdog(asyncio.get_running_loop().time, options.timing.watch_seconds))
+    health = Health(app.watchdog, lambda: app.routes is not None and app.routes.synced)
     try:
+        await health.start(options.health_port)
         await kopf.operator(
             registry=REGISTRY,
             settings=kopf.OperatorSettings(),
@@ -73,6 +75,7 @@ async def run(options: Options) -> None:
             namespaces=list(options.namespaces),
         )
     finally:
+        await health.stop()
         await kube.close()
 
 
@@ -92,8 +95,6 @@ async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) ->
     settings.queueing.exit_timeout = 0.5
     settings.process.ultimate_exiting_timeout = 10
     app: App = memo
-    app.health = Health(app.watchdog, lambda: app.routes is not None and app.routes.synced)
-    await app.health.start(app.options.health_port)
     app.stores = Stores(app.options.redis_url)
     app.serving = asyncio.create_task(_serve(app), name="serve the StatefulRoutes")
 
@@ -122,8 +123,6 @@ async def on_cleanup(memo: Any, **_: object) -> None:
             await app.serving
     if app.stores is not None:
         await app.stores.close()
-    if app.health is not None:
-        await app.health.stop()
 
 
 @kopf.on.login(registry=REGISTRY)

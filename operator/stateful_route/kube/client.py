@@ -3,6 +3,7 @@
 The generated API classes are left out on purpose: importing them costs more memory than the whole operator.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from stateful_route.domain.errors import StatefulRouteError
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105  a path
 REQUEST_SECONDS = 15.0
+QUICK_SECONDS = 5.0
+"""For one object, which somebody waits for: an API server that is frozen must not hold up what time alone decides."""
 MERGE_PATCH = "application/merge-patch+json"
 Body = dict[str, Any]
 
@@ -114,6 +117,14 @@ class Kube:
     async def get(self, path: str, **query: str | int) -> Body:
         """The object or list at ``path``."""
         return await self._request("GET", path, query)
+
+    async def get_quickly(self, path: str) -> Body:
+        """The object at ``path``, or `KubeError` after ``QUICK_SECONDS``."""
+        try:
+            async with asyncio.timeout(QUICK_SECONDS):
+                return await self.get(path)
+        except TimeoutError as error:
+            raise KubeError(0, f"the API server did not answer GET {path}: it took too long") from error
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Body:
         """Create an object in the collection at ``path``; the object as stored."""

@@ -14,6 +14,9 @@ GROUP, VERSION, PLURAL, KIND = "statefulroute.io", "v1alpha1", "statefulroutes",
 FINALIZER = f"{GROUP}/cleanup"
 COMPONENT = "stateful-route"
 
+MAX_NOTE_BYTES = 1024
+"""What the API server takes of an Event's note."""
+
 Body = Mapping[str, Any]
 
 
@@ -22,6 +25,7 @@ class WorkloadFacts:
     """What a StatefulSet says: which ordinals it wants, and how its pods are found and reached."""
 
     name: str
+    uid: str
     resource_version: int
     start: int
     replicas: int
@@ -38,6 +42,7 @@ def workload_facts(body: Body) -> WorkloadFacts:
     meta, spec = body["metadata"], body["spec"]
     return WorkloadFacts(
         name=meta["name"],
+        uid=meta["uid"],
         resource_version=int(meta.get("resourceVersion", 0)),
         start=int((spec.get("ordinals") or {}).get("start", 0)),
         replicas=int(spec.get("replicas", 1)),
@@ -49,7 +54,7 @@ def workload_facts(body: Body) -> WorkloadFacts:
 async def get_stateful_set(kube: Kube, namespace: str, name: str) -> WorkloadFacts | None:
     """The StatefulSet's facts, or None when it does not exist."""
     try:
-        return workload_facts(await kube.get(f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"))
+        return workload_facts(await kube.get_quickly(f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"))
     except KubeError as error:
         if error.not_found:
             return None
@@ -78,7 +83,7 @@ async def set_finalizers(kube: Kube, namespace: str, name: str, finalizers: list
 async def read_secret(kube: Kube, namespace: str, name: str, key: str) -> str | None:
     """The text under ``key`` of a Secret, or None when there is no such Secret or key, or it is no text."""
     try:
-        data = (await kube.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")).get("data") or {}
+        data = (await kube.get_quickly(f"/api/v1/namespaces/{namespace}/secrets/{name}")).get("data") or {}
         return base64.b64decode(data[key]).decode().strip()
     except KubeError as error:
         if error.not_found:
@@ -100,7 +105,7 @@ async def is_node_lost(kube: Kube, name: str) -> bool:
 
 async def cluster_id(kube: Kube) -> str:
     """The uid of the namespace kube-system: the usual name of a cluster that has none."""
-    body = await kube.get("/api/v1/namespaces/kube-system")
+    body = await kube.get_quickly("/api/v1/namespaces/kube-system")
     return str(body["metadata"]["uid"])
 
 
@@ -129,7 +134,7 @@ async def post_event(kube: Kube, regarding: Body, notice: Notice) -> None:
             "type": notice.kind,
             "reason": notice.reason,
             "action": notice.reason,
-            "note": notice.message[:1000],
+            "note": notice.message.encode()[:MAX_NOTE_BYTES].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": f"{GROUP}/{VERSION}",
                 "kind": KIND,

@@ -18,11 +18,17 @@ Body = Mapping[str, Any]
 
 
 def stateful_set_of(body: Body) -> str | None:
-    """The name of the StatefulSet that controls the pod, or None."""
-    for owner in body["metadata"].get("ownerReferences") or ():
-        if owner.get("controller") and owner.get("kind") == "StatefulSet":
-            return str(owner["name"])
-    return None
+    """The name of the StatefulSet that controls the pod, or None.
+
+    A pod that nobody controls serves on when its StatefulSet was deleted alone (``--cascade=orphan``, to make it anew
+    with other immutable fields): it still belongs to that name, and is adopted when the StatefulSet is back.
+    """
+    meta = body["metadata"]
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return str(owner["name"]) if owner.get("kind") == "StatefulSet" else None
+    orphan = meta["name"] if (meta.get("labels") or {}).get(POD_NAME_LABEL) == meta["name"] else ""
+    return orphan.rpartition("-")[0] or None
 
 
 def pod_facts(body: Body, container: str | None = None) -> PodFacts | None:
@@ -61,15 +67,15 @@ def timestamp(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-async def list_pods(kube: Kube, namespace: str, selector: Mapping[str, str]) -> list[Body]:
-    """The bodies of all StatefulSet pods in the namespace that have the given labels.
+async def list_pods(kube: Kube, namespace: str, selector: Mapping[str, str]) -> tuple[list[Body], int]:
+    """The bodies of all StatefulSet pods in the namespace that have the given labels, and how new the list is.
 
     Raises:
         KubeError: see there.
     """
     labels = ",".join([POD_NAME_LABEL, *(f"{name}={value}" for name, value in sorted(selector.items()))])
     listed = await kube.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=labels)
-    return list(listed.get("items") or ())
+    return list(listed.get("items") or ()), int(listed["metadata"]["resourceVersion"])
 
 
 def _ordinal(meta: Body) -> int | None:

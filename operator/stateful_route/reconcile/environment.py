@@ -19,6 +19,8 @@ class Timing:
     """How long the deletion of a StatefulRoute waits for an unreachable store."""
     probe_seconds: float = 60.0
     """Between two writes of our own that must come back by the watch."""
+    watch_seconds: float = 90.0
+    """How late the watch may be: kopf reconnects one that has been silent for 70 s; what is dumb for longer is dead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,19 +41,31 @@ class Ledger:
         self.time_ms = 0
         self.known = False
         self._unparsable: frozenset[int] = frozenset()
+        self._settled: dict[int, int] = {}
+        """Ordinals whose record in Redis still says that links from before that epoch remain."""
 
     async def read(self, store: Store) -> None:
         """Copy everything anew from Redis."""
         view = await get_service(store, self.service)
         self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
+        for ordinal, before in self._settled.items():
+            self._forget_loss(ordinal, before)
         self.loads = {ordinal: pod.state.load for ordinal, pod in view.pods.items() if pod.state is not None}
         self.counts = await count_links(store, self.service)
         self.time_ms = view.time_ms
         self._complain(view.unparsable)
         self.known = True
 
+    async def recount(self, store: Store) -> None:
+        """Count the links anew: what migrations have told of themselves overlaps with earlier counts."""
+        self.counts = await count_links(store, self.service)
+
     def settle(self, ordinal: int, before: int) -> None:
-        """The links of the pod's earlier incarnation are dealt with."""
+        """The links of the pod's earlier incarnation are dealt with; the next write says so in Redis."""
+        self._settled[ordinal] = before
+        self._forget_loss(ordinal, before)
+
+    def _forget_loss(self, ordinal: int, before: int) -> None:
         record = self.records.get(ordinal)
         if record is not None and record.before == before:
             self.records[ordinal] = replace(record, loss=None, before=None)
@@ -112,7 +124,7 @@ class Ledger:
                 address=address_of(route, at.pod, workload.facts) if at.pod else None,
                 count=self.counts.get(ordinal, 0),
             )
-            if rewrite or old is None or new.decision != old.decision:
+            if rewrite or old is None or ordinal in self._settled or new.decision != old.decision:
                 changed[ordinal] = new
         return changed
 
@@ -125,6 +137,10 @@ class Ledger:
         for ordinal, new in written.records.items():
             old = self.records.get(ordinal)
             self.records[ordinal] = new
+            if new.before is None or self._settled.get(ordinal) != new.before:
+                self._settled.pop(ordinal, None)
+            else:  # it was settled while this was being written: the next write says so
+                self._forget_loss(ordinal, new.before)
             if old is None or (old.state, old.reason, old.written) != (new.state, new.reason, new.written):
                 log.info(
                     "pod state",

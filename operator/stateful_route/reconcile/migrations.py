@@ -41,7 +41,9 @@ class Outcome:
         progress: What was done.
         started: Seconds since the epoch.
         ended: Likewise.
-        error: Why it stopped early; None: it went through.
+        left: About how many links still have to move; 0 once it is complete, or when nobody has counted them.
+        complete: It went through, and every link found a pod.
+        error: Why it stopped early; None: it went through, or was cancelled.
     """
 
     source: int
@@ -49,6 +51,8 @@ class Outcome:
     progress: Progress
     started: float
     ended: float
+    left: int
+    complete: bool
     error: Exception | None
 
 
@@ -68,6 +72,8 @@ class _Job:
     order: Order
     running: asyncio.Task[None]
     progress: Progress
+    left: int
+    started: float
 
 
 class Migrations:
@@ -82,22 +88,28 @@ class Migrations:
         job = self._jobs.get(source)
         return job.order if job else None
 
-    @property
-    def any(self) -> bool:
-        """True while anything is being moved."""
-        return bool(self._jobs)
-
-    @property
-    def moved(self) -> int:
-        """Links moved so far by the migrations under way."""
-        return sum(job.progress.total for job in self._jobs.values())
-
     def start(self, order: Order, migration: Migration) -> None:
         """Begin; there must be none running for the same pod."""
         source, progress = migration.task.source, Progress()
         name = f"migrate {migration.service} pod {source}"
         running = asyncio.create_task(self._run(order, migration, progress), name=name)
-        self._jobs[source] = _Job(order, running, progress)
+        self._jobs[source] = _Job(order, running, progress, migration.left, time.time())
+
+    def under_way(self) -> list[Outcome]:
+        """How far each of them has come."""
+        return [
+            Outcome(
+                source=source,
+                order=job.order,
+                progress=job.progress,
+                started=job.started,
+                ended=time.time(),
+                left=max(0, job.left - job.progress.total),
+                complete=False,
+                error=None,
+            )
+            for source, job in self._jobs.items()
+        ]
 
     def cancel(self, source: int) -> None:
         """Stop moving this pod's links; what has moved stays moved."""
@@ -114,10 +126,12 @@ class Migrations:
     async def _run(self, order: Order, migration: Migration, progress: Progress) -> None:
         source, started = migration.task.source, time.time()
         error: Exception | None = None
+        through = False
         try:
             await move_links(
                 migration.store, migration.service, migration.task, migration.pace, progress, migration.left
             )
+            through = True
         except (StoreUnavailable, OwnedElsewhere) as expected:
             error = expected
         except Exception as unexpected:
@@ -125,4 +139,6 @@ class Migrations:
             error = unexpected
         finally:
             del self._jobs[source]
-            self._on_end(Outcome(source, order, progress, started, time.time(), error))
+            left = progress.unplaced if through else max(0, migration.left - progress.total)
+            complete = through and not progress.unplaced
+            self._on_end(Outcome(source, order, progress, started, time.time(), left, complete, error))

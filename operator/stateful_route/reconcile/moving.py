@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from stateful_route.api.conditions import Reason as Why
 from stateful_route.api.statefulroute import StatefulRoute
@@ -21,6 +21,9 @@ from stateful_route.store.connection import Store
 
 log = logging.getLogger(__name__)
 
+TRIP_SECONDS = 1.0
+"""A round trip that began while a pod was still a target has surely ended after so long."""
+
 
 class Moving:
     """The migrations of one service; ``on_end`` is called with each one's outcome, after the counts are kept up."""
@@ -28,13 +31,17 @@ class Moving:
     def __init__(self, ledger: Ledger, on_end: Callable[[Outcome], None], refresh_seconds: float) -> None:
         self._ledger = ledger
         self._notify = on_end
-        self._refresh_seconds = refresh_seconds
+        self.holds: Callable[[int, int], bool] = lambda _ordinal, _before: False
+        """Whether links of the pod's earlier incarnation (before an epoch) may still turn up."""
+        self._again_after = (TRIP_SECONDS, 2 * refresh_seconds)
+        """When an empty index is looked at again: another migration or a caller with an old view may add to it."""
         self._migrations = Migrations(self._ended)
         self._orders: dict[int, Order] = {}
         self._look_at: dict[int, float] = {}
-        self._looked_again: set[int] = set()
+        self._looks: dict[int, int] = {}
         self._unplaced: dict[int, int] = {}
         self._ready: frozenset[int] = frozenset()
+        self._ready_at_start: dict[int, frozenset[int]] = {}
         self._spread: Spread | None = None
         self._placement = Placement()
         self._pace = Pace(1.0, time.monotonic)
@@ -45,9 +52,13 @@ class Moving:
         return frozenset(ordinal for ordinal in self._orders if self._migrations.running(ordinal))
 
     @property
-    def links_moved(self) -> int:
-        """Links moved by the migrations under way."""
-        return self._migrations.moved
+    def ordered(self) -> frozenset[int]:
+        """Ordinals whose links should leave them: they are moving, or wait for a target or another look."""
+        return frozenset(self._orders)
+
+    def under_way(self) -> list[Outcome]:
+        """How far each migration has come."""
+        return self._migrations.under_way()
 
     @property
     def stuck(self) -> Finding | None:
@@ -77,8 +88,7 @@ class Moving:
         """Bring what runs into agreement with the verdicts; ``full``: the links have just been counted."""
         failover = route.spec.failover
         self._placement = placement_of(route)
-        if self._pace.links_per_second != failover.max_links_per_second:
-            self._pace = Pace(failover.max_links_per_second, time.monotonic)
+        self._pace.links_per_second = failover.max_links_per_second
         for ordinal, verdict in judgement.verdicts.items():
             self._revise(ordinal, self._order(ordinal, verdict), full=full)
         for ordinal in self._orders.keys() - judgement.verdicts.keys():
@@ -88,6 +98,11 @@ class Moving:
             if self._look_at.get(ordinal, now + 1) <= now and not self._migrations.running(ordinal):
                 del self._look_at[ordinal]
                 self._start(store, route, ordinal, order)
+
+    def look_again(self, ordinals: Iterable[int]) -> None:
+        """Links may have entered the index of these pods, or there are none to wait for."""
+        for ordinal in self._orders.keys() & set(ordinals):
+            self._look_at[ordinal] = 0.0
 
     async def stop(self) -> None:
         """Stop all migrations; a later `plan` starts those that are needed anew."""
@@ -100,8 +115,9 @@ class Moving:
         record = self._ledger.records.get(ordinal)
         before = record.before if record else None
         if verdict.links is not LinkAction.STAY:
-            lost = verdict.reason in {Reason.REPLACED, Reason.RESTARTED}
-            return Order(verdict.links, before if lost else None, verdict.reason)
+            if verdict.reason not in {Reason.REPLACED, Reason.RESTARTED}:
+                return Order(verdict.links, None, verdict.reason)
+            return None if before is None else Order(verdict.links, before, verdict.reason)  # None: settled just now
         if before is not None and record is not None and record.loss is not None:
             return Order(LinkAction.STAY, before, record.loss)
         return None
@@ -110,13 +126,12 @@ class Moving:
         if order is None:
             if self._orders.pop(ordinal, None) is not None:
                 self._migrations.cancel(ordinal)
-            for forgotten in (self._look_at, self._unplaced):
+            for forgotten in (self._look_at, self._unplaced, self._looks):
                 forgotten.pop(ordinal, None)
-            self._looked_again.discard(ordinal)
         elif self._orders.get(ordinal) != order:
             self._orders[ordinal] = order
             self._look_at[ordinal] = 0.0
-            self._looked_again.discard(ordinal)
+            self._looks.pop(ordinal, None)
             self._migrations.cancel(ordinal)
         elif full and self._ledger.counts.get(ordinal):
             self._look_at[ordinal] = 0.0
@@ -136,6 +151,7 @@ class Moving:
             passed = (self._ledger.time_ms - record.since) / 1000
             deadline = time.monotonic() + drain.deadline_seconds - passed
             pace = Pace(drain.links_per_second, time.monotonic, deadline)
+        self._ready_at_start[ordinal] = self._ready
         left = self._ledger.counts.get(ordinal, 0)
         self._migrations.start(order, Migration(store, self._ledger.service, task, pace, left))
 
@@ -162,17 +178,25 @@ class Moving:
                 self._look_at[source] = now + (1.0 if isinstance(outcome.error, StoreUnavailable) else 5.0)
             elif progress.unplaced:
                 self._unplaced[source] = progress.unplaced
-            else:
+                if self._ready and self._ready != self._ready_at_start.get(source):
+                    self._look_at[source] = 0.0  # somebody came after those had found nobody
+            elif outcome.complete:  # else it was cancelled, and who did that says when to go on
                 self._unplaced.pop(source, None)
                 if progress.overtaken:
                     self._look_at[source] = 0.0
                 elif order.before is not None:
-                    self._ledger.settle(source, order.before)
-                elif source not in self._looked_again:
-                    self._looked_again.add(source)
-                    self._look_at[source] = now + 2 * self._refresh_seconds
+                    self._settle(source, order, order.before)
+                elif (looks := self._looks.get(source, 0)) < len(self._again_after):
+                    self._looks[source] = looks + 1
+                    self._look_at.setdefault(source, now + self._again_after[looks])
         _log(self._ledger, outcome)
         self._notify(outcome)
+
+    def _settle(self, source: int, order: Order, before: int) -> None:
+        if order.action is LinkAction.MOVE and self.holds(source, before):
+            self._look_at[source] = time.time() + TRIP_SECONDS
+        else:
+            self._ledger.settle(source, before)
 
 
 def _log(ledger: Ledger, outcome: Outcome) -> None:

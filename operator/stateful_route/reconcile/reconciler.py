@@ -8,39 +8,36 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from stateful_route.api.conditions import Reason as Why
 from stateful_route.api.statefulroute import StatefulRoute
-from stateful_route.api.status import LastMigration
-from stateful_route.domain.errors import (
-    AuthenticationFailed,
-    LayoutMismatch,
-    OwnedElsewhere,
-    StoreRejected,
-    StoreUnavailable,
-)
+from stateful_route.domain.errors import LayoutMismatch, OwnedElsewhere, StoreRejected, StoreUnavailable
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import judge_service
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.objects import FINALIZER, Notice, get_stateful_set, is_node_lost, set_finalizers
 from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
+from stateful_route.reconcile.attempt import Attempt, held_back, hindered, outranked, owned_elsewhere, store_failed
 from stateful_route.reconcile.ending import give_up, keys_left
 from stateful_route.reconcile.environment import Environment
+from stateful_route.reconcile.history import History
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.migrations import Outcome
 from stateful_route.reconcile.moving import Moving
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.reporter import Reporter
+from stateful_route.reconcile.search import Losses, Search
 from stateful_route.reconcile.spec import config_of, policy_of
 from stateful_route.reconcile.status import Finding, Findings, build_status
 from stateful_route.reconcile.upkeep import adopt_foreign, repair_index
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
+from stateful_route.store.layout import check_layout
 from stateful_route.store.states import claim
 
 log = logging.getLogger(__name__)
@@ -51,31 +48,37 @@ NODE_LOOK_SECONDS = 5.0
 FOREIGN_LOOK_SECONDS = 10.0
 """The least time between two looks at all keys of the store for links that foreign clients made without our index."""
 
-Rival = Callable[[StatefulRoute], StatefulRoute | None]
-"""An older StatefulRoute that claims the same service, or None."""
+MIGRATION_REPORT_SECONDS = 1.0
+"""Between two reports of how far the migrations under way have come."""
 
-LiveOwner = Callable[[str], bool]
-"""Whether an owner (``<cluster id>/<uid>``) is a StatefulRoute that exists."""
+Rival = Callable[[StatefulRoute, str], StatefulRoute | None]
+"""The StatefulRoute that has the older claim on the service of the given one, by its resource or by being the owner
+(``<cluster id>/<uid>``) that the store names; None: there is none."""
 
 
 class Reconciler:
     """One StatefulRoute's task; `wake` it when something may have changed, `run` it until it is cancelled."""
 
-    def __init__(self, env: Environment, route: StatefulRoute, rival: Rival, live_owner: LiveOwner) -> None:
+    def __init__(self, env: Environment, route: StatefulRoute, rival: Rival) -> None:
         self._env = env
         self.route = route
         self.workload = Workload()
         self.ended = False
         """The finalizer is off: nothing is left to do."""
-        self._rival, self._live_owner = rival, live_owner
+        self._rival = rival
         meta = route.metadata
         self.owner = f"{env.cluster}/{meta.uid}"
         self.service = Service(meta.namespace, route.service_name)
         self._ledger = Ledger(self.service, self.owner)
         self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds)
+        self._search = Search()
+        self._moving.holds = self._search.holds
         names = {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
         self._reporter = Reporter(env.kube, names, route.status.body(), env.watchdog)
+        self._status = route.status
         self._found = Findings(migration=route.status.last_migration)
+        self._history = History(route.workload_name, route.status.last_migration)
+        self._store: Store | None = None
         self._lost_nodes: frozenset[str] = frozenset()
         self._nodes_looked_at = 0.0
         self._wake = asyncio.Event()
@@ -84,6 +87,11 @@ class Reconciler:
         self._foreign_at = 0.0
         self._chores: set[asyncio.Task[None]] = set()
         self._next_due: float | None = None
+        self._recount = False
+        self._unreadable = 0
+        """Links that hold no pod index, as of the last look at all keys."""
+        self._awaited: set[str] = set()
+        """uids of pods that the watchdog may be waiting for."""
         self.passed = False
         """It has tried once, whatever came of it."""
 
@@ -133,69 +141,79 @@ class Reconciler:
                 for chore in self._chores:
                     chore.cancel()
                 await self._moving.stop()
+                self._expect_pods({})
+                if self.passed:  # how far the migrations have come is the next life's beginning
+                    self._report(self._found.stalled, self._found.redis)
                 with contextlib.suppress(KubeError, TimeoutError):
                     async with asyncio.timeout(2):
                         await self._reporter.flush()
+                await self._env.stores.forget(self.route)
 
     async def _wait(self) -> None:
         due = min(at for at in (self._full_at, self._next_due, self._moving.next_look()) if at is not None)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.time()))
+        with contextlib.suppress(TimeoutError):  # not by wait_for: in Python 3.11 it swallows cancellations
+            async with asyncio.timeout(max(0.0, due - time.time())):
+                await self._wake.wait()
         self._wake.clear()
 
     async def _attempt(self) -> bool:
         """One pass; False when it should be tried again soon."""
+        generation = self.route.metadata.generation
         outcome = await self._outcome()
         if outcome.again:
             self._full_at = 0.0
-        elif outcome.redis or outcome.lost:
-            self._full_at = time.time() + self._env.timing.resync_seconds
         if outcome.again or outcome.redis or outcome.lost:
             self._ledger.known = False
         if outcome.redis or outcome.lost:
             await self._moving.stop()
+        if outcome.lost:
+            self._ledger.records, self._ledger.counts = {}, {}
         self.passed = True
+        self._found.generation = generation
         self._report(outcome.stalled, outcome.redis)
         return not outcome.again
 
-    async def _outcome(self) -> "_Pass":
+    async def _outcome(self) -> Attempt:
         """Do one pass; what came of it, whatever that was."""
         try:
-            return _Pass(stalled=await self._pass())
+            return Attempt(stalled=await self._pass())
         except Problem as problem:
-            finding = (Why(problem.reason), str(problem))
-            lost = problem.reason == Why.OWNED_ELSEWHERE
-            return _Pass(stalled=finding, redis=None if lost else finding, lost=lost)
+            return hindered(problem)
         except OwnedElsewhere as error:
-            if not error.owner:  # the store was emptied under us: claim it anew, at once
-                return _Pass(again=True)
-            return _Pass(stalled=(Why.OWNED_ELSEWHERE, _owned_elsewhere(self.service, error.owner)), lost=True)
+            if not error.owner or self._of_this_cluster(error.owner):
+                return Attempt(again=True)  # the store was emptied under us, or an older resource took over: look anew
+            return owned_elsewhere(self.service, error.owner)
         except (LayoutMismatch, StoreUnavailable, StoreRejected) as error:
-            return _store_failed(error)
+            return store_failed(error)
         except KubeError as error:
             log.warning("API server", extra={"service": str(self.service), "error": str(error)})
         except Exception:
             log.exception("reconciliation failed", extra={"service": str(self.service)})
-        return _Pass(stalled=self._found.stalled, redis=self._found.redis, again=True)
+        return Attempt(stalled=self._found.stalled, redis=self._found.redis, again=True)
 
     async def _pass(self) -> Finding | None:
         """Gather, ask, write; why the StatefulRoute is stalled although the pass went through, or None."""
+        full = time.time() >= self._full_at or not self._ledger.known
+        if full:  # before anything is read: who asks for a full pass from here on gets another one
+            self._full_at = time.time() + self._env.timing.resync_seconds
+        self._next_due = None
         if self.route.metadata.deletion_timestamp is not None:
             await self._end()
             return None
-        await self._hold()
-        if (older := self._rival(self.route)) is not None:
-            raise Problem(
-                Why.OWNED_ELSEWHERE,
-                f"the older StatefulRoute {older.metadata.name!r} routes the service {self.service.name!r}: "
-                "give this one another spec.serviceName (make a new resource), or delete one of the two",
-            )
+        if (older := self._rival(self.route, "")) is not None:
+            raise outranked(older.metadata.name, self.service)
         store = await self._env.stores.of(self._env.kube, self.route)
-        full = time.time() >= self._full_at or not self._ledger.known
+        if store is not self._store:
+            await self._moving.stop()
+            self._store, full = store, True
         if full:
-            await self._look()
-            await self._claim(store)
-            await self._ledger.read(store)
+            await self._hold()
+            await self._gather(store)
+            self._search.include(self._ledger.records, self._ledger.time_ms)
+            self._recount = False
+        elif self._recount and not self._moving.busy:
+            await self._ledger.recount(store)
+            self._recount = False
         policy, now = policy_of(self.route), time.time()
         situations = self._ledger.situations(self.workload, policy, self._lost_nodes, now)
         judgement = judge_service(situations, policy)
@@ -205,14 +223,31 @@ class Reconciler:
         self._moving.plan(store, self.route, judgement, full=full)
         if full:
             await self._ledger.forget_gone(store, policy.expire_seconds, self._moving.busy)
-            self._full_at = time.time() + self._env.timing.resync_seconds
-        self._found.paused = _paused(judgement.paused) or self._moving.stuck
-        self._next_due = min((v.due for v in judgement.verdicts.values() if v.due and v.due > now), default=None)
+        self._found.paused = held_back(judgement.paused) or self._moving.stuck
+        self._history.close(self._moving.ordered, datetime.now(UTC))
+        self._due_at(min((v.due for v in judgement.verdicts.values() if v.due and v.due > now), default=None))
+        if self._moving.busy:
+            self._due_at(now + MIGRATION_REPORT_SECONDS)
         self._look_after(store)
         if self.workload.facts is None:
             name = self.route.workload_name
             return Why.WORKLOAD_NOT_FOUND, f"no StatefulSet {name!r} in namespace {self.service.namespace!r} (yet)"
         return None
+
+    async def _gather(self, store: Store) -> None:
+        """Read everything anew, Kubernetes and Redis side by side; the errors are those of either."""
+
+        async def read() -> None:
+            await check_layout(store)  # each time: it may have been emptied, or replaced by another
+            await self._claim(store)
+            await self._ledger.read(store)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._look())
+                group.create_task(read())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def _look(self) -> None:
         """Read the StatefulSet and its pods; when the API server is away, go on with what the watch has told."""
@@ -220,26 +255,43 @@ class Reconciler:
         try:
             facts = await get_stateful_set(kube, namespace, name)
             self.workload.begin_listing()
-            bodies = await list_pods(kube, namespace, facts.selector if facts else {})
+            bodies, version = await list_pods(kube, namespace, facts.selector if facts else {})
         except KubeError as error:
             if not self.workload.listed:
                 raise
             log.warning("API server", extra={"service": str(self.service), "error": str(error)})
             return
-        self.workload.facts = facts
+        known = self.workload.facts
+        if not (facts and known and facts.resource_version < known.resource_version):  # the watch was quicker
+            self.workload.facts = facts
+        if facts and known and facts.resource_version > known.resource_version:
+            self._env.watchdog.expect(facts.uid, f"StatefulSet {facts.name}", facts.resource_version)
         container = self.route.spec.health.container
         pods = [pod for body in bodies if stateful_set_of(body) == name and (pod := pod_facts(body, container))]
-        for pod in self.workload.end_listing(pods):
-            self._env.watchdog.expect(pod.uid, f"Pod {pod.name}", pod.resource_version)
+        news = {pod.uid: pod for pod in self.workload.end_listing(pods, version)}
+        self._expect_pods(news, {pod.uid for pod in pods})
+
+    def _expect_pods(self, news: Mapping[str, PodFacts], listed: Collection[str] = ()) -> None:
+        """The watch should bring what is news; of pods that are not listed any more it may never tell the end."""
+        for uid in self._awaited.difference(listed):
+            self._env.watchdog.forget(uid)
+        self._awaited = self._awaited.intersection(listed) | news.keys()
+        for uid, pod in news.items():
+            self._env.watchdog.expect(uid, f"Pod {pod.name}", pod.resource_version)
 
     async def _claim(self, store: Store) -> None:
-        """Own the service; displace an owner of this cluster that does not exist any more."""
+        """Own the service; displace an owner of this cluster that does not exist any more, or is younger."""
         try:
             await claim(store, self.service, self.owner, config_of(self.route))
         except OwnedElsewhere as error:
-            if not error.owner.startswith(f"{self._env.cluster}/") or self._live_owner(error.owner):
+            if not self._of_this_cluster(error.owner):
                 raise
+            if (older := self._rival(self.route, error.owner)) is not None:
+                raise outranked(older.metadata.name, self.service) from error
             await claim(store, self.service, self.owner, config_of(self.route), take_over=error.owner)
+
+    def _of_this_cluster(self, owner: str) -> bool:
+        return owner.startswith(f"{self._env.cluster}/")
 
     async def _hold(self) -> None:
         """Put our finalizer on the resource, so that what we write can be cleaned up."""
@@ -260,8 +312,10 @@ class Reconciler:
             return
         await self._moving.stop()
         delete_links = self.route.spec.links.deletion_policy == "Delete"
+        self._due_at(meta.deletion_timestamp.timestamp() + self._env.timing.finish_seconds)
         try:
-            store = await self._env.stores.of(self._env.kube, self.route)
+            store = await self._last_store()
+            await check_layout(store)
             deleted = await give_up(store, self.service, self.owner, delete_links=delete_links)
             log.info("service released", extra={"service": str(self.service), "links_deleted": deleted})
         except (Problem, LayoutMismatch, StoreUnavailable, StoreRejected) as error:
@@ -275,9 +329,25 @@ class Reconciler:
             with contextlib.suppress(KubeError):
                 await self._reporter.flush()
         finalizers = [name for name in meta.finalizers if name != FINALIZER]
-        with contextlib.suppress(KubeError):  # not found: it is gone; conflict: the next event brings the newer object
+        try:
             await set_finalizers(self._env.kube, meta.namespace, meta.name, finalizers, meta.resource_version)
-            self.ended = True
+        except KubeError as error:
+            if not error.not_found:  # a conflict, for one: the next event brings the newer object
+                raise
+        self.ended = True
+
+    async def _last_store(self) -> Store:
+        """The store that is to be cleaned up, although its Secret may have gone first."""
+        try:
+            return await self._env.stores.of(self._env.kube, self.route)
+        except Problem:
+            if (known := self._env.stores.last(self.route)) is None:
+                raise
+            return known
+
+    def _due_at(self, moment: float | None) -> None:
+        """Look again at that time (seconds since the epoch) at the latest; None: it does not matter."""
+        self._next_due = min((at for at in (self._next_due, moment) if at is not None), default=None)
 
     # Chores beside the passes
 
@@ -288,12 +358,16 @@ class Reconciler:
             self._nodes_looked_at = now
             self._chore(self._look_at_nodes(frozenset(nodes)))
         if nodes:
-            self._next_due = min(self._next_due or now + NODE_LOOK_SECONDS, now + NODE_LOOK_SECONDS)
+            self._due_at(now + NODE_LOOK_SECONDS)
+        else:
+            self._lost_nodes = frozenset()  # what was so of a node may no longer be when a pod there stops next time
         period = self.route.spec.repair.period_seconds
         if period and now >= self._repair_at:
             self._repair_at = now + period
             self._foreign_at = now + FOREIGN_LOOK_SECONDS
             self._chore(self._repair(store))
+        elif not self._search.under_way and (losses := self._search.missing(self._ledger.records)):
+            self._chore(self._adopt_for(store, losses))
         elif now >= self._foreign_at and self._fresh_failures(now):
             self._foreign_at = now + FOREIGN_LOOK_SECONDS
             self._chore(self._adopt(store))
@@ -326,34 +400,46 @@ class Reconciler:
         await repair_index(store, self.service)
         await self._adopt(store)
 
-    async def _adopt(self, store: Store) -> None:
-        if (await adopt_foreign(store, self.service)).found:
+    async def _adopt(self, store: Store) -> int:
+        seen = await adopt_foreign(store, self.service)
+        if seen.found:
             self.wake(full=True)
+        if seen.foreign and seen.foreign != self._unreadable:
+            facts = {"service": str(self.service), "links": seen.foreign, "keys": self.service.link("*")}
+            log.warning("links that hold no pod index are left untouched", extra=facts)
+        self._unreadable = seen.foreign
+        return seen.found
+
+    async def _adopt_for(self, store: Store, losses: Losses) -> None:
+        self._search.under_way = True
+        try:
+            self._search.ended(losses, await self._adopt(store))
+        finally:
+            self._search.under_way = False
+        self._moving.look_again(losses)
+        self.wake()
 
     # What it tells others
 
     def _migrated(self, outcome: Outcome) -> None:
         moved = outcome.progress.total
+        self._history.note(outcome, running=False)
         if moved and outcome.order.action is not LinkAction.STAY:
             pod = f"{self.route.workload_name}-{outcome.source}"
-            self._found.migration = LastMigration(
-                pod=pod,
-                ordinal=outcome.source,
-                reason=outcome.order.reason,
-                moved=moved,
-                left=outcome.progress.unplaced or None,
-                start_time=datetime.fromtimestamp(outcome.started, UTC),
-                completion_time=datetime.fromtimestamp(outcome.ended, UTC),
-            )
-            targets = ", ".join(f"{links} to {pod}" for pod, links in sorted(outcome.progress.moved.items()))
-            note = f"{moved} links moved off {pod} ({outcome.order.reason}): by pod index {targets}"
+            to = ", ".join(f"{links} to {target}" for target, links in sorted(outcome.progress.moved.items()))
+            note = f"{moved} links moved off {pod} ({outcome.order.reason}): by pod index {to}"
             self._reporter.notice(Notice("Normal", "LinksMoved", note))
+        self._recount = self._recount or bool(moved or outcome.progress.drift)
         self.wake()
 
     def _report(self, stalled: Finding | None, redis: Finding | None) -> None:
         before = self._found
-        self._found.links = sum(self._ledger.counts.values())
-        self._found.records = self._ledger.records
+        if self._ledger.time_ms:  # else nothing has been read yet, and the former status knows more
+            self._found.links = sum(self._ledger.counts.values())
+            self._found.records = self._ledger.records
+        for under_way in self._moving.under_way():
+            self._history.note(under_way, running=True)
+        self._found.migration = self._history.latest
         paused = (before.announced, before.paused)
         self._found.announced = before.paused
         for name, old, new in (
@@ -369,50 +455,11 @@ class Reconciler:
         self._found.stalled, self._found.redis = stalled, redis
         if not self.ended:
             now = datetime.now(UTC)
-            self._reporter.report(build_status(self.route, self.route.status, self._found, now))
+            self._status = build_status(self._status, self._found, now)
+            self._reporter.report(self._status.body())
 
     def probe(self) -> None:
         """Write something of our own that the watch must bring back."""
         self._found.probed = datetime.now(UTC)
-        self._report(self._found.stalled, self._found.redis)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pass:
-    """What came of a pass: the findings, whether to try again soon, and whether the service is somebody else's."""
-
-    stalled: Finding | None = None
-    redis: Finding | None = None
-    again: bool = False
-    lost: bool = False
-
-
-def _store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> _Pass:
-    match error:
-        case LayoutMismatch():
-            finding = (Why.LAYOUT_MISMATCH, str(error))
-            return _Pass(stalled=finding, redis=finding)
-        case AuthenticationFailed():
-            finding = (Why.AUTHENTICATION_FAILED, f"{error}: correct the user or password in the store's URL")
-            return _Pass(stalled=finding, redis=finding, again=True)
-        case StoreRejected():
-            return _Pass(redis=(Why.STORE_REJECTED, str(error)), again=True)
-        case _:
-            return _Pass(redis=(Why.STORE_UNAVAILABLE, str(error)), again=True)
-
-
-def _paused(held: frozenset[int]) -> Finding | None:
-    if not held:
-        return None
-    pods = ", ".join(str(ordinal) for ordinal in sorted(held))
-    return Why.TOO_MANY_UNREADY, (
-        f"more pods than failover.maxUnavailable are unready at once (held back: ordinals {pods}): "
-        "a network or a probe may be broken, so their users stay; delete a pod to move its users all the same"
-    )
-
-
-def _owned_elsewhere(service: Service, owner: str) -> str:
-    return (
-        f"service {str(service)!r} in this store belongs to another owner ({owner}): does another cluster use the same "
-        "Redis? Use another store or another spec.serviceName, or release it there"
-    )
+        if self.passed:  # else the first pass is about to report anyway
+            self._report(self._found.stalled, self._found.redis)

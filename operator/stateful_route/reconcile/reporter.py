@@ -31,6 +31,7 @@ class Reporter:
         self._wanted: Status = status
         self._notices: deque[Notice] = deque(maxlen=MAX_NOTICES)
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     @property
     def status(self) -> Status:
@@ -63,6 +64,9 @@ class Reporter:
                 log.warning("status not written", extra={**self._names, "error": str(error)})
                 self._wake.set()
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+            except Exception:
+                log.exception("status not written", extra=self._names)
+                backoff = MAX_BACKOFF_SECONDS
             await asyncio.sleep(backoff)
 
     async def flush(self) -> None:
@@ -71,6 +75,10 @@ class Reporter:
         Raises:
             KubeError: see there; what was not written is kept.
         """
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         wanted = self._wanted
         changed = {
             name: _merged(self._written.get(name), value)
@@ -82,7 +90,12 @@ class Reporter:
             self._written = {**self._written, **wanted}
             self._watchdog.expect(self._meta["uid"], f"StatefulRoute {self._meta['name']}", version)
         while self._notices:
-            await post_event(self._kube, self._meta, self._notices[0])
+            try:
+                await post_event(self._kube, self._meta, self._notices[0])
+            except KubeError as error:
+                if not error.refused:
+                    raise
+                log.warning("Event refused", extra={**self._names, "error": str(error)})
             self._notices.popleft()
 
     @property

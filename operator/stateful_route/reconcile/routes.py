@@ -1,7 +1,6 @@
 """All StatefulRoutes that this operator serves: who hears of which event, and who is first where two claim the same."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Collection, Mapping
@@ -18,6 +17,9 @@ log = logging.getLogger(__name__)
 
 Body = Mapping[str, Any]
 
+RETRY_SECONDS = 2.0
+SETTLE_SECONDS = 0.05
+
 
 class Routes:
     """Keeps a reconciler for each StatefulRoute, and hands it the events of its pods and its StatefulSet."""
@@ -28,6 +30,8 @@ class Routes:
         self._reconcilers: dict[str, Reconciler] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deleted: set[str] = set()
+        self._complete = False
+        self._complaint: str | None = None
         self.synced = False
         """The StatefulRoutes have been listed once, and each has been looked at."""
 
@@ -68,23 +72,46 @@ class Routes:
 
     async def run(self) -> None:
         """List the StatefulRoutes now and on a period, and serve them until cancelled."""
-        probe_at = 0.0
+        census_at = probe_at = 0.0
         try:
             while True:
-                with contextlib.suppress(KubeError):
-                    await self._census()
-                    self._settle()
+                if time.monotonic() >= census_at:
+                    listed = await self._listed()
+                    census_at = time.monotonic() + (self._env.timing.resync_seconds if listed else RETRY_SECONDS)
+                self._settle()
                 if time.monotonic() >= probe_at and (oldest := self._oldest()) is not None:
                     probe_at = time.monotonic() + self._env.timing.probe_seconds
                     oldest.probe()
-                await asyncio.sleep(self._env.timing.resync_seconds if self.synced else 0.05)
+                await asyncio.sleep(max(0.0, census_at - time.monotonic()) if self.synced else SETTLE_SECONDS)
         finally:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _settle(self) -> None:
-        self.synced = self.synced or all(reconciler.passed for reconciler in self._reconcilers.values())
+        self.synced = self.synced or (
+            self._complete and all(reconciler.passed for reconciler in self._reconcilers.values())
+        )
+
+    async def _listed(self) -> bool:
+        """Take the census; False when it failed."""
+        try:
+            await self._census()
+        except KubeError as error:
+            what = "the StatefulRoutes cannot be listed"
+            if error.not_found:
+                what += ": apply the CRD (kubectl apply -f crds/)"
+            elif error.forbidden:
+                what += ": grant the operator's ServiceAccount list on statefulroutes.statefulroute.io"
+            if str(error) != self._complaint:
+                log.warning(what, extra={"error": str(error)})
+            self._complaint = str(error)
+            return False
+        except Exception:
+            log.exception("the StatefulRoutes cannot be listed")
+            return False
+        self._complaint = None
+        return True
 
     async def _census(self) -> None:
         """Take in what a LIST shows: StatefulRoutes of which the watch has not told, or not told the end."""
@@ -99,6 +126,10 @@ class Routes:
                 self._take(body)
         for uid in known - listed.keys():
             self._drop(uid)
+        if not self._complete:
+            self._complete = True
+            for uid in self._reconcilers:
+                self._start(uid)
 
     def _take(self, body: Body) -> None:
         meta = body["metadata"]
@@ -113,11 +144,15 @@ class Routes:
             if int(route.metadata.resource_version) > int(reconciler.route.metadata.resource_version):
                 reconciler.observe_route(route)
             return
-        reconciler = Reconciler(self._env, route, self._rival, self._is_live)
-        self._reconcilers[uid] = reconciler
-        name = f"reconcile {meta['namespace']}/{meta['name']}"
-        self._tasks[uid] = asyncio.create_task(reconciler.run(), name=name)
-        log.info("StatefulRoute taken up", extra={"route": f"{meta['namespace']}/{meta['name']}"})
+        self._reconcilers[uid] = Reconciler(self._env, route, self._rival)
+        if self._complete:  # before that an older resource with the same claim may not be known yet
+            self._start(uid)
+
+    def _start(self, uid: str) -> None:
+        reconciler = self._reconcilers[uid]
+        name = f"{reconciler.route.metadata.namespace}/{reconciler.route.metadata.name}"
+        self._tasks[uid] = asyncio.create_task(reconciler.run(), name=f"reconcile {name}")
+        log.info("StatefulRoute taken up", extra={"route": name})
 
     def _drop(self, uid: str) -> None:
         self._deleted.add(uid)
@@ -131,21 +166,22 @@ class Routes:
             if other.service == reconciler.service:
                 other.wake(full=True)
 
-    def _rival(self, route: StatefulRoute) -> StatefulRoute | None:
-        """The oldest other StatefulRoute for the same service and store that is older than this one, or None."""
+    def _rival(self, route: StatefulRoute, owner: str) -> StatefulRoute | None:
+        """The oldest other StatefulRoute that claims the service of this one and is older, or None.
+
+        One that names another store does not, unless ``owner`` says that it is the same store.
+        """
         mine = _age(route)
+        owning = owner.rpartition("/")[2]
         rivals = [
             other.route
-            for other in self._reconcilers.values()
+            for uid, other in self._reconcilers.items()
             if other.route.metadata.namespace == route.metadata.namespace
             and other.route.service_name == route.service_name
-            and other.route.spec.redis == route.spec.redis
+            and (other.route.spec.redis == route.spec.redis or uid == owning)
             and _age(other.route) < mine
         ]
         return min(rivals, key=_age, default=None)
-
-    def _is_live(self, owner: str) -> bool:
-        return owner.rpartition("/")[2] in self._reconcilers
 
     def _of_workload(self, namespace: str, name: str) -> list[Reconciler]:
         return [

@@ -2,12 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from stateful_route.api.conditions import Condition, ConditionType, Reason, set_condition
-from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.api.status import LastMigration, PodCounts, StatefulRouteStatus
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import RoutingState
@@ -26,6 +24,9 @@ class Findings:
         paused: Why users of failed pods are not being moved.
         migration: The latest migration.
         probed: When we last wrote something of our own for the watch to bring.
+        generation: Of the spec that all this is about.
+        links: How many there are; None: not counted yet.
+        records: Of all pods; None: not read yet.
     """
 
     stalled: Finding | None = None
@@ -35,18 +36,21 @@ class Findings:
     """What an Event has been posted for, of ``paused``."""
     migration: LastMigration | None = None
     probed: datetime | None = None
-    links: int = 0
-    records: Mapping[int, OperatorRecord] = field(default_factory=dict)
+    generation: int = 0
+    links: int | None = None
+    records: Mapping[int, OperatorRecord] | None = None
 
 
-def build_status(route: StatefulRoute, former: StatefulRouteStatus, found: Findings, now: datetime) -> dict[str, Any]:
-    """The status as JSON; conditions keep their transition time where their status has not changed."""
-    states = Counter(record.written or record.state for record in found.records.values())
-    pods = PodCounts(
-        ready=states[RoutingState.READY],
-        denying=states[RoutingState.DENY_NEW_CALL],
-        shutdown=states[RoutingState.SHUTDOWN],
-    )
+def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) -> StatefulRouteStatus:
+    """The status; conditions keep their transition time where their status has not changed."""
+    pods = former.pods or PodCounts(ready=0, denying=0, shutdown=0)
+    if found.records is not None:
+        states = Counter(record.written or record.state for record in found.records.values())
+        pods = PodCounts(
+            ready=states[RoutingState.READY],
+            denying=states[RoutingState.DENY_NEW_CALL],
+            shutdown=states[RoutingState.SHUTDOWN],
+        )
     conditions = former.conditions
     for kind, holds, (reason, message) in (
         (ConditionType.READY, *_ready(found, pods)),
@@ -64,17 +68,17 @@ def build_status(route: StatefulRoute, former: StatefulRouteStatus, found: Findi
             reason=reason,
             message=message,
             last_transition_time=now,
-            observed_generation=route.metadata.generation,
+            observed_generation=found.generation,
         )
         conditions = set_condition(conditions, new)
     return StatefulRouteStatus(
-        observed_generation=route.metadata.generation,
+        observed_generation=found.generation,
         conditions=conditions,
         pods=pods,
-        links=found.links,
+        links=former.links if found.links is None else found.links,
         last_migration=found.migration,
         last_probe_time=found.probed,
-    ).body()
+    )
 
 
 def _ready(found: Findings, pods: PodCounts) -> tuple[bool, Finding]:

@@ -3,49 +3,58 @@
 from stateful_route.api.conditions import Reason
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.errors import InvalidArgument
-from stateful_route.kube.client import Kube
+from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import read_secret
 from stateful_route.reconcile.problem import Problem
-from stateful_route.store.connection import Store
-from stateful_route.store.layout import check_layout
+from stateful_route.store.connection import SCHEMES, Store
 
 
 class Stores:
-    """Hands out stores; connects each once, and checks its layout before anybody writes there."""
+    """Hands out stores; connects each once. Whoever writes there looks at its layout first."""
 
     def __init__(self, default_url: str | None) -> None:
         self._default_url = default_url
         self._stores: dict[str, Store] = {}
-        self._checked: set[str] = set()
+        self._urls: dict[str, str] = {}
+        """uid of a StatefulRoute → the URL that it was last served with."""
 
     async def of(self, kube: Kube, route: StatefulRoute) -> Store:
-        """The store of a StatefulRoute.
+        """The store of a StatefulRoute; another object when its URL has changed.
 
         Raises:
             Problem: no URL, a Secret without it, or a URL of no known form.
-            LayoutMismatch: a newer version of this project wrote it.
-            StoreUnavailable, StoreRejected: it could not be asked.
+            KubeError: the Secret cannot be read, and never could.
         """
         url = await self._url(kube, route)
         store = self._stores.get(url)
         if store is None:
-            try:
-                store = self._stores[url] = Store.from_url(url)
-            except InvalidArgument as error:
-                raise Problem(Reason.INVALID_URL, str(error)) from error
-        if url not in self._checked:
-            await check_layout(store)
-            self._checked.add(url)
+            store = self._stores[url] = _connect(url, route)
+        await self._note(route.metadata.uid, url)
         return store
 
-    def recheck(self, store: Store) -> None:
-        """The store was away: look at its layout again before the next write."""
-        self._checked -= {url for url, known in self._stores.items() if known is store}
+    def last(self, route: StatefulRoute) -> Store | None:
+        """The store that the StatefulRoute was last served with, wherever its URL has gone; None: there was none."""
+        return self._stores.get(self._urls.get(route.metadata.uid, ""))
+
+    async def forget(self, route: StatefulRoute) -> None:
+        """The StatefulRoute is gone; close its store when nobody else uses it."""
+        await self._note(route.metadata.uid, None)
 
     async def close(self) -> None:
         """Close all connections."""
         for store in self._stores.values():
             await store.close()
+
+    async def _note(self, uid: str, url: str | None) -> None:
+        former = self._urls.get(uid)
+        if former == url:
+            return
+        if url is None:
+            del self._urls[uid]
+        else:
+            self._urls[uid] = url
+        if former is not None and former not in self._urls.values():
+            await self._stores.pop(former).close()
 
     async def _url(self, kube: Kube, route: StatefulRoute) -> str:
         redis = route.spec.redis
@@ -59,11 +68,41 @@ class Stores:
                     "STATEFUL_ROUTE_REDIS_URL",
                 )
             return self._default_url
-        url = await read_secret(kube, route.metadata.namespace, secret.name, secret.key)
+        namespace = route.metadata.namespace
+        try:
+            url = await read_secret(kube, namespace, secret.name, secret.key)
+        except KubeError as error:
+            if error.forbidden:
+                raise Problem(
+                    Reason.SECRET_NOT_FOUND,
+                    f"the operator may not read Secret {secret.name!r} in namespace {namespace!r}: grant it get on "
+                    f"secrets there ({error})",
+                ) from error
+            if known := self._urls.get(route.metadata.uid):
+                return known  # the API server is away: the store need not be
+            raise
         if not url:
             raise Problem(
                 Reason.SECRET_NOT_FOUND,
-                f"Secret {secret.name!r} has no key {secret.key!r} in namespace {route.metadata.namespace!r}: "
+                f"Secret {secret.name!r} has no key {secret.key!r} in namespace {namespace!r}: "
                 "create it with the store's URL, or correct spec.redis.urlSecretRef",
             )
         return url
+
+
+def _connect(url: str, route: StatefulRoute) -> Store:
+    try:
+        return Store.from_url(url)
+    except InvalidArgument as error:
+        if route.spec.redis.url:
+            raise Problem(Reason.INVALID_URL, f"spec.redis.url: {error}") from error
+        # What is no URL may be a password that got into the wrong place: say where it is, not what it is.
+        if (secret := route.spec.redis.url_secret_ref) is not None:
+            where = f"key {secret.key!r} of Secret {secret.name!r}"
+        else:
+            where = "the operator's STATEFUL_ROUTE_REDIS_URL"
+        raise Problem(
+            Reason.INVALID_URL,
+            f"{where} does not hold the URL of a store: it is host and port after one of "
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}; a password in it is %-encoded",
+        ) from None

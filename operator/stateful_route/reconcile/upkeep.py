@@ -34,7 +34,7 @@ async def _repair(store: Store, service: Service, walk: AsyncIterator[list[Bucke
             break
         total += await repair(store, service, buckets)
         await asyncio.sleep((time.monotonic() - began) * (1 - SHARE) / SHARE)
-    if total != Repaired():
+    if total.expired or total.moved or total.found:
         log.info(
             "index repaired",
             extra={
@@ -42,7 +42,6 @@ async def _repair(store: Store, service: Service, walk: AsyncIterator[list[Bucke
                 "expired": total.expired,
                 "moved": total.moved,
                 "found": total.found,
-                "foreign": total.foreign,
             },
         )
     return total

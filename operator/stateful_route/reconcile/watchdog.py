@@ -1,10 +1,7 @@
 """Notices a watch that has silently died: what must come by it, and has not."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-PATIENCE_SECONDS = 90.0
-"""kopf reconnects a watch that has been silent for 70 s; only one that is still dumb afterwards is dead."""
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +19,38 @@ class Watchdog:
     Resource versions of one kind are compared as numbers, as Kubernetes allows since 1.35.
     """
 
-    def __init__(self, clock: Callable[[], float], patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, clock: Callable[[], float], patience_seconds: float) -> None:
         self._clock = clock
         self._patience = patience_seconds
         self._expected: dict[str, Expected] = {}
+        self._seen: dict[str, int] = {}
 
     def expect(self, uid: str, what: str, resource_version: int) -> None:
-        """An object has this version now: the watch must bring it, or a newer one."""
+        """An object has this version now: the watch must bring it, or a newer one, unless it has done so already."""
+        if self._seen.get(uid, 0) >= resource_version:
+            return
         known = self._expected.get(uid)
         since = known.since if known else self._clock()
         self._expected[uid] = Expected(what, resource_version, since)
 
     def seen(self, uid: str, resource_version: int, *, deleted: bool = False) -> None:
         """The watch brought this version."""
+        if deleted:
+            self.forget(uid)
+            return
+        self._seen[uid] = max(resource_version, self._seen.get(uid, 0))
         known = self._expected.get(uid)
-        if known is not None and (deleted or resource_version >= known.resource_version):
+        if known is None:
+            return
+        if resource_version >= known.resource_version:
             del self._expected[uid]
+        else:  # it is behind, but it lives
+            self._expected[uid] = replace(known, since=self._clock())
 
     def forget(self, uid: str) -> None:
         """The object is gone, or nobody cares any more."""
         self._expected.pop(uid, None)
+        self._seen.pop(uid, None)
 
     def overdue(self) -> str | None:
         """What has not come for too long, in words; None: all is well."""

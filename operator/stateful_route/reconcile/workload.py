@@ -9,46 +9,55 @@ from stateful_route.kube.objects import WorkloadFacts
 class Workload:
     """Merges two sources that are each late in their own way.
 
-    Pods are kept by uid, not by name: the late end of a pod must not take away its successor. What the watch says while
-    a LIST is under way is newer than the LIST's answer.
+    Pods are kept by uid, not by name: the late end of a pod must not take away its successor. Resource versions tell
+    whether an event or a LIST is the newer one: either may come late.
     """
 
     def __init__(self) -> None:
         self.facts: WorkloadFacts | None = None
         """The StatefulSet, or None: it does not exist."""
         self.listed = False
+        self._listed_version = 0
         self._pods: dict[str, PodFacts] = {}
-        self._touched: set[str] = set()
+        self._ended: set[str] = set()
+        """Pods that have ended while a LIST was under way: its answer may still have them."""
 
     def observe(self, pod: PodFacts, *, deleted: bool) -> bool:
         """Take in an event; False when it tells nothing new."""
-        self._touched.add(pod.uid)
         if deleted:
+            self._ended.add(pod.uid)
             return self._pods.pop(pod.uid, None) is not None
         known = self._pods.get(pod.uid)
-        if known is not None and known.resource_version >= pod.resource_version:
+        if pod.resource_version <= (self._listed_version if known is None else known.resource_version):
             return False
         self._pods[pod.uid] = pod
         return True
 
     def begin_listing(self) -> None:
         """A LIST is about to be sent."""
-        self._touched.clear()
+        self._ended.clear()
 
-    def end_listing(self, pods: Iterable[PodFacts]) -> list[PodFacts]:
-        """Take in the LIST's answer; the pods of which the watch should have told something newer than we know."""
+    def end_listing(self, pods: Iterable[PodFacts], version: int) -> list[PodFacts]:
+        """Take in the LIST's answer; the pods of which the watch should have told something newer than we know.
+
+        Args:
+            pods: Those that it names.
+            version: The list's own resource version: what is older and not in it is over.
+        """
         answer = {pod.uid: pod for pod in pods}
         news = []
         for uid, pod in answer.items():
             known = self._pods.get(uid)
-            if uid in self._touched or (known is not None and known.resource_version >= pod.resource_version):
+            if uid in self._ended or (known is not None and known.resource_version >= pod.resource_version):
                 continue
             self._pods[uid] = pod
             if self.listed:
                 news.append(pod)
-        for uid in self._pods.keys() - answer.keys() - self._touched:
-            del self._pods[uid]
+        for uid in self._pods.keys() - answer.keys():
+            if self._pods[uid].resource_version <= version:
+                del self._pods[uid]
         self.listed = True
+        self._listed_version = version
         return news
 
     def by_ordinal(self) -> dict[int, PodFacts]:

@@ -91,9 +91,13 @@ async def move_links(
     progress = progress or Progress()
     running: deque[asyncio.Task[None]] = deque()
     sent = 0
+
+    def rate() -> float:
+        return pace.rate(max(0, left - sent))
+
     try:
         async for buckets in links_of_pod(store, service, task.source, task.before):
-            for trip in _trips(buckets, task.batch_size):
+            for trip in _trips(buckets, task.batch_size, rate):
                 batches, unplaced = _assigned(trip, task.spread())
                 progress.unplaced += unplaced
                 if not batches:
@@ -126,20 +130,26 @@ async def _move(store: Store, service: Service, task: Task, batches: Sequence[Ba
     await append_moves(store, service, task.source, task.reason, moved, task.owner)
 
 
-def _trips(buckets: Sequence[Bucket], batch_size: int) -> Iterator[list[Bucket]]:
-    """The same uids, cut so that no script and no round trip has too many."""
+def _trips(buckets: Sequence[Bucket], batch_size: int, rate: Callable[[], float]) -> Iterator[list[Bucket]]:
+    """The same uids, cut so that no script has too many, and no round trip more than a second's worth."""
     trip: list[Bucket] = []
-    links = 0
+    room = _room(rate())
     for bucket in buckets:
-        for start in range(0, len(bucket.uids), batch_size):
-            part = bucket.uids[start : start + batch_size]
+        start = 0
+        while start < len(bucket.uids):
+            part = bucket.uids[start : start + min(batch_size, room)]
+            start += len(part)
             trip.append(Bucket(bucket.number, part))
-            links += len(part)
-            if links >= LINKS_PER_TRIP:
+            room -= len(part)
+            if room == 0:
                 yield trip
-                trip, links = [], 0
+                trip, room = [], _room(rate())
     if trip:
         yield trip
+
+
+def _room(links_per_second: float) -> int:
+    return max(1, int(min(LINKS_PER_TRIP, links_per_second)))
 
 
 def _assigned(trip: Sequence[Bucket], spread: Spread) -> tuple[list[Batch], int]:

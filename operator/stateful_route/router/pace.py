@@ -1,5 +1,6 @@
 """How fast links may move: a bounded number a second, raised where a deadline would else be missed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,11 +22,15 @@ class Pace:
 
     def wait_seconds(self, moved: int, left: int) -> float:
         """Seconds to wait after ``moved`` links, when about ``left`` are still to move; 0: go on at once."""
-        now = self.clock()
-        rate = self.links_per_second
-        if self.deadline is not None and (time_left := self.deadline - now) > 0:
-            rate = max(rate, left / time_left)
-        elif self.deadline is not None:
+        now, rate = self.clock(), self.rate(left)
+        if math.isinf(rate):
             return 0.0
         self._free_at = max(self._free_at, now) + moved / rate
         return self._free_at - now
+
+    def rate(self, left: int) -> float:
+        """Links a second, when about ``left`` are still to move; infinite when the deadline is over."""
+        if self.deadline is None:
+            return self.links_per_second
+        time_left = self.deadline - self.clock()
+        return max(self.links_per_second, left / time_left) if time_left > 0 else math.inf

@@ -7,12 +7,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from support.process import OperatorProcess
-from support.scene import Scene, TestKube
 
 from stateful_route.api.crd import load_crd
+from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.kube.client import KubeError
 from stateful_route.store.connection import Store, StoreOptions
+from support.process import OperatorProcess
+from support.scene import Scene, TestKube
 
 StartOperator = Callable[..., OperatorProcess]
 
@@ -78,11 +79,33 @@ async def scene(make_scene: Callable[..., "asyncio.Future[Scene]"]) -> Scene:
 
 
 @pytest.fixture
+def server() -> Iterator[EmbeddedStore]:
+    """A store that the test has for itself, to stop, freeze and empty; what it acknowledged outlives a crash."""
+    with EmbeddedStore(arguments=("--appendonly", "yes", "--appendfsync", "no")) as server:
+        yield server
+
+
+@pytest.fixture
+async def private_scene(
+    make_scene: Callable[..., "asyncio.Future[Scene]"], server: EmbeddedStore
+) -> AsyncIterator[Scene]:
+    """A scene whose links and states are in `server`."""
+    store = Store.from_url(server.url, StoreOptions(timeout_seconds=10))
+    yield await make_scene(store=store)
+    await store.close()
+
+
+@pytest.fixture
 def start_operator(kubeconfig: Path, redis_url: str, tmp_path: Path) -> Iterator[StartOperator]:
     """Starts operators for given namespaces; at the end each is stopped, and must have ended well."""
     started: list[OperatorProcess] = []
 
-    def start(*scenes: Scene, redis_url: str | None = redis_url, **options: str | float) -> OperatorProcess:
+    def start(
+        *scenes: Scene,
+        redis_url: str | None = redis_url,
+        kubeconfig: Path = kubeconfig,
+        **options: str | float,
+    ) -> OperatorProcess:
         log = tmp_path / f"operator-{len(started)}.log"
         namespaces = ",".join(scene.namespace for scene in scenes)
         process = OperatorProcess(kubeconfig, redis_url, log, namespaces, **options).start()

@@ -19,16 +19,17 @@ async def test_a_pod_that_becomes_ready_takes_links(scene: Scene, operator: Oper
 async def test_a_deleted_pod_is_drained_and_its_successor_begins_empty(
     scene: Scene, operator: OperatorProcess
 ) -> None:
-    await scene.make_workload(3)
+    await scene.make_workload(3, by_hand=True)
     await scene.make_route()
+    await scene.run_pods(range(3))
     await scene.wait_all_ready(range(3))
     await scene.link(300, range(3))
-    await scene.hold_pod(1)
     await scene.delete_pod(1, grace_seconds=30)
     await scene.wait_states({1: (DENY, Reason.TERMINATING)})
     await scene.wait_links_off(1)
     assert {was for was, _ in (await scene.moved()).values()} == {1}, "only links of the deleted pod moved"
-    await scene.let_go(1)
+    await scene.end_pod(1)
+    await scene.run_pods([1])
     await scene.wait_all_ready(range(3))
     placed = await scene.check_links(on=[0, 2])
     assert len(placed) == 300

@@ -1,0 +1,74 @@
+"""What came of one pass of a reconciler, whatever that was, in the words of the conditions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stateful_route.api.conditions import Reason
+from stateful_route.domain.errors import AuthenticationFailed, LayoutMismatch, StoreRejected, StoreUnavailable
+from stateful_route.reconcile.problem import Problem
+from stateful_route.reconcile.status import Finding
+from stateful_route.store.keys import Service
+
+PASSING = frozenset({Reason.SECRET_NOT_FOUND, Reason.INVALID_URL})
+"""Problems that no event of ours ends: a Secret is not watched, so it is looked at again soon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The findings, whether to try again soon, and whether the service is somebody else's."""
+
+    stalled: Finding | None = None
+    redis: Finding | None = None
+    again: bool = False
+    lost: bool = False
+
+
+def hindered(problem: Problem) -> Attempt:
+    """Somebody has to act."""
+    finding = (Reason(problem.reason), str(problem))
+    lost = problem.reason == Reason.OWNED_ELSEWHERE
+    return Attempt(stalled=finding, redis=None if lost else finding, lost=lost, again=problem.reason in PASSING)
+
+
+def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> Attempt:
+    """The store does not answer, or refuses."""
+    match error:
+        case LayoutMismatch():
+            finding = (Reason.LAYOUT_MISMATCH, str(error))
+            return Attempt(stalled=finding, redis=finding)
+        case AuthenticationFailed():
+            finding = (Reason.AUTHENTICATION_FAILED, f"{error}: correct the user or password in the store's URL")
+            return Attempt(stalled=finding, redis=finding, again=True)
+        case StoreRejected():
+            return Attempt(redis=(Reason.STORE_REJECTED, str(error)), again=True)
+        case _:
+            return Attempt(redis=(Reason.STORE_UNAVAILABLE, str(error)), again=True)
+
+
+def owned_elsewhere(service: Service, owner: str) -> Attempt:
+    """Another cluster writes the service."""
+    why = (
+        f"service {str(service)!r} in this store belongs to another owner ({owner}): does another cluster use the same "
+        "Redis? Use another store or another spec.serviceName, or release it there"
+    )
+    return Attempt(stalled=(Reason.OWNED_ELSEWHERE, why), lost=True)
+
+
+def outranked(older: str, service: Service) -> Problem:
+    """An older StatefulRoute of this cluster has the service."""
+    return Problem(
+        Reason.OWNED_ELSEWHERE,
+        f"the older StatefulRoute {older!r} routes the service {service.name!r}: "
+        "give this one another spec.serviceName (make a new resource), or delete one of the two",
+    )
+
+
+def held_back(ordinals: Iterable[int]) -> Finding | None:
+    """The brake is on for these pods; None: it is off."""
+    pods = ", ".join(str(ordinal) for ordinal in sorted(ordinals))
+    if not pods:
+        return None
+    return Reason.TOO_MANY_UNREADY, (
+        f"more pods than failover.maxUnavailable are unready at once (held back: ordinals {pods}): "
+        "a network or a probe may be broken, so their users stay; delete a pod to move its users all the same"
+    )

@@ -1,0 +1,45 @@
+"""The brake: too many pods unready at once are no reason to move anybody."""
+
+import pytest
+
+from stateful_route.domain.routing import Reason
+from support.scene import DENY, READY, SHUTDOWN, Scene
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture
+async def braked(scene: Scene) -> Scene:
+    """Three of five pods are unready for longer than the delay: they deny, and their links stay."""
+    await scene.make_workload(5)
+    await scene.make_route({"failover": {"delaySeconds": 1}})
+    await scene.wait_all_ready(range(5))
+    await scene.link(500, range(5))
+    await scene.set_unready_at_once(2, 3, 4)
+    await scene.wait_states({0: READY, 1: READY, **dict.fromkeys((2, 3, 4), (DENY, Reason.FAILOVER_PAUSED))})
+    paused = await scene.wait_condition("FailoverPaused", "True", "TooManyUnready")
+    assert "ordinals 2, 3, 4" in paused["message"]
+    assert "ordinals 2, 3, 4" in (await scene.wait_event("TooManyUnready"))["note"]
+    await scene.wait_resyncs(1)
+    assert await scene.check_links() == scene.linked
+    assert [await scene.history(ordinal) for ordinal in (2, 3, 4)] == [["READY", "DENY_NEW_CALL"]] * 3
+    return scene
+
+
+async def test_links_of_pods_that_are_gone_move_in_spite_of_the_brake(braked: Scene) -> None:
+    await braked.scale(2)
+    await braked.wait_links_off(2, 3, 4)
+    await braked.wait_states(dict.fromkeys((2, 3, 4), (SHUTDOWN, Reason.GONE)))
+    assert await braked.moved_off() == {2: 100, 3: 100, 4: 100}
+    await braked.check_links(on=[0, 1])
+    await braked.wait_condition("FailoverPaused", "False")
+    await braked.wait_event("FailoverPausedResolved")
+
+
+async def test_the_brake_is_released_when_a_pod_recovers_and_those_still_unready_fail_over(braked: Scene) -> None:
+    await braked.set_ready(2, ready=True)
+    await braked.wait_states({2: (READY, Reason.READY), **dict.fromkeys((3, 4), (SHUTDOWN, Reason.UNREADY_TOO_LONG))})
+    await braked.wait_links_off(3, 4)
+    assert await braked.moved_off() == {3: 100, 4: 100}
+    await braked.check_links(on=[0, 1, 2])
+    await braked.wait_condition("FailoverPaused", "False")

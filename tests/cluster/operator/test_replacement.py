@@ -1,0 +1,174 @@
+"""Another process under the same name: replaced pods and restarted containers, with policy Move and with Keep."""
+
+import signal
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from stateful_route.domain.routing import Reason
+from support.process import OperatorProcess
+from support.scene import DENY, READY, SHUTDOWN, Scene
+from support.waiting import eventually
+
+KEEP_REPLACED = {"failover": {"onReplace": "Keep"}}
+KEEP_RESTARTED = {"failover": {"onRestart": "Keep"}}
+
+
+async def linked_scene(scene: Scene, spec: dict[str, object] | None = None, *, by_hand: bool = False) -> dict[str, int]:
+    """Three Ready pods with 100 links each; the epoch of each link."""
+    await scene.make_workload(3, by_hand=by_hand)
+    await scene.make_route(spec)
+    if by_hand:
+        await scene.run_pods(range(3))
+    await scene.wait_all_ready(range(3))
+    await scene.link(300, range(3))
+    return await scene.epochs()
+
+
+async def wait_taken_over(scene: Scene, ordinal: int, pod_uid: str, restarts: int = 0) -> None:
+    """Until the operator calls this incarnation READY, and the links of the one before are dealt with."""
+
+    async def look() -> tuple[object, ...]:
+        record = (await scene.records())[ordinal]
+        return str(record.incarnation), record.state, record.loss
+
+    await eventually(look, lambda seen: seen == (f"{pod_uid}/{restarts}", READY, None), "the successor is taken over")
+
+
+async def check_moved_off(scene: Scene, ordinal: int, before: dict[str, int]) -> None:
+    """All links of that pod are on others with new epochs; no other link was touched."""
+    assert await scene.moved_off() == {ordinal: 100}
+    await scene.check_links(on={0, 1, 2} - {ordinal})
+    check_epochs(scene, ordinal, before, await scene.epochs())
+
+
+async def check_kept(scene: Scene, ordinal: int, before: dict[str, int]) -> None:
+    """No link has moved; those of that pod have new epochs, the others their old ones."""
+    assert await scene.check_links() == scene.linked
+    assert {move["from"] for move in await scene.moves()} == {str(ordinal)}, "the new epochs are told"
+    check_epochs(scene, ordinal, before, await scene.epochs())
+
+
+def check_epochs(scene: Scene, ordinal: int, before: dict[str, int], after: dict[str, int]) -> None:
+    for uid, pod in scene.linked.items():
+        assert after[uid] > before[uid] if pod == ordinal else after[uid] == before[uid], (uid, pod)
+
+
+@pytest.mark.usefixtures("operator")
+async def test_a_pod_deleted_by_force_comes_back_under_its_name_without_its_links(scene: Scene) -> None:
+    before = await linked_scene(scene)
+    former = await scene.pod_uid(1)
+    await scene.delete_pod(1, grace_seconds=0)
+    successor = await scene.wait_successor(1, former)
+    await wait_taken_over(scene, 1, successor)
+    await check_moved_off(scene, 1, before)
+    assert {move["reason"] for move in await scene.moves()} <= {"GracePeriodOver", "Gone", "Replaced"}
+    assert await scene.history(0) == ["READY"]
+
+
+@pytest.mark.usefixtures("operator")
+async def test_a_pod_deleted_by_force_whose_successor_is_slow_serves_nobody_until_it_is_ready(scene: Scene) -> None:
+    before = await linked_scene(scene, by_hand=True)
+    former = await scene.pod_uid(1)
+    await scene.delete_pod(1, grace_seconds=0)
+    await scene.wait_links_off(1)
+    await scene.wait_states({1: (SHUTDOWN, Reason.NEVER_READY)})
+    await scene.run_pods([1])
+    successor = await scene.wait_successor(1, former)
+    await wait_taken_over(scene, 1, successor)
+    await check_moved_off(scene, 1, before)
+    assert [state for state in await scene.history(1) if state] == ["READY", "SHUTDOWN", "READY"]
+
+
+@pytest.mark.usefixtures("operator")
+async def test_a_container_that_restarts_in_place_has_forgotten_its_users(scene: Scene) -> None:
+    before = await linked_scene(scene)
+    uid = await scene.pod_uid(1)
+    await scene.restart_container(1)
+    await wait_taken_over(scene, 1, uid, restarts=1)
+    await check_moved_off(scene, 1, before)
+    assert {move["reason"] for move in await scene.moves()} == {"Restarted"}
+    assert await scene.history(1) == ["READY", "SHUTDOWN", "READY"]
+
+
+@pytest.mark.usefixtures("operator")
+async def test_with_keep_a_container_that_restarts_in_place_keeps_its_links_under_new_epochs(scene: Scene) -> None:
+    before = await linked_scene(scene, KEEP_RESTARTED)
+    uid = await scene.pod_uid(1)
+    await scene.restart_container(1)
+    await wait_taken_over(scene, 1, uid, restarts=1)
+    await check_kept(scene, 1, before)
+    after = await scene.epochs()
+    await scene.wait_resyncs(2)
+    assert await scene.epochs() == after, "the epochs rise once"
+    assert (await scene.records())[1].loss is None, "it is settled in Redis, too"
+    assert await scene.history(1) == ["READY"]
+
+
+async def replaced_unseen(scene: Scene, operator: OperatorProcess) -> str:
+    """Pod 1 is replaced while the operator looks away; it is told of both ends at once. The successor's uid."""
+    former = await scene.pod_uid(1)
+    operator.signal(signal.SIGSTOP)
+    await scene.delete_pod(1, grace_seconds=0)
+    successor = await scene.wait_successor(1, former)
+    operator.signal(signal.SIGCONT)
+    return successor
+
+
+async def test_a_pod_that_was_replaced_unseen_has_forgotten_its_users(scene: Scene, operator: OperatorProcess) -> None:
+    before = await linked_scene(scene)
+    successor = await replaced_unseen(scene, operator)
+    await wait_taken_over(scene, 1, successor)
+    await check_moved_off(scene, 1, before)
+
+
+async def test_with_keep_a_pod_that_was_replaced_unseen_keeps_its_links_under_new_epochs(
+    scene: Scene, operator: OperatorProcess
+) -> None:
+    before = await linked_scene(scene, KEEP_REPLACED)
+    successor = await replaced_unseen(scene, operator)
+    await wait_taken_over(scene, 1, successor)
+    await check_kept(scene, 1, before)
+
+
+@pytest.mark.usefixtures("operator")
+async def test_with_keep_links_stay_with_the_ordinal_of_a_deleted_pod(scene: Scene) -> None:
+    before = await linked_scene(scene, KEEP_REPLACED, by_hand=True)
+    former = await scene.pod_uid(1)
+    await scene.delete_pod(1)
+    await scene.wait_states({1: (DENY, Reason.TERMINATING)})
+    await scene.end_pod(1)
+    await scene.run_pods([1])
+    successor = await scene.wait_successor(1, former)
+    await wait_taken_over(scene, 1, successor)
+    await check_kept(scene, 1, before)
+
+
+@pytest.mark.usefixtures("operator")
+async def test_with_keep_a_pod_may_be_unready_for_long_while_it_stops(scene: Scene) -> None:
+    spec = {"failover": {"onReplace": "Keep", "delaySeconds": 5}}
+    before = await linked_scene(scene, spec, by_hand=True)
+    former = await scene.pod_uid(1)
+    await scene.delete_pod(1)
+    await scene.wait_states({1: (DENY, Reason.TERMINATING)})
+    await scene.set_ready(1, ready=False, since=datetime.now(UTC) - timedelta(seconds=20))
+    await eventually(scene.records, lambda records: records[1].unready_since is not None, "it is seen as unready")
+    await scene.end_pod(1)
+    await scene.run_pods([1])
+    successor = await scene.wait_successor(1, former)
+    await wait_taken_over(scene, 1, successor)
+    await check_kept(scene, 1, before)
+
+
+@pytest.mark.usefixtures("operator")
+async def test_with_keep_links_wait_for_a_successor_no_longer_than_the_delay(scene: Scene) -> None:
+    spec = {"failover": {"onReplace": "Keep", "delaySeconds": 1}}
+    before = await linked_scene(scene, spec, by_hand=True)
+    former = await scene.pod_uid(1)
+    await scene.delete_pod(1, grace_seconds=0)
+    await scene.wait_states({1: (SHUTDOWN, Reason.UNREADY_TOO_LONG)})
+    await scene.wait_links_off(1)
+    await scene.run_pods([1])
+    successor = await scene.wait_successor(1, former)
+    await wait_taken_over(scene, 1, successor)
+    await check_moved_off(scene, 1, before)

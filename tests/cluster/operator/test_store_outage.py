@@ -1,0 +1,137 @@
+"""Redis stops, freezes, refuses, or comes back empty under the operator."""
+
+from collections.abc import Callable
+
+import pytest
+
+from stateful_route.devcluster.embedded_store import EmbeddedStore
+from stateful_route.domain.routing import Reason
+from stateful_route.store.keys import META
+from support.process import OperatorProcess
+from support.scene import READY, SHUTDOWN, Scene
+from support.waiting import always, eventually
+
+StartOperator = Callable[..., OperatorProcess]
+
+OUTAGE_SECONDS = 10
+"""Long enough for every time-out and back-off of the operator to run out at least once."""
+
+
+@pytest.fixture
+async def served(private_scene: Scene, server: EmbeddedStore, start_operator: StartOperator) -> Scene:
+    """Three pods with 30 links each, routed by an operator that compares everything each second."""
+    start_operator(private_scene, redis_url=server.url, resync_seconds=1)
+    await private_scene.make_workload(3)
+    await private_scene.make_route()
+    await private_scene.wait_all_ready(range(3))
+    await private_scene.link(90, range(3))
+    await private_scene.wait_condition("RedisConnected", "True")
+    return private_scene
+
+
+OUTAGES = {
+    "stopped": (EmbeddedStore.stop, EmbeddedStore.start),
+    "killed": (EmbeddedStore.kill, EmbeddedStore.start),
+    "frozen": (EmbeddedStore.pause, EmbeddedStore.resume),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_what_changed_while_the_store_was_away_is_right_when_it_is_back(
+    served: Scene, server: EmbeddedStore, outage: str
+) -> None:
+    end, begin = OUTAGES[outage]
+    former = await served.pod_uid(1)
+    end(server)
+    broken = await served.wait_condition("RedisConnected", "False", "StoreUnavailable")
+    assert f"127.0.0.1:{server.port}" in broken["message"]
+    assert (await served.condition("Ready"))["status"] == "False"
+    assert (await served.wait_event("StoreUnavailable"))["type"] == "Warning"
+    await served.delete_pod(1)
+    await served.wait_successor(1, former)
+    await served.scale(2)
+    await always(
+        lambda: served.condition("RedisConnected"),
+        lambda condition: condition["status"] == "False",
+        "the store is said to be away while it is",
+        seconds=OUTAGE_SECONDS,
+    )
+    begin(server)
+    await served.wait_condition("RedisConnected", "True", "Connected")
+    await served.wait_condition("Ready", "True")
+    await served.wait_states({0: READY, 1: READY, 2: (SHUTDOWN, Reason.GONE)})
+    await served.wait_links_off(2)
+    links = await served.check_links(on=[0, 1])
+    stayed = {uid for uid, was in served.linked.items() if was == 1 and links[uid] == 1}
+    assert not stayed, "the successor of pod 1 does not know the users of its predecessor"
+    assert {links[uid] for uid, was in served.linked.items() if was == 0} == {0}
+    await served.wait_event("RedisConnectedResolved")
+
+
+async def test_a_store_that_refuses_writes_is_named_as_such(served: Scene) -> None:
+    await served.store.command("CONFIG", "SET", "maxmemory", "1")
+    refused = await served.wait_condition("RedisConnected", "False", "StoreRejected")
+    assert "maxmemory" in refused["message"]
+    await served.wait_event("StoreRejected")
+    await served.store.command("CONFIG", "SET", "maxmemory", "0")
+    await served.wait_condition("RedisConnected", "True")
+    await served.delete_pod(1)
+    await served.wait_links_off(1)
+    await served.check_links(on=[0, 2])
+
+
+async def flushed(_: EmbeddedStore, scene: Scene) -> None:
+    await scene.store.command("FLUSHALL")
+
+
+async def restarted_empty(server: EmbeddedStore, scene: Scene) -> None:
+    server.close()
+    server.start()
+    await scene.store.close()  # the test's own connections are dead
+
+
+@pytest.mark.parametrize("empty", [flushed, restarted_empty])
+async def test_a_store_that_lost_everything_has_the_states_again_after_one_resync(
+    served: Scene, server: EmbeddedStore, empty: Callable[[EmbeddedStore, Scene], object]
+) -> None:
+    uid = await served.owner()
+    config = await served.config()
+    await empty(server, served)
+    await eventually(served.owner, lambda owner: owner == uid, "the service is claimed anew", seconds=8)
+    await served.wait_states(dict.fromkeys(range(3), (READY, Reason.READY)), seconds=8)
+    assert await served.config() == config
+    assert await served.store.command("HGET", META, "layout") == b"1"
+    served.linked.clear()
+    await served.link(30, range(3))
+    await served.delete_pod(2)
+    await served.wait_links_off(2)
+    await served.check_links(on=[0, 1])
+
+
+async def test_a_store_emptied_between_two_resyncs_is_claimed_anew_by_the_next_change(
+    private_scene: Scene, server: EmbeddedStore, start_operator: StartOperator
+) -> None:
+    scene = private_scene
+    start_operator(scene, redis_url=server.url, resync_seconds=50)
+    await scene.make_workload(2)
+    uid = await scene.make_route()
+    await scene.wait_all_ready(range(2))
+    await scene.store.command("FLUSHALL")
+    await scene.set_ready(1, ready=False)
+    await scene.wait_states({0: READY})
+    assert await scene.owner() == uid
+    assert await scene.store.command("HGET", META, "layout") == b"1"
+
+
+async def test_an_operator_that_starts_before_its_store_serves_when_it_comes(
+    private_scene: Scene, server: EmbeddedStore, start_operator: StartOperator
+) -> None:
+    scene = private_scene
+    server.kill()
+    start_operator(scene, redis_url=server.url)
+    await scene.make_workload(2)
+    await scene.make_route()
+    await scene.wait_condition("RedisConnected", "False", "StoreUnavailable")
+    server.start()
+    await scene.wait_all_ready(range(2))
+    await scene.wait_condition("RedisConnected", "True")

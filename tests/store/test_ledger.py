@@ -1,0 +1,128 @@
+"""The operator's copy of a service's records: what is settled gets into Redis, whenever it is settled."""
+
+import pytest
+
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.pod import Incarnation, PodFacts
+from stateful_route.domain.policy import Policy
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import LinkAction, Reason, RoutingState
+from stateful_route.domain.service import judge_service
+from stateful_route.reconcile import ledger as module
+from stateful_route.reconcile.ledger import Ledger
+from stateful_route.reconcile.workload import Workload
+from stateful_route.store.states import claim, get_service
+
+OWNER = "cluster/route"
+NOW = 1_800_000_000.0
+ROUTE = StatefulRoute.parse(
+    {
+        "apiVersion": "statefulroute.io/v1alpha1",
+        "kind": "StatefulRoute",
+        "metadata": {
+            "name": "room",
+            "namespace": "games",
+            "uid": "route",
+            "resourceVersion": "1",
+            "generation": 1,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {},
+    }
+)
+
+
+def pod(ordinal, uid):
+    return PodFacts(name=f"room-{ordinal}", ordinal=ordinal, uid=uid, resource_version=1, created=NOW, ready=True)
+
+
+@pytest.fixture
+def workload():
+    known = Workload()
+    for facts in (pod(0, "successor"), pod(1, "other")):
+        known.observe(facts, deleted=False)
+    return known
+
+
+@pytest.fixture
+async def ledger(store, service):
+    """Pod 0 was Ready as another pod, pod 1 is Ready."""
+    await claim(store, service, OWNER, {"heartbeat": "Auto"})
+    made = Ledger(service, OWNER)
+    usual = {"state": RoutingState.READY, "reason": Reason.READY, "ever_ready": True}
+    former, other = Incarnation("former", 0), Incarnation("other", 0)
+    await made.write(
+        store, {0: OperatorRecord(incarnation=former, **usual), 1: OperatorRecord(incarnation=other, **usual)}
+    )
+    return made
+
+
+def decided(ledger, workload, *, rewrite=False):
+    situations = ledger.situations(workload, Policy(), frozenset(), NOW)
+    judgement = judge_service(situations, Policy())
+    return ledger.decisions(ROUTE, workload, situations, judgement, rewrite=rewrite)
+
+
+async def in_redis(store, service):
+    record = (await get_service(store, service)).pods[0].record
+    return record.state, record.reason, record.loss, record.before
+
+
+@pytest.fixture
+async def before(store, ledger, workload):
+    """The epoch below which links are the former pod's, once its successor has been seen."""
+    await ledger.write(store, decided(ledger, workload))
+    record = ledger.records[0]
+    assert (record.reason, record.links) == (Reason.REPLACED, LinkAction.MOVE)
+    assert record.before is not None
+    return record.before
+
+
+READY_AGAIN = (RoutingState.READY, Reason.READY, None, None)
+
+
+async def test_once_the_former_links_are_dealt_with_the_successor_is_ready(store, service, ledger, workload, before):
+    ledger.settle(0, before)
+    await ledger.write(store, decided(ledger, workload))
+    assert await in_redis(store, service) == READY_AGAIN
+    assert decided(ledger, workload) == {}, "then there is nothing left to write"
+
+
+async def test_it_is_not_forgotten_when_the_records_are_read_before_it_is_written(
+    store, service, ledger, workload, before
+):
+    ledger.settle(0, before)
+    await ledger.read(store)
+    await ledger.write(store, decided(ledger, workload, rewrite=True))
+    assert await in_redis(store, service) == READY_AGAIN
+
+
+async def test_it_is_not_forgotten_when_a_decision_from_before_is_written_meanwhile(
+    store, service, ledger, workload, before, monkeypatch
+):
+    write = module.set_operator_states
+
+    async def settled_meanwhile(*args):
+        written = await write(*args)
+        ledger.settle(0, before)
+        return written
+
+    earlier = decided(ledger, workload, rewrite=True)
+    monkeypatch.setattr(module, "set_operator_states", settled_meanwhile)
+    await ledger.write(store, earlier)
+    monkeypatch.undo()
+    assert (await in_redis(store, service))[1] is Reason.REPLACED
+    await ledger.write(store, decided(ledger, workload))
+    assert await in_redis(store, service) == READY_AGAIN
+
+
+async def test_what_is_settled_of_one_process_says_nothing_of_the_next(store, service, ledger, workload, before):
+    workload.observe(pod(0, "successor"), deleted=True)
+    workload.observe(pod(0, "next"), deleted=False)
+    await ledger.write(store, decided(ledger, workload))
+    after = ledger.records[0].before
+    assert after is not None
+    assert after >= before
+    ledger.settle(0, before - 1)
+    await ledger.write(store, decided(ledger, workload))
+    assert (await in_redis(store, service))[1:] == (Reason.REPLACED, Reason.REPLACED, after)
