@@ -2,7 +2,6 @@
 
 import pytest
 
-from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.pod import Incarnation, PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
@@ -12,24 +11,11 @@ from stateful_route.reconcile import ledger as module
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.states import claim, get_service
+from support.resources import route
 
 OWNER = "cluster/route"
 NOW = 1_800_000_000.0
-ROUTE = StatefulRoute.parse(
-    {
-        "apiVersion": "statefulroute.io/v1alpha1",
-        "kind": "StatefulRoute",
-        "metadata": {
-            "name": "room",
-            "namespace": "games",
-            "uid": "route",
-            "resourceVersion": "1",
-            "generation": 1,
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-        },
-        "spec": {},
-    }
-)
+ROUTE = route("room", "games")
 
 
 def pod(ordinal, uid):

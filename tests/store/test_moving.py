@@ -1,8 +1,7 @@
-"""Which migrations run: links that found nobody, links that come late to a pod that is being emptied."""
+"""Which migrations run: for links that found nobody, and for links that come late to a pod that is being emptied."""
 
 import asyncio
 import time
-from collections.abc import Mapping
 
 import pytest
 
@@ -16,9 +15,105 @@ from stateful_route.reconcile.moving import Moving
 from stateful_route.store.index import count_links
 from stateful_route.store.links import set_link_call
 from stateful_route.store.states import claim
+from support.resources import route
 
-from .test_ledger import OWNER, ROUTE
-
+OWNER = "cluster/route"
+ROUTE = route("room", "games")
 GONE = Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.GONE)
-READY = Verdict(RoutingState.READY, LinkAction.STAY, Reason.READY)
 REPLACED = Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.REPLACED)
+UNREADY = Verdict(RoutingState.DENY_NEW_CALL, LinkAction.STAY, Reason.UNREADY)
+READY = Verdict(RoutingState.READY, LinkAction.STAY, Reason.READY)
+
+
+class Desk:
+    """The part of a reconciler that decides on migrations, with the verdicts as the test has them."""
+
+    def __init__(self, store, service):
+        self.store, self.service = store, service
+        self.ledger = Ledger(service, OWNER)
+        self.outcomes = []
+        self.moving = Moving(self.ledger, self.outcomes.append, refresh_seconds=0.2)
+
+    async def decide(self, verdicts):
+        """As a pass does: write the verdicts, then plan."""
+        await self.ledger.write(
+            self.store,
+            {
+                ordinal: OperatorRecord(state=verdict.state, reason=verdict.reason, links=verdict.links)
+                for ordinal, verdict in verdicts.items()
+            },
+        )
+        self.moving.targets_changed()
+        self.moving.plan(self.store, ROUTE, Judgement(verdicts, frozenset()), full=False)
+
+    async def look_again(self, verdicts):
+        """Plan again when it is time to."""
+        due = self.moving.next_look()
+        assert due is not None
+        await asyncio.sleep(max(0.0, due - time.time()))
+        await self.decide(verdicts)
+
+    async def link(self, count, prefix="user"):
+        await self.store.run_many([set_link_call(self.service, f"{prefix}-{n}", 0) for n in range(count)])
+
+    async def is_idle(self):
+        return not self.moving.busy
+
+
+@pytest.fixture
+async def desk(store, service, monkeypatch):
+    monkeypatch.setattr(module, "TRIP_SECONDS", 0.1)
+    await claim(store, service, OWNER, {"heartbeat": "Auto"})
+    made = Desk(store, service)
+    yield made
+    await made.moving.stop()
+
+
+async def test_links_that_found_nobody_move_as_soon_as_somebody_is_ready(desk, store, service, eventually):
+    await desk.link(100)
+    await desk.decide({0: GONE, 1: UNREADY})
+    await eventually(desk.is_idle)
+    assert "100 links stay" in desk.moving.stuck[1]
+    assert desk.moving.next_look() is None
+    await desk.decide({0: GONE, 1: READY})
+    await eventually(desk.is_idle)
+    assert desk.moving.stuck is None
+    assert await count_links(store, service) == {1: 100}
+
+
+async def test_links_that_had_found_nobody_when_somebody_became_ready_move_too(desk, store, service, eventually):
+    await desk.link(500)
+
+    async def some_found_nobody():
+        (migration,) = desk.moving.under_way()
+        return migration.progress.unplaced
+
+    await desk.decide({0: GONE, 1: UNREADY})
+    assert await eventually(some_found_nobody) < 500
+    await desk.decide({0: GONE, 1: READY})
+    await eventually(desk.is_idle)
+    assert 0 < desk.outcomes[0].progress.unplaced < 500
+    await desk.look_again({0: GONE, 1: READY})
+    await eventually(desk.is_idle)
+    assert await count_links(store, service) == {1: 500}
+
+
+async def test_a_pod_that_is_empty_is_looked_at_twice_more(desk, store, service, eventually):
+    verdicts = {0: GONE, 1: READY}
+    await desk.link(10)
+    await desk.decide(verdicts)
+    for prefix in ("by another migration", "by a caller with an old view"):
+        await eventually(desk.is_idle)
+        await desk.link(10, prefix=prefix)
+        await desk.look_again(verdicts)
+    await eventually(desk.is_idle)
+    assert await count_links(store, service) == {1: 30}
+    assert desk.moving.next_look() is None
+
+
+async def test_when_the_former_pod_s_links_are_dealt_with_those_of_its_successor_stay(desk, store, service):
+    await desk.link(10)
+    await desk.decide({0: REPLACED, 1: READY})
+    assert desk.ledger.records[0].before is None
+    assert not desk.moving.ordered
+    assert await count_links(store, service) == {0: 10}

@@ -134,6 +134,9 @@ class Scene:
     async def change_secret(self, name: str, values: Mapping[str, str]) -> None:
         await self.kube.merge(f"{self.secrets_path}/{name}", {"stringData": dict(values)})
 
+    async def delete_secret(self, name: str) -> None:
+        await self.kube.delete(f"{self.secrets_path}/{name}")
+
     @property
     def secrets_path(self) -> str:
         return f"/api/v1/namespaces/{self.namespace}/secrets"
@@ -168,6 +171,29 @@ class Scene:
 
     async def scale(self, replicas: int) -> None:
         await self.kube.merge(f"{self.workload_path}/{self.name}", {"spec": {"replicas": replicas}})
+
+    async def change_template(self, pod_spec: Mapping[str, Any]) -> None:
+        """Change the pods' spec for those that are made from now on."""
+        spec = {"template": {"spec": pod_spec}, "updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}
+        await self.kube.merge(f"{self.workload_path}/{self.name}", {"spec": spec})
+
+    async def make_node(self) -> str:
+        """A node of this test, Ready; its name. The test deletes it."""
+        name = f"node-{self.namespace}"
+        await self.kube.create("/api/v1/nodes", {"metadata": {"name": name}, "spec": {"unschedulable": True}})
+        await eventually(lambda: self._node_ready(name), lambda word: word == "True", "kwok makes the node Ready")
+        return name
+
+    async def set_node_unknown(self, name: str) -> None:
+        """As the node controller does when a node has been silent for too long."""
+        path = f"/api/v1/nodes/{name}"
+        others = [c for c in (await self.kube.get(path))["status"]["conditions"] if c["type"] != "Ready"]
+        unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
+        await self.kube.merge(f"{path}/status", {"status": {"conditions": [*others, unknown]}})
+
+    async def _node_ready(self, name: str) -> str | None:
+        conditions = (await self.kube.get(f"/api/v1/nodes/{name}"))["status"].get("conditions") or ()
+        return next((c["status"] for c in conditions if c["type"] == "Ready"), None)
 
     def pod_path(self, ordinal: int) -> str:
         return f"{self.pods_path}/{self.name}-{ordinal}"
@@ -431,6 +457,16 @@ class Scene:
             )
 
         await eventually(self.states, holds, f"states {dict(expected)}", seconds=seconds)
+
+    async def wait_taken_over(self, ordinal: int, pod_uid: str, restarts: int = 0) -> None:
+        """Until the operator calls this incarnation READY, and the links of the one before are dealt with."""
+
+        async def look() -> tuple[object, ...]:
+            record = (await self.records())[ordinal]
+            return str(record.incarnation), record.state, record.loss
+
+        wanted = (f"{pod_uid}/{restarts}", READY, None)
+        await eventually(look, lambda seen: seen == wanted, "the successor is taken over")
 
     async def wait_all_ready(self, ordinals: Iterable[int], seconds: float = 30.0) -> None:
         await self.wait_states(dict.fromkeys(ordinals, READY), seconds)

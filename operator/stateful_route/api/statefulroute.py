@@ -88,6 +88,14 @@ class StatefulRoute(Model):
         return status
 
 
+def former_status(body: Mapping[str, Any]) -> StatefulRouteStatus:
+    """The status in ``body``, an object that may not fit otherwise; an empty one where it does not fit."""
+    try:
+        return StatefulRouteStatus.model_validate(body.get("status") or {})
+    except ValidationError:
+        return StatefulRouteStatus()
+
+
 def _problem(error: Mapping[str, Any]) -> tuple[str, str]:
     """Path and text of one error of pydantic, whose own marks (a map's key, a validator's prefix) nobody needs."""
     path = ".".join(str(step) for step in error["loc"] if step != "[key]")

@@ -22,6 +22,8 @@ SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  #
 REQUEST_SECONDS = 15.0
 QUICK_SECONDS = 5.0
 """For one object, which somebody waits for: an API server that is frozen must not hold up what time alone decides."""
+SILENT_SECONDS = 1.0
+"""The same, when the last request got no answer at all."""
 MERGE_PATCH = "application/merge-patch+json"
 Body = dict[str, Any]
 
@@ -81,6 +83,7 @@ class Kube:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._client = ApiClient(configuration)
+        self._silent = False
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> Self:
@@ -119,11 +122,12 @@ class Kube:
         return await self._request("GET", path, query)
 
     async def get_quickly(self, path: str) -> Body:
-        """The object at ``path``, or `KubeError` after ``QUICK_SECONDS``."""
+        """The object at ``path``, or `KubeError` after ``QUICK_SECONDS`` at most."""
         try:
-            async with asyncio.timeout(QUICK_SECONDS):
+            async with asyncio.timeout(SILENT_SECONDS if self._silent else QUICK_SECONDS):
                 return await self.get(path)
         except TimeoutError as error:
+            self._silent = True
             raise KubeError(0, f"the API server did not answer GET {path}: it took too long") from error
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Body:
@@ -164,9 +168,11 @@ class Kube:
             response = await client.call_api(*serialized, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS))
             text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._silent = True
             raise KubeError(
                 0, f"the API server did not answer {method} {path}: {error or type(error).__name__}"
             ) from error
+        self._silent = False
         if response.status >= HTTPStatus.BAD_REQUEST:
             raise KubeError(response.status, f"{method} {path}: {_message(text) or response.reason}")
         try:

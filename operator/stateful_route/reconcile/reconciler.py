@@ -19,9 +19,10 @@ from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import judge_service
 from stateful_route.kube.client import KubeError
-from stateful_route.kube.objects import FINALIZER, Notice, get_stateful_set, is_node_lost, set_finalizers
+from stateful_route.kube.objects import FINALIZER, Notice, get_stateful_set, set_finalizers
 from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
 from stateful_route.reconcile.attempt import Attempt, held_back, hindered, outranked, owned_elsewhere, store_failed
+from stateful_route.reconcile.chores import Chores
 from stateful_route.reconcile.ending import give_up, keys_left
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.history import History
@@ -30,10 +31,8 @@ from stateful_route.reconcile.migrations import Outcome
 from stateful_route.reconcile.moving import Moving
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.reporter import Reporter
-from stateful_route.reconcile.search import Losses, Search
 from stateful_route.reconcile.spec import config_of, policy_of
 from stateful_route.reconcile.status import Finding, Findings, build_status
-from stateful_route.reconcile.upkeep import adopt_foreign, repair_index
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
@@ -44,10 +43,6 @@ log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
-NODE_LOOK_SECONDS = 5.0
-FOREIGN_LOOK_SECONDS = 10.0
-"""The least time between two looks at all keys of the store for links that foreign clients made without our index."""
-
 MIGRATION_REPORT_SECONDS = 1.0
 """Between two reports of how far the migrations under way have come."""
 
@@ -71,25 +66,19 @@ class Reconciler:
         self.service = Service(meta.namespace, route.service_name)
         self._ledger = Ledger(self.service, self.owner)
         self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds)
-        self._search = Search()
-        self._moving.holds = self._search.holds
+        self._chores = Chores(env, self._ledger, self.wake)
+        self._chores.searched = self._moving.look_again
+        self._moving.holds = self._chores.search.holds
         names = {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
         self._reporter = Reporter(env.kube, names, route.status.body(), env.watchdog)
         self._status = route.status
         self._found = Findings(migration=route.status.last_migration)
         self._history = History(route.workload_name, route.status.last_migration)
         self._store: Store | None = None
-        self._lost_nodes: frozenset[str] = frozenset()
-        self._nodes_looked_at = 0.0
         self._wake = asyncio.Event()
         self._full_at = 0.0
-        self._repair_at = 0.0
-        self._foreign_at = 0.0
-        self._chores: set[asyncio.Task[None]] = set()
         self._next_due: float | None = None
         self._recount = False
-        self._unreadable = 0
-        """Links that hold no pod index, as of the last look at all keys."""
         self._awaited: set[str] = set()
         """uids of pods that the watchdog may be waiting for."""
         self.passed = False
@@ -138,8 +127,7 @@ class Reconciler:
                         self._wake.set()
             finally:
                 reporting.cancel()
-                for chore in self._chores:
-                    chore.cancel()
+                self._chores.stop()
                 await self._moving.stop()
                 self._expect_pods({})
                 if self.passed:  # how far the migrations have come is the next life's beginning
@@ -202,20 +190,20 @@ class Reconciler:
             return None
         if (older := self._rival(self.route, "")) is not None:
             raise outranked(older.metadata.name, self.service)
-        store = await self._env.stores.of(self._env.kube, self.route)
-        if store is not self._store:
-            await self._moving.stop()
-            self._store, full = store, True
-        if full:
-            await self._hold()
+        store = self._store
+        if full or store is None:
+            store = await self._env.stores.of(self._env.kube, self.route)
+            if store is not self._store:
+                await self._moving.stop()
+                self._store = store
             await self._gather(store)
-            self._search.include(self._ledger.records, self._ledger.time_ms)
+            self._chores.search.include(self._ledger.records, self._ledger.time_ms)
             self._recount = False
         elif self._recount and not self._moving.busy:
             await self._ledger.recount(store)
             self._recount = False
         policy, now = policy_of(self.route), time.time()
-        situations = self._ledger.situations(self.workload, policy, self._lost_nodes, now)
+        situations = self._ledger.situations(self.workload, policy, self._chores.lost_nodes, now)
         judgement = judge_service(situations, policy)
         decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, rewrite=full)
         await self._ledger.write(store, decisions)
@@ -228,7 +216,7 @@ class Reconciler:
         self._due_at(min((v.due for v in judgement.verdicts.values() if v.due and v.due > now), default=None))
         if self._moving.busy:
             self._due_at(now + MIGRATION_REPORT_SECONDS)
-        self._look_after(store)
+        self._due_at(self._chores.look_after(store, self.route, self.workload))
         if self.workload.facts is None:
             name = self.route.workload_name
             return Why.WORKLOAD_NOT_FOUND, f"no StatefulSet {name!r} in namespace {self.service.namespace!r} (yet)"
@@ -239,6 +227,8 @@ class Reconciler:
 
         async def read() -> None:
             await check_layout(store)  # each time: it may have been emptied, or replaced by another
+            self._found.reached = True
+            await self._hold()
             await self._claim(store)
             await self._ledger.read(store)
 
@@ -349,76 +339,6 @@ class Reconciler:
         """Look again at that time (seconds since the epoch) at the latest; None: it does not matter."""
         self._next_due = min((at for at in (self._next_due, moment) if at is not None), default=None)
 
-    # Chores beside the passes
-
-    def _look_after(self, store: Store) -> None:
-        now = time.time()
-        nodes = {p.node for p in self.workload.by_ordinal().values() if p.terminating and not p.ready and p.node}
-        if nodes and now >= self._nodes_looked_at + NODE_LOOK_SECONDS:
-            self._nodes_looked_at = now
-            self._chore(self._look_at_nodes(frozenset(nodes)))
-        if nodes:
-            self._due_at(now + NODE_LOOK_SECONDS)
-        else:
-            self._lost_nodes = frozenset()  # what was so of a node may no longer be when a pod there stops next time
-        period = self.route.spec.repair.period_seconds
-        if period and now >= self._repair_at:
-            self._repair_at = now + period
-            self._foreign_at = now + FOREIGN_LOOK_SECONDS
-            self._chore(self._repair(store))
-        elif not self._search.under_way and (losses := self._search.missing(self._ledger.records)):
-            self._chore(self._adopt_for(store, losses))
-        elif now >= self._foreign_at and self._fresh_failures(now):
-            self._foreign_at = now + FOREIGN_LOOK_SECONDS
-            self._chore(self._adopt(store))
-
-    def _fresh_failures(self, now: float) -> bool:
-        """True while a pod's links have begun to move a short while ago: a foreign client's may be among them."""
-        horizon = (now - FOREIGN_LOOK_SECONDS - self._env.timing.resync_seconds) * 1000
-        return any(r.links is LinkAction.MOVE and r.since > horizon for r in self._ledger.records.values())
-
-    def _chore(self, work: Any) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except (StoreUnavailable, StoreRejected, KubeError) as error:
-                log.warning("chore put off", extra={"service": str(self.service), "error": str(error)})
-            except Exception:
-                log.exception("chore failed", extra={"service": str(self.service)})
-
-        task = asyncio.create_task(guarded())
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-
-    async def _look_at_nodes(self, nodes: frozenset[str]) -> None:
-        lost = frozenset([name for name in sorted(nodes) if await is_node_lost(self._env.kube, name)])
-        if lost != self._lost_nodes:
-            self._lost_nodes = lost
-            self.wake()
-
-    async def _repair(self, store: Store) -> None:
-        await repair_index(store, self.service)
-        await self._adopt(store)
-
-    async def _adopt(self, store: Store) -> int:
-        seen = await adopt_foreign(store, self.service)
-        if seen.found:
-            self.wake(full=True)
-        if seen.foreign and seen.foreign != self._unreadable:
-            facts = {"service": str(self.service), "links": seen.foreign, "keys": self.service.link("*")}
-            log.warning("links that hold no pod index are left untouched", extra=facts)
-        self._unreadable = seen.foreign
-        return seen.found
-
-    async def _adopt_for(self, store: Store, losses: Losses) -> None:
-        self._search.under_way = True
-        try:
-            self._search.ended(losses, await self._adopt(store))
-        finally:
-            self._search.under_way = False
-        self._moving.look_again(losses)
-        self.wake()
-
     # What it tells others
 
     def _migrated(self, outcome: Outcome) -> None:
@@ -442,8 +362,10 @@ class Reconciler:
         self._found.migration = self._history.latest
         paused = (before.announced, before.paused)
         self._found.announced = before.paused
+        was_stuck = None if before.stalled == before.redis else before.stalled
+        stuck = None if stalled == redis else stalled  # what keeps the store from being used is told once, as such
         for name, old, new in (
-            ("Stalled", before.stalled, stalled),
+            ("Stalled", was_stuck, stuck),
             ("RedisConnected", before.redis, redis),
             ("FailoverPaused", *paused),
         ):

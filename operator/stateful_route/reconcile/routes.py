@@ -4,14 +4,25 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from stateful_route.api.statefulroute import InvalidResource, StatefulRoute
+from stateful_route.api.conditions import Reason
+from stateful_route.api.statefulroute import InvalidResource, Metadata, StatefulRoute, former_status
 from stateful_route.kube.client import KubeError
-from stateful_route.kube.objects import list_routes, workload_facts
+from stateful_route.kube.objects import (
+    FINALIZER,
+    Notice,
+    list_routes,
+    patch_status,
+    post_event,
+    set_finalizers,
+    workload_facts,
+)
 from stateful_route.kube.pods import stateful_set_of
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.reconciler import Reconciler
+from stateful_route.reconcile.status import refusal
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +43,9 @@ class Routes:
         self._deleted: set[str] = set()
         self._complete = False
         self._complaint: str | None = None
+        self._refused: dict[str, tuple[int, bool]] = {}
+        """uid → generation of what does not fit and has been told of, and whether it was being deleted."""
+        self._chores: set[asyncio.Task[None]] = set()
         self.synced = False
         """The StatefulRoutes have been listed once, and each has been looked at."""
 
@@ -84,7 +98,7 @@ class Routes:
                     oldest.probe()
                 await asyncio.sleep(max(0.0, census_at - time.monotonic()) if self.synced else SETTLE_SECONDS)
         finally:
-            for task in self._tasks.values():
+            for task in (*self._tasks.values(), *self._chores):
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
@@ -137,7 +151,7 @@ class Routes:
         try:
             route = StatefulRoute.parse(body)
         except InvalidResource as error:
-            log.error("StatefulRoute ignored", extra={"error": str(error)})  # noqa: TRY400  the message says it all
+            self._refuse(body, error)
             return
         reconciler = self._reconcilers.get(uid)
         if reconciler is not None:
@@ -148,6 +162,41 @@ class Routes:
         if self._complete:  # before that an older resource with the same claim may not be known yet
             self._start(uid)
 
+    def _refuse(self, body: Body, error: InvalidResource) -> None:
+        """Say once of each generation what does not fit; whoever serves an earlier one goes on with that."""
+        meta = body["metadata"]
+        uid, generation = meta["uid"], int(meta.get("generation", 1))
+        reconciler = self._reconcilers.get(uid)
+        if reconciler is not None and meta.get("deletionTimestamp"):
+            metadata = Metadata.model_validate(meta)
+            reconciler.observe_route(reconciler.route.model_copy(update={"metadata": metadata}))
+        if self._refused.get(uid) == (generation, bool(meta.get("deletionTimestamp"))):
+            return
+        self._refused[uid] = (generation, bool(meta.get("deletionTimestamp")))
+        log.error("StatefulRoute ignored", extra={"error": str(error)})
+        if reconciler is None:
+            task = asyncio.create_task(self._tell(body, str(error)), name=f"refuse {meta['namespace']}/{meta['name']}")
+            self._chores.add(task)
+            task.add_done_callback(self._chores.discard)
+
+    async def _tell(self, body: Body, why: str) -> None:
+        meta, kube = body["metadata"], self._env.kube
+        try:
+            if meta.get("deletionTimestamp"):
+                service = (body.get("spec") or {}).get("serviceName") or meta["name"]
+                keys = f"sf:{{{meta['namespace']}:state:{service}}}*"
+                note = f"{why}; it was deleted without a look at the store, where these keys may be left: {keys}"
+                await post_event(kube, meta, Notice("Warning", "CleanupIncomplete", note))
+                finalizers = [name for name in meta.get("finalizers") or () if name != FINALIZER]
+                await set_finalizers(kube, meta["namespace"], meta["name"], finalizers, meta["resourceVersion"])
+                return
+            status = refusal(former_status(body), int(meta.get("generation", 1)), why, datetime.now(UTC))
+            await patch_status(kube, meta["namespace"], meta["name"], status.body())
+            await post_event(kube, meta, Notice("Warning", Reason.INVALID_RESOURCE, why))
+        except KubeError as error:
+            log.warning("status not written", extra={"error": str(error)})
+            self._refused.pop(meta["uid"], None)  # the next census tries again
+
     def _start(self, uid: str) -> None:
         reconciler = self._reconcilers[uid]
         name = f"{reconciler.route.metadata.namespace}/{reconciler.route.metadata.name}"
@@ -156,6 +205,7 @@ class Routes:
 
     def _drop(self, uid: str) -> None:
         self._deleted.add(uid)
+        self._refused.pop(uid, None)
         self._env.watchdog.forget(uid)
         reconciler = self._reconcilers.pop(uid, None)
         if reconciler is None:

@@ -25,11 +25,11 @@ class Search:
     """Which losses have been searched for, and which must not be settled yet."""
 
     def __init__(self) -> None:
-        self.under_way = False
         self._foreign = False
         self._first_asked: dict[tuple[int, int], float] = {}
         self._searched: dict[int, int] = {}
-        self._late: dict[int, int] = {}
+        self._late: dict[int, tuple[int, bool]] = {}
+        """Losses after which links have got into the index, and whether all keys were looked at since."""
 
     def missing(self, records: Mapping[int, OperatorRecord]) -> Losses:
         """The losses for which nobody has searched yet."""
@@ -38,29 +38,38 @@ class Search:
             for ordinal, record in records.items()
             if record.before is not None
             and record.links is LinkAction.MOVE
-            and record.before not in {self._searched.get(ordinal), self._late.get(ordinal)}
+            and record.before != self._searched.get(ordinal)
+            and record.before != self._late.get(ordinal, (None, False))[0]
         }
 
-    def ended(self, losses: Losses, found: int) -> None:
-        """All keys were looked at, beginning after these losses; ``found``: links that were not in the index."""
-        self._foreign = self._foreign or bool(found)
+    def ended(self, before: Losses, meanwhile: Losses, found: int) -> None:
+        """All keys have been looked at.
+
+        Args:
+            before: What was missing when that began.
+            meanwhile: What is missing now.
+            found: Links that were not in the index, and have entered it.
+        """
         if found:
-            self._late.update(losses)
+            self._foreign = True
+            self._late |= {ordinal: (epoch, before.get(ordinal) == epoch) for ordinal, epoch in meanwhile.items()}
         else:
-            self._searched.update(losses)
+            self._searched |= before
 
     def include(self, records: dict[int, OperatorRecord], time_ms: int) -> None:
         """Have the links that were found move with the others, although they have got their epochs after the loss."""
-        for ordinal, before in self._late.items():
+        for ordinal, (before, complete) in self._late.items():
             record = records.get(ordinal)
             if record is not None and record.before == before:
-                self._searched[ordinal] = time_ms - EPOCH_START_MS + 1
-                records[ordinal] = replace(record, before=self._searched[ordinal])
+                later = time_ms - EPOCH_START_MS + 1
+                records[ordinal] = replace(record, before=later)
+                if complete:
+                    self._searched[ordinal] = later
         self._late.clear()
 
     def holds(self, ordinal: int, before: int) -> bool:
         """True while links of the loss may still turn up."""
-        if self._late.get(ordinal) == before:
+        if self._late.get(ordinal, (None, False))[0] == before:
             return True
         if self._searched.get(ordinal) == before:
             self._forget(ordinal)

@@ -27,6 +27,7 @@ class Findings:
         generation: Of the spec that all this is about.
         links: How many there are; None: not counted yet.
         records: Of all pods; None: not read yet.
+        reached: The store has answered at least once.
     """
 
     stalled: Finding | None = None
@@ -39,6 +40,7 @@ class Findings:
     generation: int = 0
     links: int | None = None
     records: Mapping[int, OperatorRecord] | None = None
+    reached: bool = False
 
 
 def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) -> StatefulRouteStatus:
@@ -51,6 +53,11 @@ def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) ->
             denying=states[RoutingState.DENY_NEW_CALL],
             shutdown=states[RoutingState.SHUTDOWN],
         )
+    unknown = set()
+    if found.redis is None and not found.reached:
+        unknown.add(ConditionType.REDIS_CONNECTED)
+        if found.stalled is None:
+            unknown.add(ConditionType.READY)
     conditions = former.conditions
     for kind, holds, (reason, message) in (
         (ConditionType.READY, *_ready(found, pods)),
@@ -62,6 +69,8 @@ def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) ->
             found.paused or (Reason.WITHIN_LIMIT, "users of failed pods are moved"),
         ),
     ):
+        if kind in unknown:  # nothing has been found out yet: the former word stands
+            continue
         new = Condition(
             type=kind,
             status="True" if holds else "False",
@@ -79,6 +88,25 @@ def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) ->
         last_migration=found.migration,
         last_probe_time=found.probed,
     )
+
+
+def refusal(former: StatefulRouteStatus, generation: int, why: str, now: datetime) -> StatefulRouteStatus:
+    """The status of an object that does not fit this operator."""
+    conditions = former.conditions
+    for kind, status, reason in (
+        (ConditionType.READY, "False", Reason.STALLED),
+        (ConditionType.STALLED, "True", Reason.INVALID_RESOURCE),
+    ):
+        new = Condition(
+            type=kind,
+            status=status,
+            reason=reason,
+            message=why,
+            last_transition_time=now,
+            observed_generation=generation,
+        )
+        conditions = set_condition(conditions, new)
+    return former.model_copy(update={"conditions": conditions, "observed_generation": generation})
 
 
 def _ready(found: Findings, pods: PodCounts) -> tuple[bool, Finding]:

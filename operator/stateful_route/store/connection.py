@@ -78,15 +78,20 @@ class Store:
         limits = {"max_connections": options.max_connections, "timeout": options.timeout_seconds}
         try:
             if scheme in {"redis", "rediss", "unix"}:
-                pool = BlockingConnectionPool.from_url(url, **limits, **common)
+                pool: Any = BlockingConnectionPool.from_url(url, **limits, **common)
                 pack_in_c(pool)
+                pool.make_connection()  # without connecting: an option that redis-py does not know is found here
                 return cls(Redis.from_pool(pool), cluster=False, label=label)
             if scheme in {"redis+cluster", "rediss+cluster"}:
                 return cls(_cluster(url, common), cluster=True, label=label)
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
                 return cls(_sentinel(url, limits | common), cluster=False, label=label)
         except (ValueError, TypeError) as error:
-            why = str(error) if isinstance(error, _UrlError) else "look at its host and port, %-encode its password"
+            why = (
+                str(error)
+                if isinstance(error, _UrlError)
+                else "look at its host, port and options, %-encode its password"
+            )
             raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from None
         raise InvalidArgument(
             f"the store's URL {label!r} must begin with one of: " + ", ".join(f"{s}://" for s in SCHEMES)
@@ -276,4 +281,6 @@ def _sentinel(url: str, common: dict[str, Any]) -> Redis:
     client: Redis = sentinel.master_for(
         name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
     )
+    pool: Any = client.connection_pool
+    pool.make_connection()  # as above
     return client

@@ -67,7 +67,8 @@ async def test_a_draining_pod_that_dies_loses_the_rest_at_once(scene: Scene) -> 
     await scene.delete_pod(1, grace_seconds=0)
     await check_left(scene, 1)
     assert (await scene.states())[1][0] is SHUTDOWN
-    assert {"DrainRequested", "Gone"} & {move["reason"] for move in await scene.moves()}
+    reasons = {move["reason"] for move in await scene.moves()}
+    assert reasons - {"DrainRequested"}, "the rest moved because the pod was gone, not at the pace of the drain"
 
 
 async def test_a_terminating_pod_denies_and_when_its_grace_period_is_over_the_rest_of_its_links_move(
@@ -105,8 +106,15 @@ async def test_a_terminating_pod_whose_node_is_gone_serves_nobody(scene: Scene) 
 async def test_a_terminating_pod_whose_node_is_not_ready_serves_nobody(
     scene: Scene, control_plane: ControlPlane
 ) -> None:
-    await linked_scene(scene, SLOWLY)
-    node = f"/api/v1/nodes/{(await scene.pod(1))['spec']['nodeName']}"
+    await scene.make_workload(3)
+    await scene.make_route(SLOWLY)
+    await scene.wait_all_ready(range(3))
+    node = await scene.make_node()  # its own: what the node controller has once seen is felt by later tests' pods
+    former = await scene.pod_uid(1)
+    await scene.change_template({"nodeName": node})
+    await scene.delete_pod(1, grace_seconds=0)
+    await scene.wait_taken_over(1, await scene.wait_successor(1, former))
+    await scene.link(300, range(3))
     try:
         control_plane.pause_nodes()
     except NotOurs as error:
@@ -117,24 +125,9 @@ async def test_a_terminating_pod_whose_node_is_not_ready_serves_nobody(
         await scene.wait_states({0: READY, 1: (DENY, Reason.TERMINATING), 2: READY})
         await scene.wait_resyncs(1)
         assert (await scene.states())[1] == (DENY, Reason.TERMINATING), "its node is Ready"
-        conditions = [c for c in (await scene.kube.get(node))["status"]["conditions"] if c["type"] != "Ready"]
-        unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
-        await scene.kube.merge(f"{node}/status", {"status": {"conditions": [*conditions, unknown]}})
+        await scene.set_node_unknown(node)
         await scene.wait_states({0: READY, 1: (SHUTDOWN, Reason.NODE_LOST), 2: READY})
         await check_left(scene, 1)
     finally:
         control_plane.resume_nodes()
-
-
-async def test_a_pod_that_stops_in_order_is_empty_before_its_grace_period_ends(scene: Scene) -> None:
-    await linked_scene(scene, by_hand=True)
-    former = await scene.pod_uid(1)
-    await scene.delete_pod(1, grace_seconds=60)
-    await check_left(scene, 1)
-    assert (await scene.states())[1] == (DENY, Reason.TERMINATING), "they left while it still served"
-    await scene.end_pod(1)
-    await scene.run_pods([1])
-    await scene.wait_successor(1, former)
-    await scene.wait_states({1: (READY, Reason.READY)})
-    await check_left(scene, 1)
-    assert {move["reason"] for move in await scene.moves()} == {"Terminating"}
+        await scene.kube.delete(f"/api/v1/nodes/{node}")

@@ -25,8 +25,7 @@ async def test_a_pod_whose_phase_becomes_failed_loses_its_links_and_its_successo
     await scene.wait_states({0: READY, 1: (SHUTDOWN, Reason.FINISHED), 2: READY})
     await scene.wait_links_off(1)
     await scene.let_go(1)
-    await scene.wait_successor(1, former)
-    await scene.wait_all_ready(range(3))
+    await scene.wait_taken_over(1, await scene.wait_successor(1, former))
     assert await scene.moved_off() == {1: 100}
     await scene.check_links(on=[0, 2])
     assert {move["reason"] for move in await scene.moves()} == {"Finished"}
@@ -72,8 +71,7 @@ async def test_when_all_pods_have_failed_links_stay_until_successors_are_there(s
     for ordinal in range(3):
         await scene.let_go(ordinal)
     for ordinal in range(3):
-        await scene.wait_successor(ordinal, former[ordinal])
-    await scene.wait_all_ready(range(3))
+        await scene.wait_taken_over(ordinal, await scene.wait_successor(ordinal, former[ordinal]))
     await scene.wait_condition("FailoverPaused", "False")
     await scene.check_links(on=range(3))
     after = await scene.epochs()
@@ -142,9 +140,8 @@ async def test_a_migration_under_way_goes_as_fast_as_the_spec_says_now(scene: Sc
 async def test_a_pod_that_was_never_ready_holds_nobody(scene: Scene) -> None:
     await scene.make_workload(2)
     await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "two pods are Ready")
-    nowhere = {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}}
-    others_stay = {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}
-    await scene.kube.merge(f"{scene.workload_path}/{scene.name}", {"spec": {**nowhere, **others_stay, "replicas": 3}})
+    await scene.change_template({"nodeSelector": {"no": "such-node"}})
+    await scene.scale(3)
     await eventually(lambda: scene.pod(2), bool, "a third pod exists, and will never start")
     await scene.link(300, range(3))
     await scene.make_route()

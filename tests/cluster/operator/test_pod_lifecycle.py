@@ -1,10 +1,9 @@
 """What happens to states and links when pods come, go, fail and come back."""
 
+from stateful_route.domain.routing import Reason
 from support.process import OperatorProcess
 from support.scene import DENY, READY, SHUTDOWN, Scene
 from support.waiting import always
-
-from stateful_route.domain.routing import Reason
 
 
 async def test_a_pod_that_becomes_ready_takes_links(scene: Scene, operator: OperatorProcess) -> None:
@@ -16,9 +15,7 @@ async def test_a_pod_that_becomes_ready_takes_links(scene: Scene, operator: Oper
     assert ("1", "READY") in reasons
 
 
-async def test_a_deleted_pod_is_drained_and_its_successor_begins_empty(
-    scene: Scene, operator: OperatorProcess
-) -> None:
+async def test_a_deleted_pod_is_drained_and_its_successor_begins_empty(scene: Scene, operator: OperatorProcess) -> None:
     await scene.make_workload(3, by_hand=True)
     await scene.make_route()
     await scene.run_pods(range(3))
@@ -27,7 +24,8 @@ async def test_a_deleted_pod_is_drained_and_its_successor_begins_empty(
     await scene.delete_pod(1, grace_seconds=30)
     await scene.wait_states({1: (DENY, Reason.TERMINATING)})
     await scene.wait_links_off(1)
-    assert {was for was, _ in (await scene.moved()).values()} == {1}, "only links of the deleted pod moved"
+    assert (await scene.states())[1] == (DENY, Reason.TERMINATING), "they left while it still served"
+    assert await scene.moved_off() == {1: 100}, "only links of the deleted pod moved"
     await scene.end_pod(1)
     await scene.run_pods([1])
     await scene.wait_all_ready(range(3))

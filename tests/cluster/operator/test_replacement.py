@@ -7,7 +7,7 @@ import pytest
 
 from stateful_route.domain.routing import Reason
 from support.process import OperatorProcess
-from support.scene import DENY, READY, SHUTDOWN, Scene
+from support.scene import DENY, SHUTDOWN, Scene
 from support.waiting import eventually
 
 KEEP_REPLACED = {"failover": {"onReplace": "Keep"}}
@@ -23,16 +23,6 @@ async def linked_scene(scene: Scene, spec: dict[str, object] | None = None, *, b
     await scene.wait_all_ready(range(3))
     await scene.link(300, range(3))
     return await scene.epochs()
-
-
-async def wait_taken_over(scene: Scene, ordinal: int, pod_uid: str, restarts: int = 0) -> None:
-    """Until the operator calls this incarnation READY, and the links of the one before are dealt with."""
-
-    async def look() -> tuple[object, ...]:
-        record = (await scene.records())[ordinal]
-        return str(record.incarnation), record.state, record.loss
-
-    await eventually(look, lambda seen: seen == (f"{pod_uid}/{restarts}", READY, None), "the successor is taken over")
 
 
 async def check_moved_off(scene: Scene, ordinal: int, before: dict[str, int]) -> None:
@@ -60,7 +50,7 @@ async def test_a_pod_deleted_by_force_comes_back_under_its_name_without_its_link
     former = await scene.pod_uid(1)
     await scene.delete_pod(1, grace_seconds=0)
     successor = await scene.wait_successor(1, former)
-    await wait_taken_over(scene, 1, successor)
+    await scene.wait_taken_over(1, successor)
     await check_moved_off(scene, 1, before)
     assert {move["reason"] for move in await scene.moves()} <= {"GracePeriodOver", "Gone", "Replaced"}
     assert await scene.history(0) == ["READY"]
@@ -75,7 +65,7 @@ async def test_a_pod_deleted_by_force_whose_successor_is_slow_serves_nobody_unti
     await scene.wait_states({1: (SHUTDOWN, Reason.NEVER_READY)})
     await scene.run_pods([1])
     successor = await scene.wait_successor(1, former)
-    await wait_taken_over(scene, 1, successor)
+    await scene.wait_taken_over(1, successor)
     await check_moved_off(scene, 1, before)
     assert [state for state in await scene.history(1) if state] == ["READY", "SHUTDOWN", "READY"]
 
@@ -85,7 +75,7 @@ async def test_a_container_that_restarts_in_place_has_forgotten_its_users(scene:
     before = await linked_scene(scene)
     uid = await scene.pod_uid(1)
     await scene.restart_container(1)
-    await wait_taken_over(scene, 1, uid, restarts=1)
+    await scene.wait_taken_over(1, uid, restarts=1)
     await check_moved_off(scene, 1, before)
     assert {move["reason"] for move in await scene.moves()} == {"Restarted"}
     assert await scene.history(1) == ["READY", "SHUTDOWN", "READY"]
@@ -96,7 +86,7 @@ async def test_with_keep_a_container_that_restarts_in_place_keeps_its_links_unde
     before = await linked_scene(scene, KEEP_RESTARTED)
     uid = await scene.pod_uid(1)
     await scene.restart_container(1)
-    await wait_taken_over(scene, 1, uid, restarts=1)
+    await scene.wait_taken_over(1, uid, restarts=1)
     await check_kept(scene, 1, before)
     after = await scene.epochs()
     await scene.wait_resyncs(2)
@@ -118,7 +108,7 @@ async def replaced_unseen(scene: Scene, operator: OperatorProcess) -> str:
 async def test_a_pod_that_was_replaced_unseen_has_forgotten_its_users(scene: Scene, operator: OperatorProcess) -> None:
     before = await linked_scene(scene)
     successor = await replaced_unseen(scene, operator)
-    await wait_taken_over(scene, 1, successor)
+    await scene.wait_taken_over(1, successor)
     await check_moved_off(scene, 1, before)
 
 
@@ -127,7 +117,7 @@ async def test_with_keep_a_pod_that_was_replaced_unseen_keeps_its_links_under_ne
 ) -> None:
     before = await linked_scene(scene, KEEP_REPLACED)
     successor = await replaced_unseen(scene, operator)
-    await wait_taken_over(scene, 1, successor)
+    await scene.wait_taken_over(1, successor)
     await check_kept(scene, 1, before)
 
 
@@ -140,7 +130,7 @@ async def test_with_keep_links_stay_with_the_ordinal_of_a_deleted_pod(scene: Sce
     await scene.end_pod(1)
     await scene.run_pods([1])
     successor = await scene.wait_successor(1, former)
-    await wait_taken_over(scene, 1, successor)
+    await scene.wait_taken_over(1, successor)
     await check_kept(scene, 1, before)
 
 
@@ -156,7 +146,7 @@ async def test_with_keep_a_pod_may_be_unready_for_long_while_it_stops(scene: Sce
     await scene.end_pod(1)
     await scene.run_pods([1])
     successor = await scene.wait_successor(1, former)
-    await wait_taken_over(scene, 1, successor)
+    await scene.wait_taken_over(1, successor)
     await check_kept(scene, 1, before)
 
 
@@ -170,5 +160,5 @@ async def test_with_keep_links_wait_for_a_successor_no_longer_than_the_delay(sce
     await scene.wait_links_off(1)
     await scene.run_pods([1])
     successor = await scene.wait_successor(1, former)
-    await wait_taken_over(scene, 1, successor)
+    await scene.wait_taken_over(1, successor)
     await check_moved_off(scene, 1, before)

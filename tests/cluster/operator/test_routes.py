@@ -65,7 +65,9 @@ async def test_a_route_after_its_pods_finds_the_links_that_a_dead_pod_left(scene
     assert {uid for uid, (was, _) in (await scene.moved()).items() if was != 7} == set()
     assert len(links) == 90
     await scene.wait_states({7: (SHUTDOWN, Reason.GONE)})
-    status = await scene.wait_status(lambda s: s.get("links") == 90 and s["pods"].get("shutdown") == 1)
+    status = await scene.wait_status(
+        lambda s: s["links"] == 90 and s["pods"]["shutdown"] == 1 and "completionTime" in s["lastMigration"]
+    )
     assert status["pods"]["ready"] == 2
     assert status["lastMigration"]["moved"] == 30
     assert status["lastMigration"]["pod"] == "rooms-7"

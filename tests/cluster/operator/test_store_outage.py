@@ -30,7 +30,6 @@ async def served(private_scene: Scene, server: EmbeddedStore, start_operator: St
 
 
 OUTAGES = {
-    "stopped": (EmbeddedStore.stop, EmbeddedStore.start),
     "killed": (EmbeddedStore.kill, EmbeddedStore.start),
     "frozen": (EmbeddedStore.pause, EmbeddedStore.resume),
 }

@@ -1,0 +1,134 @@
+"""What goes on beside a reconciler's passes: repair of the index, the search for foreign links, a look at nodes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.errors import StoreRejected, StoreUnavailable
+from stateful_route.domain.routing import LinkAction
+from stateful_route.kube.client import KubeError
+from stateful_route.kube.objects import is_node_lost
+from stateful_route.reconcile.environment import Environment
+from stateful_route.reconcile.ledger import Ledger
+from stateful_route.reconcile.search import Search
+from stateful_route.reconcile.upkeep import adopt_foreign, repair_index
+from stateful_route.reconcile.workload import Workload
+from stateful_route.store.connection import Store
+
+log = logging.getLogger(__name__)
+
+NODE_LOOK_SECONDS = 5.0
+FOREIGN_LOOK_SECONDS = 10.0
+"""The least time between two looks at all keys of the store for links that foreign clients made without our index."""
+
+
+class Wake(Protocol):
+    """Has the reconciler look again soon; ``full``: at everything."""
+
+    def __call__(self, *, full: bool = False) -> None:
+        """Look again."""
+
+
+class Chores:
+    """Those of one service.
+
+    Attributes:
+        lost_nodes: Nodes with terminating pods that are not Ready themselves.
+        search: What is known of links that are not in the index.
+        searched: Is called with the pods whose lost links have been searched for.
+    """
+
+    def __init__(self, env: Environment, ledger: Ledger, wake: Wake) -> None:
+        self._env = env
+        self._ledger = ledger
+        self._wake = wake
+        self.lost_nodes: frozenset[str] = frozenset()
+        self.search = Search()
+        self.searched: Callable[[set[int]], None] = lambda _ordinals: None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._searching = asyncio.Lock()
+        self._unreadable = 0
+        """Links that hold no pod index, as of the last look at all keys."""
+        self._nodes_looked_at = self._repair_at = self._foreign_at = 0.0
+
+    def look_after(self, store: Store, route: StatefulRoute, workload: Workload) -> float | None:
+        """Begin what is due; when to ask again at the latest (seconds since the epoch), None: with the next pass."""
+        now = time.time()
+        period = route.spec.repair.period_seconds
+        if period and now >= self._repair_at:
+            self._repair_at = now + period
+            self._foreign_at = now + FOREIGN_LOOK_SECONDS
+            self._begin(self._repair(store))
+        elif not self._searching.locked() and self.search.missing(self._ledger.records):
+            self._begin(self._search(store))
+        elif now >= self._foreign_at and self._fresh_failures(now):
+            self._foreign_at = now + FOREIGN_LOOK_SECONDS
+            self._begin(self._search(store))
+        return self._look_at_nodes(workload, now)
+
+    def stop(self) -> None:
+        """Give up what is under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        service = str(self._ledger.service)
+
+        async def guarded() -> None:
+            try:
+                await work
+            except (StoreUnavailable, StoreRejected, KubeError) as error:
+                log.warning("chore put off", extra={"service": service, "error": str(error)})
+            except Exception:
+                log.exception("chore failed", extra={"service": service})
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Nodes
+
+    def _look_at_nodes(self, workload: Workload, now: float) -> float | None:
+        nodes = {pod.node for pod in workload.by_ordinal().values() if pod.terminating and not pod.ready and pod.node}
+        if not nodes:
+            self.lost_nodes = frozenset()  # what was so of a node may no longer be when a pod there stops next time
+            return None
+        if now >= self._nodes_looked_at + NODE_LOOK_SECONDS:
+            self._nodes_looked_at = now
+            self._begin(self._ask_for_nodes(frozenset(nodes)))
+        return now + NODE_LOOK_SECONDS
+
+    async def _ask_for_nodes(self, nodes: frozenset[str]) -> None:
+        lost = frozenset([name for name in sorted(nodes) if await is_node_lost(self._env.kube, name)])
+        if lost != self.lost_nodes:
+            self.lost_nodes = lost
+            self._wake()
+
+    # Links
+
+    def _fresh_failures(self, now: float) -> bool:
+        """True while a pod's links have begun to move a short while ago: a foreign client's may be among them."""
+        horizon = (now - FOREIGN_LOOK_SECONDS - self._env.timing.resync_seconds) * 1000
+        return any(r.links is LinkAction.MOVE and r.since > horizon for r in self._ledger.records.values())
+
+    async def _repair(self, store: Store) -> None:
+        await repair_index(store, self._ledger.service)
+        await self._search(store)
+
+    async def _search(self, store: Store) -> None:
+        service = self._ledger.service
+        async with self._searching:  # one at a time: what one has found, another does not find
+            before = self.search.missing(self._ledger.records)
+            seen = await adopt_foreign(store, service)
+            meanwhile = self.search.missing(self._ledger.records)
+            self.search.ended(before, meanwhile, seen.found)
+        if seen.foreign and seen.foreign != self._unreadable:
+            facts = {"service": str(service), "links": seen.foreign, "keys": service.link("*")}
+            log.warning("links that hold no pod index are left untouched", extra=facts)
+        self._unreadable = seen.foreign
+        if seen.found or before:
+            self.searched({*before, *meanwhile})
+            self._wake(full=bool(seen.found))
