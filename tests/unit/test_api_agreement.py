@@ -1,4 +1,4 @@
-"""The hand-written CRD and the models say the same; `tests/cluster/test_crd.py` proves it on a real API server."""
+"""The hand-written CRD and the models say the same; `tests/cluster/crd` proves it on a real API server."""
 
 import re
 from functools import reduce
