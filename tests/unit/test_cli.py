@@ -130,6 +130,7 @@ def test_without_a_cluster_the_operator_says_so_and_ends(tmp_path):
     done = stateful_route_command("operator", KUBECONFIG=str(tmp_path / "none"), KUBERNETES_SERVICE_HOST="")
     assert done.returncode == 1
     assert "stateful-route operator: no way to reach a Kubernetes API server" in done.stderr
+    assert f"no kubeconfig at {tmp_path / 'none'}: set KUBECONFIG" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
@@ -98,6 +99,7 @@ class Kube:
             if in_cluster:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
+                _require_some(kubeconfig)
                 await load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
         except (ConfigException, OSError, ValueError) as error:
             raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
@@ -180,6 +182,15 @@ class Kube:
         except ValueError as error:
             raise KubeError(0, f"{method} {path}: the answer is no JSON; is it the API server that answers?") from error
         return parsed
+
+
+def _require_some(kubeconfig: str | None) -> None:
+    """Complain of a kubeconfig that is not there by its name: the library would call it invalid."""
+    paths = (kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")).split(os.pathsep)
+    if not any(Path(path).expanduser().is_file() for path in paths):
+        raise ConfigException(
+            f"no kubeconfig at {' or '.join(paths)}: set KUBECONFIG, or run in a pod that has a ServiceAccount"
+        )
 
 
 def _message(text: bytes) -> str:
