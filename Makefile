@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+JOBS ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -22,8 +23,11 @@ setup: $(STAMP) ## Set up .venv with everything pinned
 demo: $(STAMP) ## Play the whole story on this machine: pods fail, drain and scale, users move
 	@$(BIN)/stateful-route demo $(ARGS)
 
-test: $(STAMP) ## Run all tests (ARGS="tests/unit -k brake" for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+control-plane: $(STAMP) ## Find the control plane that demo and tests use, or build it (about 10 minutes)
+	@$(BIN)/python -m stateful_route.devcluster
+
+test: $(if $(ARGS),$(STAMP),control-plane) ## Run all tests (ARGS="tests/unit -k brake" for some of them), JOBS=2 at a time
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -43,4 +47,4 @@ lock: ## Refresh requirements.lock from pyproject.toml
 clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup control-plane demo test lint format bench lock clean

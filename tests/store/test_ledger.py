@@ -2,6 +2,7 @@
 
 import pytest
 
+from stateful_route.domain.errors import OwnedElsewhere
 from stateful_route.domain.pod import Incarnation, PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
@@ -10,7 +11,7 @@ from stateful_route.domain.service import judge_service
 from stateful_route.reconcile import ledger as module
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.workload import Workload
-from stateful_route.store.states import claim, get_service
+from stateful_route.store.states import claim, get_service, set_state
 from support.resources import route
 
 OWNER = "cluster/route"
@@ -43,10 +44,10 @@ async def ledger(store, service):
     return made
 
 
-def decided(ledger, workload, *, rewrite=False):
+def decided(ledger, workload, *, full=False):
     situations = ledger.situations(workload, Policy(), frozenset(), NOW)
     judgement = judge_service(situations, Policy())
-    return ledger.decisions(ROUTE, workload, situations, judgement, rewrite=rewrite)
+    return ledger.decisions(ROUTE, workload, situations, judgement, full=full)
 
 
 async def in_redis(store, service):
@@ -79,7 +80,7 @@ async def test_it_is_not_forgotten_when_the_records_are_read_before_it_is_writte
 ):
     ledger.settle(0, before)
     await ledger.read(store)
-    await ledger.write(store, decided(ledger, workload, rewrite=True))
+    await ledger.write(store, decided(ledger, workload, full=True))
     assert await in_redis(store, service) == READY_AGAIN
 
 
@@ -93,7 +94,8 @@ async def test_it_is_not_forgotten_when_a_decision_from_before_is_written_meanwh
         ledger.settle(0, before)
         return written
 
-    earlier = decided(ledger, workload, rewrite=True)
+    ledger.counts[0] = 1
+    earlier = decided(ledger, workload, full=True)
     monkeypatch.setattr(module, "set_operator_states", settled_meanwhile)
     await ledger.write(store, earlier)
     monkeypatch.undo()
@@ -112,3 +114,67 @@ async def test_what_is_settled_of_one_process_says_nothing_of_the_next(store, se
     ledger.settle(0, before - 1)
     await ledger.write(store, decided(ledger, workload))
     assert (await in_redis(store, service))[1:] == (Reason.REPLACED, Reason.REPLACED, after)
+
+
+async def entries(store, service):
+    view = await get_service(store, service)
+    return {ordinal: (pod.state.routing_state, pod.state.update_time) for ordinal, pod in view.pods.items()}
+
+
+async def full_pass(store, ledger, workload):
+    await ledger.read(store)
+    decisions = decided(ledger, workload, full=True)
+    await ledger.write(store, decisions)
+    await ledger.refresh(store)
+    return set(decisions)
+
+
+async def test_a_full_pass_renews_its_own_entries_and_writes_only_what_differs(
+    store, service, ledger, workload, before
+):
+    ledger.settle(0, before)
+    await full_pass(store, ledger, workload)
+    earlier = await entries(store, service)
+    assert await full_pass(store, ledger, workload) == set()
+    now = await entries(store, service)
+    assert all(now[ordinal][0] is earlier[ordinal][0] and now[ordinal][1] > earlier[ordinal][1] for ordinal in (0, 1))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ['{"state":0,"routingState":"SHUTDOWN","updateTime":1}', '{"state":0,"routingState":"READY","updateTime":1}', None],
+    ids=["overwritten", "put back", "deleted"],
+)
+async def test_a_full_pass_mends_an_entry_that_a_foreign_client_changed(
+    store, service, ledger, workload, before, entry
+):
+    ledger.settle(0, before)
+    await full_pass(store, ledger, workload)
+    if entry is None:
+        await store.command("HDEL", service.states, 1)
+    else:
+        await store.command("HSET", service.states, 1, entry)
+    changed = await full_pass(store, ledger, workload)
+    written = (await get_service(store, service)).pods[1]
+    assert written.state.routing_state is written.record.written
+    assert changed == (set() if entry and "READY" in entry else {1})
+    assert await full_pass(store, ledger, workload) == set()
+
+
+async def test_an_entry_that_an_app_publishes_is_not_renewed(store, service, ledger, workload, before):
+    ledger.settle(0, before)
+    await set_state(store, service, 1, RoutingState.READY, incarnation="other/0")
+    await full_pass(store, ledger, workload)
+    earlier = await entries(store, service)
+    await full_pass(store, ledger, workload)
+    now = await entries(store, service)
+    assert (now[0] != earlier[0], now[1] == earlier[1]) == (True, True)
+
+
+async def test_who_lost_the_service_renews_nothing(store, service, ledger, workload, before):
+    await ledger.read(store)
+    await store.command("SET", service.owner, "somebody/else")
+    earlier = await entries(store, service)
+    with pytest.raises(OwnedElsewhere):
+        await ledger.refresh(store)
+    assert await entries(store, service) == earlier

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 from stateful_route.domain.pod import Incarnation
@@ -45,6 +46,7 @@ class OperatorRecord:
     written: RoutingState | None = None
 
     @classmethod
+    @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
     def from_json(cls, text: str | bytes) -> Self | None:
         """The record in ``text``, or None when it does not parse (somebody else wrote it)."""
         try:

@@ -126,6 +126,7 @@ async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) ->
     settings.networking.enforce_retry_after = True
     settings.execution.default_backoff = 2
     settings.queueing.exit_timeout = 0.5
+    settings.queueing.idle_timeout = 1  # in Python 3.11 a worker may miss its cancellation, and ends only when idle
     app: App = memo
     app.stores = Stores(app.options.redis_url)
     app.serving = asyncio.create_task(_serve(app), name="serve the StatefulRoutes")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.aliveness import Author, PodView
 from stateful_route.domain.lifecycle import Situation, remember
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
@@ -16,7 +17,7 @@ from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
 from stateful_route.store.index import count_links
 from stateful_route.store.keys import Service
-from stateful_route.store.states import get_service, remove_states, set_operator_states
+from stateful_route.store.states import get_service, refresh_states, remove_states, set_operator_states
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ class Ledger:
         self.time_ms = 0
         self.known = False
         self._unparsable: frozenset[int] = frozenset()
+        self._amiss: set[int] = set()
+        """Ordinals whose entry in the main hash, when it was read, was not what had been written."""
+        self._silent: list[int] = []
+        """Ordinals whose entry in the main hash is the operator's own."""
         self._settled: dict[int, int] = {}
         """Ordinals whose record in Redis still says that links from before that epoch remain."""
 
@@ -51,6 +56,8 @@ class Ledger:
         for ordinal, before in self._settled.items():
             self._forget_loss(ordinal, before)
         self.loads = {ordinal: pod.state.load for ordinal, pod in view.pods.items() if pod.state is not None}
+        self._amiss = {ordinal for ordinal, pod in view.pods.items() if not _agrees(pod)}
+        self._silent = [o for o, pod in view.pods.items() if pod.state and pod.state.author is Author.OPERATOR]
         self.counts = await count_links(store, self.service)
         self.time_ms = view.time_ms
         self._complain(view.unparsable)
@@ -97,20 +104,16 @@ class Ledger:
         situations: Mapping[int, Situation],
         judgement: Judgement,
         *,
-        rewrite: bool,
+        full: bool,
     ) -> dict[int, OperatorRecord]:
-        """The record that each pod should have, where it differs from the one that stands; ``rewrite``: all."""
+        """The record that each pod should have, where it differs from the one that stands.
+
+        ``full``: everything has just been read, so that the counts and the main hash are compared, too.
+        """
         changed = {}
         for ordinal, verdict in judgement.verdicts.items():
             at, old = situations[ordinal], self.records.get(ordinal)
             since = at.memory.unready_since
-            if (
-                old
-                and old.unready_since is not None
-                and since is not None
-                and abs(old.unready_since / 1000 - since) < 1
-            ):
-                since = old.unready_since / 1000
             same_loss = old is not None and old.loss is at.memory.loss and _same_life(old, at.pod)
             new = OperatorRecord(
                 state=verdict.state,
@@ -124,7 +127,12 @@ class Ledger:
                 address=address_of(route, at.pod, workload.facts) if at.pod else None,
                 count=self.counts.get(ordinal, 0),
             )
-            if rewrite or old is None or ordinal in self._settled or new.decision != old.decision:
+            if (
+                old is None
+                or ordinal in self._settled
+                or new.decision != old.decision
+                or (full and (ordinal in self._amiss or new.count != old.count))
+            ):
                 changed[ordinal] = new
         return changed
 
@@ -154,6 +162,10 @@ class Ledger:
                     },
                 )
         self._complain(self._unparsable - decisions.keys() | written.unparsable)
+
+    async def refresh(self, store: Store) -> None:
+        """Renew the entries of pods that publish nothing, so that foreign readers take them for alive."""
+        await refresh_states(store, self.service, self.owner, self._silent)
 
     async def forget_gone(self, store: Store, expire_seconds: float, busy: frozenset[int]) -> None:
         """Remove the records of ordinals that are gone for longer than the expiry and have no links."""
@@ -187,6 +199,13 @@ class Ledger:
                 extra={"service": str(self.service), "ordinal": ordinal, "key": self.service.states},
             )
         self._unparsable = unparsable
+
+
+def _agrees(pod: PodView) -> bool:
+    """The main hash holds what the script wrote last, and the app says what it said then."""
+    if pod.state is None or pod.record is None or pod.state.routing_state is not pod.record.written:
+        return False
+    return pod.state.author is not Author.APP or pod.state.word is pod.record.app_word
 
 
 def _same_life(old: OperatorRecord, pod: PodFacts | None) -> bool:

@@ -205,11 +205,12 @@ class Reconciler:
         policy, now = policy_of(self.route), time.time()
         situations = self._ledger.situations(self.workload, policy, self._chores.lost_nodes, now)
         judgement = judge_service(situations, policy)
-        decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, rewrite=full)
+        decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, full=full)
         await self._ledger.write(store, decisions)
         self._moving.targets_changed()
         self._moving.plan(store, self.route, judgement, full=full)
         if full:
+            await self._ledger.refresh(store)
             await self._ledger.forget_gone(store, policy.expire_seconds, self._moving.busy)
         self._found.paused = held_back(judgement.paused) or self._moving.stuck
         self._history.close(self._moving.ordered, datetime.now(UTC))
@@ -242,16 +243,21 @@ class Reconciler:
     async def _look(self) -> None:
         """Read the StatefulSet and its pods; when the API server is away, go on with what the watch has told."""
         kube, namespace, name = self._env.kube, self.service.namespace, self.route.workload_name
+        known = self.workload.facts
         try:
-            facts = await get_stateful_set(kube, namespace, name)
             self.workload.begin_listing()
-            bodies, version = await list_pods(kube, namespace, facts.selector if facts else {})
+            selector = known.selector if known else {}
+            facts, (bodies, version) = await asyncio.gather(
+                get_stateful_set(kube, namespace, name), list_pods(kube, namespace, selector)
+            )
+            if (anew := facts.selector if facts else {}) != selector:
+                bodies, version = await list_pods(kube, namespace, anew)
         except KubeError as error:
             if not self.workload.listed:
                 raise
             log.warning("API server", extra={"service": str(self.service), "error": str(error)})
             return
-        known = self.workload.facts
+        known = self.workload.facts  # the watch may have told more meanwhile
         if not (facts and known and facts.resource_version < known.resource_version):  # the watch was quicker
             self.workload.facts = facts
         if facts and known and facts.resource_version > known.resource_version:

@@ -1,0 +1,24 @@
+"""Sees that this machine has a control plane for demo and tests, building what is missing: starts it once, and ends it.
+
+Run before tests that start several at once, whose own progress nobody would see.
+"""
+
+import sys
+from functools import partial
+
+from stateful_route.devcluster.control_plane import ControlPlane
+from stateful_route.devcluster.errors import DevClusterError
+
+
+def main() -> int:
+    """Exit code 0, or 1 where none can be had: the reasons are printed."""
+    try:
+        ControlPlane.start(nodes=1, progress=partial(print, flush=True)).stop()
+    except DevClusterError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
