@@ -34,6 +34,9 @@ lint: $(STAMP) ## ruff, mypy, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
+twins: $(STAMP) ## Write the synchronous twins of the asynchronous modules
+	@$(BIN)/python tools/twins.py
+
 format: $(STAMP) ## Let ruff format and fix what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
@@ -47,4 +50,4 @@ lock: ## Refresh requirements.lock from pyproject.toml
 clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
-.PHONY: help setup control-plane demo test lint format bench lock clean
+.PHONY: help setup control-plane demo test lint twins format bench lock clean

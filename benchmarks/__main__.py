@@ -1,4 +1,4 @@
-"""``python -m benchmarks [events|migration|operator …]``: prints tables of figures; all of them by default."""
+"""``python -m benchmarks [events|operator|links|million …]``: prints tables of figures; all of them by default."""
 
 import argparse
 import asyncio
@@ -6,23 +6,35 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import events, migration, operator_size
-from benchmarks.bed import bed
+from benchmarks import events, links, million, operator_size
+from benchmarks.bed import Size, bed
 from benchmarks.figures import machine
+from stateful_route.devcluster.embedded_store import find_servers
 
-PARTS = {"events": events.measure, "operator": operator_size.measure, "migration": migration.measure}
+OF_THE_OPERATOR = {"events": events.measure, "operator": operator_size.measure}
+OF_THE_STORE = {"links": links.measure, "million": million.measure}
 
 
 def main() -> int:
     """Measure what is asked for."""
+    servers = {server.name: server for server in find_servers()}
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description="Prints tables of figures.")
-    parser.add_argument("parts", nargs="*", choices=PARTS, help="default: all of them")
-    chosen = parser.parse_args().parts or list(PARTS)
+    parser.add_argument("parts", nargs="*", choices=[*OF_THE_OPERATOR, *OF_THE_STORE], help="default: all of them")
+    parser.add_argument(
+        "--links", type=int, default=Size().links, help="how many the million are; default: %(default)s"
+    )
+    parser.add_argument("--server", choices=servers, help="for links and million; default: Valkey, and what is here")
+    asked = parser.parse_args()
+    chosen = asked.parts or [*OF_THE_OPERATOR, *OF_THE_STORE]
     console = Console(highlight=False)
     console.print(f"[bold]{machine()}[/bold]")
-    with bed(console) as running:
-        for name in chosen:
-            asyncio.run(PARTS[name](running, console))
+    size = Size(asked.links, servers.get(asked.server))
+    for name in (name for name in chosen if name in OF_THE_STORE):
+        asyncio.run(OF_THE_STORE[name](size, console))
+    if any(name in OF_THE_OPERATOR for name in chosen):
+        with bed(console) as running:
+            for name in (name for name in chosen if name in OF_THE_OPERATOR):
+                asyncio.run(OF_THE_OPERATOR[name](running, console))
     return 0
 
 

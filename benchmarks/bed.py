@@ -4,21 +4,23 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_kube_config
+from redis import Redis
 from rich.console import Console
 
 from stateful_route.devcluster import ControlPlane, EmbeddedStore, apply_crd
+from stateful_route.devcluster.embedded_store import StoreServer
 from stateful_route.domain.routing import RoutingState
 from stateful_route.kube.client import REQUEST_SECONDS, Kube, KubeError
 from stateful_route.store.connection import Store
-from stateful_route.store.keys import Service
+from stateful_route.store.keys import BUCKETS, Service
 from stateful_route.store.states import get_service
 
 PATIENCE_SECONDS = 180.0
@@ -30,6 +32,37 @@ class Bed:
 
     control_plane: ControlPlane
     store: EmbeddedStore
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a run is about: fewer links for a quick look; ``server``: None for all that are here."""
+
+    links: int = 1_000_000
+    server: StoreServer | None = None
+
+
+@contextmanager
+def three_nodes(server: StoreServer) -> Iterator[str]:
+    """The URL of a Redis Cluster of three servers."""
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(EmbeddedStore(server, arguments=("--cluster-enabled", "yes"))) for _ in range(3)]
+        clients = [stack.enter_context(Redis.from_url(node.url, decode_responses=True)) for node in nodes]
+        for number, client in enumerate(clients):
+            first, beyond = (BUCKETS * part // 3 for part in (number, number + 1))
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, beyond - 1)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while any(not _complete(client.execute_command("CLUSTER INFO")) for client in clients):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the Cluster does not come together")
+            time.sleep(0.05)
+        yield "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+
+
+def _complete(info: Mapping[str, str]) -> bool:
+    return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "3"
 
 
 @contextmanager

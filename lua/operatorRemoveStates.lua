@@ -18,6 +18,7 @@ local owner = redis.call('GET', KEYS[3]) or ''
 if owner ~= ARGV[1] then
   return redis.error_reply('OWNED ' .. owner)
 end
+redis.call('XLEN', KEYS[4])  -- before anything is written: it may be of another type
 local removed = 0
 for i = 4, #ARGV do
   redis.call('HDEL', KEYS[1], ARGV[i])

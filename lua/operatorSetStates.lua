@@ -20,6 +20,7 @@ local owner = redis.call('GET', KEYS[3]) or ''
 if owner ~= ARGV[1] then
   return redis.error_reply('OWNED ' .. owner)
 end
+redis.call('XLEN', KEYS[4])  -- before anything is written: it may be of another type
 local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -6,7 +6,7 @@
   KEYS[3]  stream   effective changes       sf:{ns:state:svc}#ev
   KEYS[4]  channel  wake-ups                sf:{ns:state:svc}#ch
   ARGV[1]  pod index
-  ARGV[2]  load, smaller is less
+  ARGV[2]  load as JSON has it, smaller is less
   ARGV[3]  the app's word: READY, DENY_NEW_CALL or SHUTDOWN
   ARGV[4]  its incarnation <pod uid>/<restarts>, '' when it does not know
   ARGV[5]  PUBLISH, or SPUBLISH on a Redis Cluster
@@ -40,10 +40,13 @@ local effective = word
 if record and SEVERITY[record.state] and SEVERITY[record.state] > SEVERITY[word] then
   effective = record.state
 end
-local fresh = {state = tonumber(ARGV[2]), routingState = effective, updateTime = now, app = word}
-if life ~= '' then fresh.inc = life end
-redis.call('HSET', KEYS[1], pod, cjson.encode(fresh))
 local before = state and SEVERITY[state.routingState] and state.routingState or ''
+if before ~= effective then
+  redis.call('XLEN', KEYS[3])  -- a key of another type is found before anything is written
+end
+local life_field = life ~= '' and ',"inc":' .. cjson.encode(life) or ''
+local fresh = '{"state":%s,"routingState":"%s","updateTime":%.0f,"app":"%s"%s}'  -- cjson would round a long load
+redis.call('HSET', KEYS[1], pod, string.format(fresh, ARGV[2], effective, now, word, life_field))
 if before ~= effective then
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
   redis.call(ARGV[5], KEYS[4], 'ev')

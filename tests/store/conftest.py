@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 from stateful_route.devcluster.embedded_store import EmbeddedStore, StoreServer, find_servers
 from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.keys import BUCKETS, Service, tags
+from support.redis_cluster import Cluster, three_nodes
 
 PATIENCE_SECONDS = 10.0
 SERVERS = {server.name: server for server in find_servers()}
@@ -59,6 +60,13 @@ def start_module_server(kind: StoreServer) -> Iterator[StartServer]:
     """Start a server for one module."""
     with starting(kind) as start:
         yield start
+
+
+@pytest.fixture(scope="module")
+def cluster(start_module_server: StartServer) -> Iterator[Cluster]:
+    """A Redis Cluster of three for one module."""
+    with three_nodes(start_module_server) as running:
+        yield running
 
 
 @pytest.fixture

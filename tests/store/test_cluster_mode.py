@@ -1,13 +1,8 @@
 """The same on a real Redis Cluster of three: scripts, pipelines, sharded wake-ups, walks, and slots that move."""
 
 import asyncio
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
-import redis
-from redis.crc import key_slot
 
 from stateful_route.domain.errors import AuthenticationFailed, OwnedElsewhere, StoreUnavailable
 from stateful_route.domain.pod import Incarnation
@@ -21,55 +16,7 @@ from stateful_route.store.states import claim, get_service, release, remove_stat
 
 READY, DENY, SHUTDOWN = RoutingState
 PATIENCE_SECONDS = 10
-SLOTS = 16384
 MINE = "cluster/route"
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Three servers, each with a third of the slots, and a plain client for each."""
-
-    servers: list
-    nodes: list[redis.Redis]
-
-    @property
-    def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
-
-    def owner(self, key: str) -> redis.Redis:
-        """The node that has the key's slot."""
-        return next(node for node, slots in zip(self.nodes, thirds(), strict=True) if key_slot(key.encode()) in slots)
-
-    def all_keys(self) -> set[str]:
-        return {key for node in self.nodes for key in node.scan_iter()}
-
-
-def thirds() -> list[range]:
-    bounds = [SLOTS * part // 3 for part in range(4)]
-    return [range(bounds[part], bounds[part + 1]) for part in range(3)]
-
-
-@pytest.fixture(scope="module")
-def cluster(start_module_server) -> Iterator[Cluster]:
-    servers = [start_module_server("--cluster-enabled", "yes") for _ in range(3)]
-    nodes = [redis.Redis(port=server.port, decode_responses=True) for server in servers]
-    for node, slots in zip(nodes, thirds(), strict=True):
-        node.execute_command("CLUSTER", "ADDSLOTSRANGE", slots.start, slots.stop - 1)
-        node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", nodes.index(node) + 1)
-    for server in servers[1:]:
-        nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", server.port)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not all(is_complete(node) for node in nodes):
-        assert time.monotonic() < deadline, "the cluster does not come together"
-        time.sleep(0.02)
-    yield Cluster(servers, nodes)
-    for node in nodes:
-        node.close()
-
-
-def is_complete(node: redis.Redis) -> bool:
-    info = node.execute_command("CLUSTER INFO")
-    return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "3"
 
 
 @pytest.fixture

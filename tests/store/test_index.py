@@ -1,5 +1,8 @@
 """The reverse index: which uids a pod has, how many, and what a repair makes of links that foreign clients wrote."""
 
+import math
+import time
+
 import pytest
 
 from stateful_route.domain.errors import StoreRejected
@@ -12,9 +15,11 @@ from stateful_route.store.index import (
     linked_uids,
     links_of_pod,
     purge,
+    rebuild,
     repair,
+    repair_service,
 )
-from stateful_route.store.keys import Service
+from stateful_route.store.keys import BUCKETS, Service
 from stateful_route.store.links import get_link, set_link, set_link_call
 
 UID = "ada"
@@ -225,10 +230,7 @@ async def test_a_scan_and_a_repair_take_foreign_links_into_the_index(store, raw,
     pods = {f"user-{number}": number % 2 for number in range(300)}
     for uid, pod in pods.items():
         await foreign_link(raw, service, uid, pod)
-    found = Repaired()
-    async for buckets in linked_uids(store, service):
-        found += await repair(store, service, buckets)
-    assert found == Repaired(found=300)
+    assert await repair_service(store, service, foreign=True, keys_per_second=math.inf) == Repaired(found=300)
     assert await count_links(store, service) == {0: 150, 1: 150}
 
 
@@ -256,8 +258,7 @@ async def test_a_scan_takes_no_other_key_for_a_link(store, raw, service):
 async def test_a_foreign_uid_that_is_no_text_is_listed_and_repaired(store, raw, service):
     key = b"sf:{games:lk:\xff\xfe}room"
     await raw.set(key, 6)
-    async for buckets in linked_uids(store, service):
-        assert await repair(store, service, buckets) == Repaired(found=1)
+    assert await repair_service(store, service, foreign=True, keys_per_second=math.inf) == Repaired(found=1)
     (uid,) = await collected(links_of_pod(store, service, 6))
     assert service.link(uid).encode(errors="surrogateescape") == key
 
@@ -265,3 +266,130 @@ async def test_a_foreign_uid_that_is_no_text_is_listed_and_repaired(store, raw, 
 async def test_an_empty_store_has_no_links(store, service):
     assert await collected(linked_uids(store, service)) == set()
     assert await repair(store, service, []) == Repaired()
+
+
+# Repairing and rebuilding a whole service
+
+
+def scores_of(contents, service):
+    """Uid → score of all index entries of a service."""
+    tail = f"ix:{service.namespace}:{service.name}"
+    return {uid: score for key, (value, _) in contents.items() if key.endswith(tail) for uid, score in value if uid}
+
+
+async def test_a_service_is_repaired_with_or_without_foreign_links(store, raw, service):
+    await link_all(store, service, {f"user-{number}": 1 for number in range(100)})
+    await raw.delete(service.link("user-0"))
+    await raw.set(service.link("user-1"), 2)
+    await foreign_link(raw, service, UID, 5)
+    assert await repair_service(store, service, foreign=False, keys_per_second=math.inf) == Repaired(expired=1, moved=1)
+    assert await repair_service(store, service, foreign=True, keys_per_second=math.inf) == Repaired(found=1)
+    assert await repair_service(store, service, foreign=True, keys_per_second=math.inf) == Repaired()
+    assert await count_links(store, service) == {1: 98, 2: 1, 5: 1}
+
+
+async def test_a_repair_tells_how_far_it_is(store, raw, service):
+    await link_all(store, service, {f"user-{number}": 1 for number in range(2500)})
+    await raw.delete(service.link("user-0"))
+    told = []
+    await repair_service(store, service, foreign=False, tell=lambda looked, found: told.append((looked, found)))
+    assert [looked for looked, _ in told] == sorted({looked for looked, _ in told})
+    assert len(told) >= 3
+    assert told[-1] == (2500, Repaired(expired=1))
+
+
+async def test_a_repair_keeps_to_its_rate(store, service):
+    await link_all(store, service, {f"user-{number}": 1 for number in range(1500)})
+    began = time.monotonic()
+    await repair_service(store, service, foreign=False, keys_per_second=5000)
+    assert time.monotonic() - began >= 0.3
+
+
+async def test_a_scan_that_finds_nothing_keeps_to_its_rate_too(store, raw, service):
+    await raw.mset({f"other-{number}": "x" for number in range(2000)})
+    began = time.monotonic()
+    await repair_service(store, service, foreign=True, index=False, keys_per_second=5000)
+    assert time.monotonic() - began >= 0.3
+
+
+async def test_a_lost_index_is_rebuilt_and_no_epoch_falls(store, raw, service, contents):
+    pods = {f"user-{number}": number % 3 for number in range(300)}
+    await link_all(store, service, pods)
+    before = {uid: await get_link(store, service, uid) for uid in pods}
+    for key in await raw.keys("sf:{*}ix:*"):
+        await raw.delete(key)
+    assert await rebuild(store, service, keys_per_second=math.inf) == Repaired(found=300)
+    assert await count_links(store, service) == {0: 100, 1: 100, 2: 100}
+    for uid, link in before.items():
+        now = await get_link(store, service, uid)
+        assert now.ordinal == link.ordinal
+        assert now.epoch >= link.epoch
+
+
+async def test_a_rebuild_of_an_index_that_agrees_changes_nothing(store, service, contents):
+    await link_all(store, service, {f"user-{number}": number % 3 for number in range(60)})
+    before = await contents()
+    assert await rebuild(store, service, keys_per_second=math.inf) == Repaired()
+    assert await contents() == before
+
+
+async def test_a_rebuild_keeps_what_agrees_and_mends_the_rest(store, raw, service, contents):
+    await link_all(store, service, {f"user-{number}": 1 for number in range(50)})
+    before = scores_of(await contents(), service)
+    await raw.delete(service.link("user-0"))
+    await raw.set(service.link("user-1"), 2)
+    await foreign_link(raw, service, UID, 5)
+    assert await rebuild(store, service, keys_per_second=math.inf) == Repaired(expired=1, moved=1, found=1)
+    after = scores_of(await contents(), service)
+    assert {uid for uid in after if after[uid] != before.get(uid)} == {"user-1", UID}
+    assert set(before) - set(after) == {"user-0"}
+
+
+async def replaced_by_text(raw, index):
+    await raw.delete(index)
+    await raw.set(index, "no index")
+
+
+DAMAGE = {
+    # sentence: (what happened to ada's bucket, entries that are dropped)
+    "a key of another type": (replaced_by_text, 1),
+    "an entry of another bucket": (lambda raw, index: raw.zadd(index, {"stray": 5}), 1),
+    "an entry with a brace": (lambda raw, index: raw.zadd(index, {"a}b": 5}), 1),
+    "a score below zero": (lambda raw, index: raw.zadd(index, {"x": -5}), 1),
+    "a score that is infinite": (lambda raw, index: raw.zadd(index, {"x": "inf"}), 1),
+    "a pod beyond the last": (lambda raw, index: raw.zadd(index, {"x": 8192 * 2**40}), 1),
+    "a score that is not whole": (lambda raw, index: raw.zadd(index, {"x": 2.5}), 1),
+    "a lost highest epoch": (lambda raw, index: raw.zrem(index, ""), 0),
+}
+
+
+@pytest.mark.parametrize("sentence", DAMAGE)
+async def test_a_rebuild_mends(sentence, store, raw, service):
+    damage, dropped = DAMAGE[sentence]
+    before = await set_link(store, service, UID, 3)
+    index = service.index(service.bucket(UID))
+    await damage(raw, index)
+    repaired = await rebuild(store, service, keys_per_second=math.inf)
+    assert repaired.broken == dropped
+    assert await raw.zrange(index, 0, -1) == ["", UID]
+    link = await get_link(store, service, UID)
+    assert link.ordinal == 3
+    assert link.epoch >= before.epoch
+    assert await raw.zscore(index, "") == -link.epoch
+
+
+async def test_an_epoch_ahead_of_the_clock_survives_the_loss_of_its_buckets_highest(store, raw, service):
+    ahead = (await set_link(store, service, UID, 3)).epoch + 10**9
+    index = service.index(service.bucket(UID))
+    await raw.zadd(index, {UID: 3 * 2**40 + ahead})
+    await raw.zrem(index, "")
+    await rebuild(store, service, keys_per_second=math.inf)
+    assert (await get_link(store, service, UID)).epoch == ahead
+    assert (await set_link(store, service, UID, 4)).epoch == ahead + 1
+
+
+async def test_a_stray_entry_stops_no_repair(store, raw, service):
+    await set_link(store, service, UID, 3)
+    await raw.zadd(service.index((service.bucket(UID) + 1) % BUCKETS), {UID: 3 * 2**40 + 5})
+    assert await repair_service(store, service, foreign=False, keys_per_second=math.inf) == Repaired(broken=1)
+    assert await count_links(store, service) == {3: 1}

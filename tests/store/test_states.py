@@ -7,7 +7,7 @@ import pytest
 
 from stateful_route.domain.aliveness import Author
 from stateful_route.domain.epoch import EPOCH_START_MS
-from stateful_route.domain.errors import InvalidArgument, Replaced
+from stateful_route.domain.errors import InvalidArgument, Replaced, StoreRejected
 from stateful_route.domain.pod import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
@@ -611,3 +611,15 @@ async def test_forgetting_pods_that_are_not_there_wakes_nobody(store, service, c
     assert await remove_states(store, service, OWNER, [4]) == 0
     assert await changes() == []
     assert await wakeups() == []
+
+
+async def test_a_change_stream_of_another_type_is_told_before_anything_is_written(store, raw, service, owned):
+    await set_operator_states(store, service, owned, {0: decision()})
+    await raw.delete(service.changes)
+    await raw.set(service.changes, "somebody else's")
+    before = await raw.hgetall(service.states), await raw.hgetall(service.records)
+    with pytest.raises(StoreRejected, match="WRONGTYPE"):
+        await set_operator_states(store, service, owned, {0: decision(DENY)})
+    with pytest.raises(StoreRejected, match="WRONGTYPE"):
+        await remove_states(store, service, owned, [0])
+    assert (await raw.hgetall(service.states), await raw.hgetall(service.records)) == before

@@ -276,6 +276,15 @@ def test_the_annotation_that_asks_for_a_drain_is_the_one_that_is_read(document):
     assert set(re.findall(r"statefulroute\.io/drain[\w]*", document)) == {DRAIN_ANNOTATION}
 
 
+@pytest.mark.parametrize("path", sorted(REPO.glob("docs/adr/*.md")), ids=lambda path: path.stem)
+def test_every_decision_tells_its_context_alternatives_and_consequences(path):
+    number = int(path.stem.partition("-")[0])
+    assert path.read_text().startswith(f"# {number}. ")
+    heads = re.findall(r"^## (.+)$", path.read_text(), flags=re.MULTILINE)
+    assert heads == ["Context", "Decision", "Alternatives", "Consequences"]
+    assert all(section(path.read_text(), head).strip() for head in heads)
+
+
 def test_every_dependency_has_its_reason():
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError
-from stateful_route.domain.names import MAX_NAME_BYTES, MAX_ORDINAL, MAX_UID_BYTES, check_name, check_ordinal, check_uid
+from stateful_route.domain.names import (
+    MAX_NAME_BYTES,
+    MAX_ORDINAL,
+    MAX_UID_BYTES,
+    check_load,
+    check_name,
+    check_ordinal,
+    check_uid,
+    check_word,
+)
 
 REFUSED = {
     "empty": ("", "must not be empty or blank"),
@@ -89,3 +98,33 @@ def test_a_text_is_taken_or_refused_and_never_changed(value):
         assert check_uid(value) == value
     except InvalidArgument:
         assert not value.strip() or "{" in value or "}" in value or len(value) * 4 > MAX_UID_BYTES
+
+
+@pytest.mark.parametrize("value", ["", " ", None, b"busy", "\ud800", "x" * (MAX_UID_BYTES + 1)])
+def test_a_value_is_refused_that_does_not_come_back_as_it_was(value):
+    with pytest.raises(InvalidArgument, match="the workload state"):
+        check_word(value, "workload state")
+
+
+@pytest.mark.parametrize("value", ["busy", "{busy}", "\x00", "é" * 512])
+def test_a_value_may_have_braces_for_it_is_part_of_no_key(value):
+    assert check_word(value, "workload state") == value
+
+
+@pytest.mark.parametrize("load", [0, -5, 2.5, 2**53, 2**60, -1e300, 5e-324])
+def test_a_load_is_taken_as_it_is(load):
+    assert check_load(load) == load
+
+
+@pytest.mark.parametrize("load", [2**53 + 1, 10**400, float("nan"), float("inf"), "5", None, True, 1j])
+def test_a_load_is_refused_that_a_float_cannot_hold(load):
+    with pytest.raises(InvalidArgument, match="a load is a finite number that a float can hold"):
+        check_load(load)
+
+
+@pytest.mark.parametrize("check", [check_load, check_ordinal])
+@pytest.mark.parametrize("digits", [4000, 5000])
+def test_a_huge_number_makes_no_huge_message(check, digits):
+    with pytest.raises(InvalidArgument) as caught:
+        check(10**digits)
+    assert len(str(caught.value)) < 150

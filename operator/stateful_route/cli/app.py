@@ -7,6 +7,7 @@ import typer
 from stateful_route import __version__
 from stateful_route.cli.demo.command import demo
 from stateful_route.cli.operator import operator
+from stateful_route.cli.store import app as store
 
 app = typer.Typer(
     name="stateful-route",
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(operator)
 app.command()(demo)
+app.add_typer(store, name="store")
 
 
 def _version(value: bool) -> None:

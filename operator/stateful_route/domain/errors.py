@@ -2,29 +2,52 @@
 
 
 class StatefulRouteError(Exception):
-    """The base of all errors that this package raises on purpose."""
+    """The base of all errors that this package raises on purpose.
+
+    Attributes:
+        maybe_written: False when it is certain that the call has changed nothing in the store; True when it may have.
+    """
+
+    maybe_written: bool = False
+
+    def __init__(self, *args: object, maybe_written: bool | None = None) -> None:
+        super().__init__(*args)
+        if maybe_written is not None:
+            self.maybe_written = maybe_written
 
 
 class InvalidArgument(StatefulRouteError, ValueError):  # noqa: N818  the reference's name
-    """A name, uid or ordinal that cannot be stored; raised before anything is sent."""
+    """A name, uid, ordinal or value that cannot be stored; raised before anything is sent."""
+
+
+class ScriptMissing(StatefulRouteError, FileNotFoundError):  # noqa: N818  names the fact
+    """The installation lacks one of its Lua scripts: the wheel is damaged or was built without it."""
 
 
 class StoreUnavailable(StatefulRouteError):  # noqa: N818  the reference's name
-    """Redis did not answer in time or the connection broke.
+    """Redis did not answer in time, is not ready to (LOADING, BUSY, CLUSTERDOWN …), or the connection broke.
 
-    A write that was under way may have been carried out; every script can be repeated safely.
+    A write may have been carried out, unless ``maybe_written`` says that it was not: the connection was refused, or
+    the server said that it did nothing.
     """
+
+    maybe_written = True
 
 
 class StoreRejected(StatefulRouteError):  # noqa: N818  the reference's name
-    """Redis answered, and refused: wrong password, no permission, out of memory, a read-only replica, a wrong type.
+    """Redis answered, and refused: no permission, out of memory, a read-only replica, a wrong type.
 
-    Nothing was written by the refused call.
+    Nothing was written by the refused call, unless ``maybe_written`` is True: a script was stopped half-way, by a
+    user's missing permission for one of the commands that it calls.
     """
 
 
 class AuthenticationFailed(StoreRejected):
-    """Redis wants another user or password than the URL (or its Secret) holds."""
+    """Redis wants another user, password or permission than the URL (or its Secret) gives."""
+
+
+class UnfitServer(StoreRejected):
+    """The server cannot be the store: too old, a read-only replica, or a Cluster's node without its Cluster."""
 
 
 class LayoutMismatch(StatefulRouteError):  # noqa: N818  names the fact

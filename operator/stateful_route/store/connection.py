@@ -1,35 +1,35 @@
 """One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
 
-import asyncio
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis import exceptions as rx
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
-from stateful_route.domain.errors import (
-    AuthenticationFailed,
-    InvalidArgument,
-    StatefulRouteError,
-    StoreRejected,
-    StoreUnavailable,
-)
+from stateful_route.domain.errors import InvalidArgument
+from stateful_route.store.clients import Pool, cluster_client
+from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.packing import pack_in_c
+from stateful_route.store.pipelining import Pipelining, exchange
+from stateful_route.store.runtime import heeding_cancellation, together
 from stateful_route.store.scripts import Call
+from stateful_route.store.sockets import nothing_sent, telling
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 
 UNLIMITED = 2**31 - 1
+
+KEYLESS = frozenset({"COMMAND INFO"})
+"""Plain commands that any node of a Cluster answers, but redis-py does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,29 @@ class StoreOptions:
     """For connecting, and for each reply."""
     max_connections: int = 32
     """Per server; a call waits for a free one. On a Cluster they are not limited (redis-py would fail the call)."""
+    deadline_seconds: float = 3.0
+    """For a whole call of `StatefulExecutor`, with its repeats."""
+    retries: int = 3
+    """How often such a call is repeated at most, where a repeat is harmless."""
 
 
 class Store:
     """A Redis or Valkey: one server, a Sentinel set or a Cluster, behind the same few calls.
 
     Waiting for a free connection, connecting and each reply end within the options' timeout. Nothing is retried here:
-    whoever knows that a repeat is harmless does it.
+    whoever knows that a repeat is harmless does it (`PatientStore` does).
     """
 
-    def __init__(self, client: "Redis | RedisCluster", *, cluster: bool, label: str) -> None:
+    def __init__(
+        self, client: "Redis | RedisCluster", *, cluster: bool, label: str, options: StoreOptions | None = None
+    ) -> None:
         self._client: Any = client
         self.cluster = cluster
         self.label = label
         """The URL without its password, for logs and messages."""
+        self.options = options or StoreOptions()
+        self._shared: dict[str | None, Pipelining] = {}
+        """By the name of the node, on a Cluster: one that is slow or down holds up no other's calls."""
 
     @classmethod
     def from_url(cls, url: str, options: StoreOptions | None = None) -> Self:
@@ -78,14 +87,15 @@ class Store:
         limits = {"max_connections": options.max_connections, "timeout": options.timeout_seconds}
         try:
             if scheme in {"redis", "rediss", "unix"}:
-                pool: Any = BlockingConnectionPool.from_url(url, **limits, **common)
+                pool: Any = Pool.from_url(url, **limits, **common)
+                pool.connection_class = telling(pool.connection_class)
                 pack_in_c(pool)
                 pool.make_connection()  # without connecting: an option that redis-py does not know is found here
-                return cls(Redis.from_pool(pool), cluster=False, label=label)
+                return cls(Redis.from_pool(pool), cluster=False, label=label, options=options)
             if scheme in {"redis+cluster", "rediss+cluster"}:
-                return cls(_cluster(url, common), cluster=True, label=label)
+                return cls(_cluster(url, common), cluster=True, label=label, options=options)
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
-                return cls(_sentinel(url, limits | common), cluster=False, label=label)
+                return cls(_sentinel(url, limits | common), cluster=False, label=label, options=options)
         except (ValueError, TypeError) as error:
             why = (
                 str(error)
@@ -105,16 +115,19 @@ class Store:
     async def run(self, call: Call) -> Any:
         """Run one script; send its text when the server does not have it (a restart or failover loses scripts).
 
+        Calls that are made at the same time share round trips.
+
         Raises:
             StoreUnavailable, StoreRejected: see there.
         """
-        keys, args = call.keys, call.args
-        with translated(self.label), heeding_cancellation():
-            await self._slots_known()
-            try:
-                return await self._client.execute_command("EVALSHA", call.script.sha, len(keys), *keys, *args)
-            except rx.NoScriptError:
-                return await self._client.execute_command("EVAL", call.script.source, len(keys), *keys, *args)
+        node = None
+        if self.cluster:
+            with translated(self.label, writes=False):
+                await self._slots_known()
+            node = self._node_of(call.keys[0])
+        if node not in self._shared:
+            self._shared[node] = Pipelining(lambda calls: Store.run_each(self, calls))
+        return await self._shared[node].run(call)
 
     async def run_many(self, calls: Sequence[Call]) -> list[Any]:
         """Run many scripts in one round trip (one per node of a Cluster); each reply is a value, or the error it got.
@@ -122,53 +135,141 @@ class Store:
         Raises:
             StoreUnavailable: the connection broke; some of them may have run.
         """
-        replies = await self.pipeline([("EVALSHA", c.script.sha, len(c.keys), *c.keys, *c.args) for c in calls])
-        missing = [place for place, reply in enumerate(replies) if isinstance(reply, rx.NoScriptError)]
-        if missing:
-            sent: set[str] = set()
-            repeats: list[tuple[Any, ...]] = []
-            for place in missing:
-                c = calls[place]
-                first = self.cluster or c.script.sha not in sent
-                sent.add(c.script.sha)
-                how = ("EVAL", c.script.source) if first else ("EVALSHA", c.script.sha)
-                repeats.append((*how, len(c.keys), *c.keys, *c.args))
-            for place, reply in zip(missing, await self.pipeline(repeats), strict=True):
-                replies[place] = reply
-        return [as_ours(reply, self.label) if isinstance(reply, Exception) else reply for reply in replies]
+        replies = await self._run_many(calls)
+        raise_broken(replies, self.label)
+        return self._ours(calls, replies)
+
+    async def run_each(self, calls: Sequence[Call]) -> list[Any]:
+        """As `run_many`, but a connection that broke is the error of each call that it was to carry."""
+        return self._ours(calls, await self._run_many(calls))
 
     async def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send commands in one round trip; each reply is a value or redis-py's error for it."""
-        if not commands:
-            return []
-        with translated(self.label), heeding_cancellation():
-            await self._slots_known()
-            pipeline = self._client.pipeline() if self.cluster else self._client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, (rx.ConnectionError, rx.TimeoutError)):
-                raise as_ours(reply, self.label)
+        """Send commands in one round trip; each reply is a value or redis-py's error for it.
+
+        Raises:
+            StoreUnavailable: the connection broke.
+        """
+        replies = await self._exchange(commands)
+        raise_broken(replies, self.label)
         return replies
 
     async def command(self, *words: Any) -> Any:
         """One plain command; errors as with `run`."""
         with translated(self.label), heeding_cancellation():
             await self._slots_known()
-            return await self._client.execute_command(*words)
+            where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
+            return await self._client.execute_command(*words, **where)
+
+    async def ask(self, *words: Any) -> Any:
+        """One command about the server itself, without a key; on a Cluster any of its primaries is asked."""
+        with translated(self.label, writes=False), heeding_cancellation():
+            await self._slots_known()
+            where = {"target_nodes": self._client.get_random_primary_node()} if self.cluster else {}
+            reply = await self._client.execute_command(*words, **where)
+            return next(iter(reply.values())) if isinstance(reply, dict) else reply
 
     def scan(self, pattern: str, count: int) -> Any:
         """An async iterator over the keys (bytes) that match a glob pattern, on all primaries."""
         return self._client.scan_iter(match=pattern, count=count)
 
+    async def scan_pages(self, pattern: str, count: int) -> AsyncIterator[list[bytes]]:
+        """The keys that match a glob pattern, on all primaries: a list, often empty, for each ``count`` looked at.
+
+        Raises:
+            StoreUnavailable, StoreRejected: see there.
+        """
+        with translated(self.label, writes=False):
+            await self._slots_known()
+            nodes = [{"target_nodes": node} for node in self._client.get_primaries()] if self.cluster else [{}]
+        for node in nodes:
+            cursor = 0
+            while True:
+                with translated(self.label, writes=False), heeding_cancellation():
+                    words = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
+                    reply = await self._client.execute_command(*words, **node)
+                cursor, keys = reply
+                if isinstance(cursor, dict):  # on a Cluster: of each node that was asked
+                    (cursor,) = cursor.values()
+                yield keys
+                if cursor == 0:
+                    break
+
     async def close(self) -> None:
         """Close all connections; the store can be used again afterwards."""
+        for pipelining in self._shared.values():
+            await pipelining.close()
         await self._client.aclose()
+
+    async def _run_many(self, calls: Sequence[Call]) -> list[Any]:
+        """As `run_each`, with redis-py's errors."""
+        replies = await self._exchange([("EVALSHA", c.script.sha, len(c.keys), *c.keys, *c.args) for c in calls])
+        for whole in (self.cluster, True):  # again, where the scripts were flushed between two commands of the trip
+            missing = [place for place, reply in enumerate(replies) if isinstance(reply, rx.NoScriptError)]
+            if not missing:
+                break
+            sent: set[str] = set()
+            repeats: list[tuple[Any, ...]] = []
+            for place in missing:
+                c = calls[place]
+                how = ("EVALSHA", c.script.sha) if c.script.sha in sent and not whole else ("EVAL", c.script.source)
+                sent.add(c.script.sha)
+                repeats.append((*how, len(c.keys), *c.keys, *c.args))
+            for place, reply in zip(missing, await self._exchange(repeats), strict=True):
+                replies[place] = reply
+        return replies
+
+    def _ours(self, calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
+        pairs = zip(calls, replies, strict=True)
+        return [
+            as_ours(reply, self.label, writes=call.script.writes) if isinstance(reply, Exception) else reply
+            for call, reply in pairs
+        ]
+
+    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies to some commands, each a value or redis-py's error; whatever breaks, it raises none."""
+        if not commands:
+            return []
+        with heeding_cancellation():
+            if not self.cluster:
+                return await exchange(self._client.connection_pool, commands, self.options.timeout_seconds)
+            try:
+                with nothing_sent():
+                    await self._slots_known()
+            except FAILURES as error:
+                return [error] * len(commands)
+            places: dict[Any, list[int]] = {}
+            for place, command in enumerate(commands):
+                first_key = command[3 if command[0] in {"EVALSHA", "EVAL"} else 1]
+                places.setdefault(self._node_of(first_key), []).append(place)
+            groups = list(places.values())  # each node by itself: a node that is down fails no other's commands
+            trips = [self._trip(self._client.pipeline(), [commands[place] for place in group]) for group in groups]
+            replies: list[Any] = [None] * len(commands)
+            for group, answered in zip(groups, await together(trips), strict=True):
+                for place, reply in zip(group, answered, strict=True):
+                    replies[place] = reply
+            return replies
+
+    async def _trip(self, pipeline: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        except FAILURES as error:
+            return [error] * len(commands)
+        return replies
+
+    def _node_of(self, key: Any) -> str | None:
+        """The name of the node that has the key's slot; None if none has: redis-py finds out then."""
+        try:
+            name: str = self._client.get_node_from_key(key).name
+        except rx.RedisClusterException:
+            return None
+        return name
 
     async def _slots_known(self) -> None:
         if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node
-            await self._client.initialize()
+            with nothing_sent():
+                await self._client.initialize()
 
 
 def redacted(url: str) -> str:
@@ -184,51 +285,11 @@ def redacted(url: str) -> str:
     return f"{before}{slashes}{user}:***@{tail}" if ":" in login else f"{before}{slashes}{login}@{tail}"
 
 
-def as_ours(error: Exception, label: str) -> StatefulRouteError:
-    """Our error for one of redis-py's; its message names the store, never a password."""
-    if isinstance(error, rx.RedisClusterException) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # why no node could be asked for the slots
-    text = str(error) or type(error).__name__
-    if isinstance(error, (rx.AuthenticationError, rx.NoPermissionError, rx.AuthorizationError)) or text.startswith(
-        ("NOAUTH", "WRONGPASS")
-    ):
-        return AuthenticationFailed(f"{label}: {text}")
-    unavailable = (rx.ConnectionError, rx.TimeoutError, rx.BusyLoadingError, rx.ClusterError, rx.TryAgainError)
-    if isinstance(error, (*unavailable, rx.RedisClusterException, OSError, TimeoutError)):
-        return StoreUnavailable(f"{label}: {text}")
-    return StoreRejected(f"{label}: {text}")
-
-
-@contextmanager
-def translated(label: str) -> Iterator[None]:
-    """Turn redis-py's errors into ours, but for NOSCRIPT, which the callers above answer."""
-    try:
-        yield
-    except rx.NoScriptError:
-        raise
-    except (rx.RedisError, rx.RedisClusterException, OSError) as error:
-        raise as_ours(error, label) from error
-
-
-@contextmanager
-def heeding_cancellation() -> Iterator[None]:
-    """End the task if it was cancelled meanwhile, although the calls within have gone through.
-
-    `asyncio.wait_for`, by which redis-py sends, swallows a cancellation in Python 3.11 when the call that it wraps ends
-    in the same turn of the loop; with long pipelines that is every other time, and a cancelled migration went on.
-    """
-    task = asyncio.current_task()
-    asked = task.cancelling() if task else 0
-    yield
-    if task is not None and task.cancelling() > asked:
-        raise asyncio.CancelledError
-
-
 class _UrlError(ValueError):
     """Our own complaint: other errors of a URL's parser may quote a part of its password."""
 
 
-class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+class _SentinelPool(SentinelConnectionPool, Pool):
     """Connections to the primary that Sentinel names; waits for a free one."""
 
 
@@ -259,7 +320,7 @@ def _parts(url: str, default_port: int) -> _Parts:
     return _Parts(hosts, split.path.strip("/"), login, dict(parse_qsl(split.query)))
 
 
-def _cluster(url: str, common: dict[str, Any]) -> RedisCluster:
+def _cluster(url: str, common: dict[str, Any]) -> Any:
     parts = _parts(url, DEFAULT_PORT)
     settings = {
         **common,
@@ -268,7 +329,7 @@ def _cluster(url: str, common: dict[str, Any]) -> RedisCluster:
         "reinitialize_steps": 0,  # redis-py would close all connections after so many MOVED, under other tasks' calls
         **parts.query,
     }
-    return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in parts.hosts], **settings)
+    return cluster_client(parts.hosts, settings)
 
 
 def _sentinel(url: str, common: dict[str, Any]) -> Redis:
@@ -282,5 +343,6 @@ def _sentinel(url: str, common: dict[str, Any]) -> Redis:
         name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
     )
     pool: Any = client.connection_pool
+    pool.connection_class = telling(pool.connection_class)
     pool.make_connection()  # as above
     return client

@@ -1,15 +1,16 @@
 """The reverse index: which uids a pod has, how many each pod has, and what to do when links and index disagree."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stateful_route.domain.epoch import score_range
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
-from stateful_route.store.connection import Store, translated
+from stateful_route.store.connection import Store
 from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.rest import Rest
 from stateful_route.store.scripts import Call, script
 
 BUCKETS_PER_CALL = 64
@@ -21,6 +22,9 @@ SCAN_COUNT = 500
 """Keys looked at per SCAN call: a fraction of a millisecond of the server's time."""
 
 LINKS_PER_REPAIR = 200
+
+LINKS_PER_TRIP = 1000
+"""Links that are repaired between two rests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,15 @@ class Repaired:
         moved: Entries that named another pod than their link does; corrected.
         found: Links that were not in the index (a foreign client's); entered.
         foreign: Links that hold no pod index; left untouched.
+        broken: Entries that no script of ours can have written (another bucket's, a score out of range; a key of
+            another type counts as one); dropped.
     """
 
     expired: int = 0
     moved: int = 0
     found: int = 0
     foreign: int = 0
+    broken: int = 0
 
     def __add__(self, other: "Repaired") -> "Repaired":
         return Repaired(
@@ -53,24 +60,28 @@ class Repaired:
             self.moved + other.moved,
             self.found + other.found,
             self.foreign + other.foreign,
+            self.broken + other.broken,
         )
 
 
+Tell = Callable[[int, Repaired], None]
+"""Hears how many keys have been looked at so far, and what was found among them."""
+
+
 async def links_of_pod(
-    store: Store, service: Service, ordinal: int, before: int | None = None
+    store: Store, service: Service, ordinal: int, before: int | None = None, start_bucket: int = 0
 ) -> AsyncIterator[list[Bucket]]:
     """The uids linked to one pod, some buckets at a time; ``before``: only those with a lower epoch.
 
-    Walks all buckets once; entries that appear behind the walk are found by the next one.
+    Walks all buckets (from ``start_bucket`` on) once; entries that appear behind the walk are found by the next one.
     """
-    lowest, highest = score_range(ordinal, before)
-    async for buckets in _listed(store, service, lowest, highest):
+    async for buckets in _listed(store, service, score_range(ordinal, before), start_bucket):
         yield buckets
 
 
-async def all_links(store: Store, service: Service) -> AsyncIterator[list[Bucket]]:
-    """The uids of all index entries of a service, some buckets at a time."""
-    async for buckets in _listed(store, service, 0, "+inf"):
+async def all_links(store: Store, service: Service, start_bucket: int = 0) -> AsyncIterator[list[Bucket]]:
+    """The uids of all index entries of a service, some buckets at a time, in the order of the buckets' numbers."""
+    async for buckets in _listed(store, service, (0, "+inf"), start_bucket):
         yield buckets
 
 
@@ -90,28 +101,83 @@ async def count_links(store: Store, service: Service) -> dict[int, int]:
     return counts
 
 
+def portions(buckets: Iterable[Bucket]) -> Iterator[list[Bucket]]:
+    """The same uids, cut into lists of at most `LINKS_PER_TRIP` uids and buckets of at most `LINKS_PER_REPAIR`."""
+    portion: list[Bucket] = []
+    room = LINKS_PER_TRIP
+    for bucket in buckets:
+        start = 0
+        while start < len(bucket.uids):
+            uids = bucket.uids[start : start + min(room, LINKS_PER_REPAIR)]
+            portion.append(Bucket(bucket.number, uids))
+            start, room = start + len(uids), room - len(uids)
+            if room == 0:
+                yield portion
+                portion, room = [], LINKS_PER_TRIP
+    if portion:
+        yield portion
+
+
 async def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaired:
     """Make the index agree with the links of the given uids."""
-    calls = []
-    for bucket in buckets:
-        for start in range(0, len(bucket.uids), LINKS_PER_REPAIR):
-            part = bucket.uids[start : start + LINKS_PER_REPAIR]
-            calls.append(_uids_call("repairLinks", service, Bucket(bucket.number, part)))
+    calls = [_uids_call("repairLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
     total = Repaired()
     for reply in _values(await store.run_many(calls)):
         total += Repaired(*reply)
     return total
 
 
+async def repair_service(
+    store: Store,
+    service: Service,
+    *,
+    foreign: bool,
+    index: bool = True,
+    keys_per_second: float | None = None,
+    tell: Tell | None = None,
+) -> Repaired:
+    """Make the whole index of a service agree with its links, without holding other callers up.
+
+    Args:
+        store: Where.
+        service: Whose.
+        foreign: Look at every key of the store for links that foreign clients made without our index.
+        index: Walk the index for entries whose link has expired or names another pod.
+        keys_per_second: How many keys are looked at; None: as many as a fifth of the time allows.
+        tell: Hears of the progress.
+
+    Raises:
+        StoreUnavailable, StoreRejected: what was repaired stays repaired; it can be called again.
+    """
+    work = _Upkeep(store, service, keys_per_second, tell)
+    if index:
+        await work.repair(all_links(store, service))
+    if foreign:
+        await work.repair(linked_uids(store, service), SCAN_COUNT)
+    return work.repaired
+
+
+async def rebuild(
+    store: Store, service: Service, *, keys_per_second: float | None = None, tell: Tell | None = None
+) -> Repaired:
+    """Make the index of a service anew from its links: after it was lost or damaged. Arguments as `repair_service`.
+
+    An entry that agrees with its link keeps its epoch, every other link gets a new one, and none falls.
+    """
+    work = _Upkeep(store, service, keys_per_second, tell)
+    groups = _bucket_groups(store)
+    for start in range(0, len(groups), CALLS_PER_TRIP):
+        await work.mend([(group, ()) for group in groups[start : start + CALLS_PER_TRIP]])
+    await work.repair(linked_uids(store, service), SCAN_COUNT)
+    await work.repair(all_links(store, service))
+    return work.repaired
+
+
 async def purge(store: Store, service: Service) -> int:
     """Delete all links of a service that are in the index; how many there were."""
     deleted = 0
     async for buckets in all_links(store, service):
-        calls = [
-            _uids_call("purgeLinks", service, Bucket(bucket.number, bucket.uids[start : start + LINKS_PER_REPAIR]))
-            for bucket in buckets
-            for start in range(0, len(bucket.uids), LINKS_PER_REPAIR)
-        ]
+        calls = [_uids_call("purgeLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
         deleted += sum(_values(await store.run_many(calls)))
     return deleted
 
@@ -119,33 +185,88 @@ async def purge(store: Store, service: Service) -> int:
 async def linked_uids(store: Store, service: Service) -> AsyncIterator[list[Bucket]]:
     """The uids of all links of a service, found by SCAN, with or without an index entry; some at a time.
 
-    Looks at every key of the store, so it is for foreign clients' links only.
+    Looks at every key of the store, so it is for foreign clients' links only. Gives a list, mostly an empty one, for
+    each `SCAN_COUNT` keys that it has looked at, so that whoever asks can rest.
     """
     head, tail = f"sf:{{{service.namespace}:lk:", f"}}{service.name}"
-    pattern = _glob_escaped(head) + "*" + _glob_escaped(tail)
+    pattern = glob_escaped(head) + "*" + glob_escaped(tail)
     grouped: dict[int, list[str]] = {}
     pending = 0
-    keys = store.scan(pattern, SCAN_COUNT)
-    with translated(store.label):
-        async for key in keys:
+    async for keys in store.scan_pages(pattern, SCAN_COUNT):
+        for key in keys:
             uid = key.decode(errors="surrogateescape")[len(head) : -len(tail)]
             if not uid or "}" in uid or len(key) > MAX_UID_BYTES + len(head) + len(tail):
                 continue
             grouped.setdefault(service.bucket(uid), []).append(uid)
             pending += 1
-            if pending >= SCAN_COUNT:
-                yield [Bucket(number, uids) for number, uids in grouped.items()]
-                grouped, pending = {}, 0
+        if pending < SCAN_COUNT:
+            yield []
+        else:
+            yield [Bucket(number, uids) for number, uids in grouped.items()]
+            grouped, pending = {}, 0
     yield [Bucket(number, uids) for number, uids in grouped.items()]
 
 
-async def _listed(store: Store, service: Service, lowest: int, highest: int | str) -> AsyncIterator[list[Bucket]]:
-    groups = _bucket_groups(store)
+class _Upkeep:
+    """The repair of one service, in small steps with a rest after each."""
+
+    def __init__(self, store: Store, service: Service, keys_per_second: float | None, tell: Tell | None) -> None:
+        self._store = store
+        self._service = service
+        self._rest = Rest(keys_per_second)
+        self._tell = tell
+        self._looked_at = 0
+        self.repaired = Repaired()
+
+    async def repair(self, walk: AsyncIterator[list[Bucket]], keys_per_step: int = 0) -> None:
+        """Repair all uids of a walk that has looked at so many keys for each list that it gives, at the least."""
+        async for buckets in walk:
+            strays = {}
+            for bucket in buckets:
+                if astray := [uid for uid in bucket.uids if not _belongs(self._service, bucket.number, uid)]:
+                    strays[bucket.number] = astray
+            if strays:
+                await self.mend([([bucket], uids) for bucket, uids in strays.items()])
+            keys = keys_per_step
+            for portion in portions(_without(buckets, strays)):
+                self.repaired += await repair(self._store, self._service, portion)
+                links = sum(len(bucket.uids) for bucket in portion)
+                await self._stepped(max(links, keys))
+                keys = 0
+            if keys:
+                await self._stepped(keys)
+
+    async def mend(self, damaged: Sequence[tuple[Sequence[int], Sequence[str]]]) -> None:
+        """Take out of the indexes of some buckets what cannot be ours, and the given uids."""
+        index = self._service.index
+        calls = [Call(script("mendIndex"), [index(bucket) for bucket in buckets], uids) for buckets, uids in damaged]
+        self.repaired += Repaired(broken=sum(_values(await self._store.run_many(calls))))
+        await self._stepped(sum(len(buckets) for buckets, _ in damaged))
+
+    async def _stepped(self, keys: int) -> None:
+        self._looked_at += keys
+        if self._tell is not None:
+            self._tell(self._looked_at, self.repaired)
+        await self._rest.after(keys)
+
+
+def _belongs(service: Service, bucket: int, uid: str) -> bool:
+    return uid != "" and "}" not in uid and service.bucket(uid) == bucket
+
+
+def _without(buckets: Iterable[Bucket], strays: Mapping[int, Sequence[str]]) -> Iterator[Bucket]:
+    for bucket in buckets:
+        astray = set(strays.get(bucket.number, ()))
+        yield Bucket(bucket.number, [uid for uid in bucket.uids if uid not in astray]) if astray else bucket
+
+
+async def _listed(
+    store: Store, service: Service, scores: tuple[int, int | str], start_bucket: int = 0
+) -> AsyncIterator[list[Bucket]]:
+    groups = _bucket_groups(store, start_bucket)
     for start in range(0, len(groups), CALLS_PER_TRIP):
         trip = groups[start : start + CALLS_PER_TRIP]
-        calls = [
-            Call(script("listLinks"), [service.index(bucket) for bucket in group], (lowest, highest)) for group in trip
-        ]
+        calls = [Call(script("listLinks"), [service.index(bucket) for bucket in group], scores) for group in trip]
         found = []
         for group, flat in zip(trip, _values(await store.run_many(calls)), strict=True):
             for place, uids in zip(flat[::2], flat[1::2], strict=True):
@@ -154,9 +275,9 @@ async def _listed(store: Store, service: Service, lowest: int, highest: int | st
             yield found
 
 
-def _bucket_groups(store: Store) -> list[range]:
+def _bucket_groups(store: Store, start_bucket: int = 0) -> list[range]:
     size = 1 if store.cluster else BUCKETS_PER_CALL  # a script's keys share a slot on a Cluster
-    return [range(start, min(start + size, BUCKETS)) for start in range(0, BUCKETS, size)]
+    return [range(start, min(start + size, BUCKETS)) for start in range(start_bucket, BUCKETS, size)]
 
 
 def _uids_call(name: str, service: Service, bucket: Bucket) -> Call:
@@ -173,5 +294,6 @@ def _values(replies: Sequence[Any]) -> list[Any]:
     return list(replies)
 
 
-def _glob_escaped(text: str) -> str:
+def glob_escaped(text: str) -> str:
+    """A pattern that matches the text alone."""
     return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)

@@ -7,14 +7,21 @@ from stateful_route.store.keys import META
 LAYOUT_VERSION = 1
 
 
-async def check_layout(store: Store) -> None:
-    """Read the store's layout version; write ours into a store that has none.
+async def check_layout(store: Store, *, stamp: bool = True) -> None:
+    """Read the store's layout version; write ours into a store that has none, unless ``stamp`` is False.
+
+    Where the version stands, reading is all that is done: a tenant need not be able to write it.
 
     Raises:
         LayoutMismatch: it is newer than ours, or no number: this version must not write there.
     """
-    await store.command("HSETNX", META, "layout", LAYOUT_VERSION)
-    found = (await store.command("HGET", META, "layout")).decode(errors="replace")
+    reply = await store.command("HGET", META, "layout")
+    if reply is None and not stamp:
+        return
+    if reply is None:
+        await store.command("HSETNX", META, "layout", LAYOUT_VERSION)
+        reply = await store.command("HGET", META, "layout")
+    found = reply.decode(errors="replace")
     if not (found.isascii() and found.isdigit()) or int(found) > LAYOUT_VERSION:
         raise LayoutMismatch(
             f"{store.label} has layout version {found}, this stateful-route follows version {LAYOUT_VERSION}: "

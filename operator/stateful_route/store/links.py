@@ -1,12 +1,19 @@
-"""The links themselves: one function per script; nothing else knows the order of its keys and arguments."""
+"""The links themselves: one function per script; nothing else knows the order of its keys and arguments.
 
-from typing import NamedTuple
+Each comes in two forms: ``…_request``, for a pipeline, and the function that sends it, one round trip.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from stateful_route.domain.errors import InvalidArgument
-from stateful_route.domain.names import check_ordinal
+from stateful_route.domain.names import check_load, check_ordinal, check_uid, shown
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Call, script
+
+T = TypeVar("T")
 
 PERSISTENT = -1
 """As seconds to live: the link has none, it stays until somebody removes it."""
@@ -14,6 +21,10 @@ PERSISTENT = -1
 
 MAX_SECONDS = 2**31 - 1
 """68 years; a longer time to live is a mistake in its unit."""
+
+MAX_EPOCH = 2**40 - 1
+
+SERVICES_PER_CALL = 200
 
 
 class Link(NamedTuple):
@@ -30,19 +41,113 @@ class Relinked(NamedTuple):
     epoch: int
 
 
+class Tried(NamedTuple):
+    """What trying to set a link did: whether it was set, and the link that stands now."""
+
+    done: bool
+    ordinal: int
+    epoch: int
+
+
+class Computed(NamedTuple):
+    """The link that stands now, and the pod before: the same one for a link that was there, None where none was."""
+
+    ordinal: int
+    epoch: int
+    previous: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a caller knows of the pods, from its snapshot of their states.
+
+    Attributes:
+        loads: Pod index → load of the pods that take new uids; smaller is less.
+        dead: Pods that serve nobody, or whose links move (``links: drain`` or ``move`` in the operator's record): a uid
+            that is linked to one of them gets another pod at once. Not candidates, whatever ``loads`` says.
+        turn: Among the candidates of the lowest load, in the order of ``loads``, the ``turn``-th is chosen, round and
+            round; in a batch each uid is one turn on.
+    """
+
+    loads: Mapping[int, float]
+    dead: frozenset[int] = frozenset()
+    turn: int = 0
+
+    _words: tuple[str, tuple[Any, ...]] = field(init=False, repr=False, compare=False)
+    """As the script takes them; made once for all uids of a batch."""
+
+    def __post_init__(self) -> None:
+        for ordinal in (*self.loads, *self.dead):
+            check_ordinal(ordinal)
+        for load in self.loads.values():
+            check_load(load)
+        if not isinstance(self.turn, int) or isinstance(self.turn, bool) or self.turn < 0:
+            raise InvalidArgument(f"a turn is a number from 0, not {shown(self.turn)}")
+        living = {ordinal: load for ordinal, load in self.loads.items() if ordinal not in self.dead}
+        lowest = min(living.values(), default=0)
+        best = [ordinal for ordinal, load in living.items() if load == lowest]  # nobody else can be chosen
+        dead = "," + "".join(f"{ordinal}," for ordinal in sorted(self.dead)) if self.dead else ""
+        object.__setattr__(self, "_words", (dead, tuple(best)))
+
+    def words(self, later: int = 0) -> tuple[Any, ...]:
+        """The script's arguments for a uid, so many turns later."""
+        dead, best = self._words
+        if not best:
+            return dead, 0
+        return dead, 0, best[(self.turn + later) % len(best)], 0
+
+
+class Request(NamedTuple, Generic[T]):
+    """A script call, and what its reply means."""
+
+    call: Call
+    decoded: Callable[[Any], T]
+
+
+async def answered(store: Store, request: Request[T]) -> T:
+    """Send a request and decode its reply; one round trip.
+
+    Raises:
+        StoreUnavailable, StoreRejected: see there.
+    """
+    return request.decoded(await store.run(request.call))
+
+
+# Setting
+
+
+def set_link_request(service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Request[Relinked]:
+    """`set_link`, for a pipeline."""
+    return Request(_set_call("statefulSetLink", service, uid, ordinal, seconds), _relinked)
+
+
 def set_link_call(service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Call:
-    """The script call behind `set_link`, for use in a pipeline; it replies ``[previous or -1, epoch]``."""
-    return Call(script("statefulSetLink"), service.uid_keys(uid), _set_args(service, uid, ordinal, seconds))
+    """The script call behind `set_link`; it replies ``[previous or -1, epoch]``."""
+    return set_link_request(service, uid, ordinal, seconds).call
 
 
 async def set_link(store: Store, service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Relinked:
-    """Link ``uid`` to the pod, whatever it is linked to now; one round trip.
+    """Link ``uid`` to the pod, whatever it is linked to now.
 
     Raises:
         InvalidArgument, StoreUnavailable, StoreRejected: see there.
     """
-    previous, epoch = await store.run(set_link_call(service, uid, ordinal, seconds))
-    return Relinked(None if previous < 0 else previous, epoch)
+    return await answered(store, set_link_request(service, uid, ordinal, seconds))
+
+
+def try_set_link_request(service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Request[Tried]:
+    """`try_set_link`, for a pipeline."""
+    return Request(_set_call("statefulTrySetLink", service, uid, ordinal, seconds), _tried)
+
+
+async def try_set_link(store: Store, service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Tried:
+    """Link ``uid`` to the pod unless another pod has a persistent link to it; errors as `set_link`."""
+    return await answered(store, try_set_link_request(service, uid, ordinal, seconds))
+
+
+def set_link_if_absent_request(service: Service, uid: str, ordinal: int, seconds: int) -> Request[Link]:
+    """`set_link_if_absent`, for a pipeline."""
+    return Request(_set_call("statefulSetLinkIfAbsent", service, uid, ordinal, seconds), _link)
 
 
 async def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: int, seconds: int) -> Link:
@@ -51,20 +156,174 @@ async def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
     """
-    args = _set_args(service, uid, ordinal, seconds)
-    return Link(*await store.run(Call(script("statefulSetLinkIfAbsent"), service.uid_keys(uid), args)))
+    return await answered(store, set_link_if_absent_request(service, uid, ordinal, seconds))
+
+
+def compute_link_if_absent_request(
+    service: Service, uid: str, candidates: Candidates, seconds: int, later: int = 0
+) -> Request[Computed | None]:
+    """`compute_link_if_absent`, for a pipeline; ``later``: how many turns after the first uid."""
+    args = (uid, service.name, _check_seconds(seconds), *candidates.words(later))
+    return Request(Call(script("statefulComputeLinkIfAbsent"), service.uid_keys(uid), args), _computed)
+
+
+async def compute_link_if_absent(
+    store: Store, service: Service, uid: str, candidates: Candidates, seconds: int
+) -> Computed | None:
+    """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate, for so many seconds.
+
+    None when there is no candidate for a uid that needs one: nothing was changed.
+
+    Raises:
+        StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
+    """
+    return await answered(store, compute_link_if_absent_request(service, uid, candidates, seconds))
+
+
+# Reading
+
+
+def get_link_request(service: Service, uid: str) -> Request[Link | None]:
+    """`get_link`, for a pipeline."""
+    link, _, index = service.uid_keys(uid)
+    return Request(Call(script("statefulGetLink"), (link, index), (uid,)), _link_or_none)
 
 
 async def get_link(store: Store, service: Service, uid: str) -> Link | None:
-    """The link of ``uid``, temporary or persistent, or None; the epoch is -1 for a foreign client's link."""
+    """The link of ``uid``, temporary or persistent, or None; the epoch is -1 for a foreign client's link.
+
+    Raises:
+        StoreRejected: a foreign client has put something there that is no pod index.
+    """
+    return await answered(store, get_link_request(service, uid))
+
+
+def get_link_if_persist_request(service: Service, uid: str) -> Request[Link | None]:
+    """`get_link_if_persist`, for a pipeline."""
     link, _, index = service.uid_keys(uid)
-    ordinal, epoch = await store.run(Call(script("statefulGetLink"), (link, index), (uid,)))
-    return None if ordinal < 0 else Link(ordinal, epoch)
+    return Request(Call(script("statefulGetLinkIfPersist"), (link, index), (uid,)), _link_or_none)
 
 
-def _set_args(service: Service, uid: str, ordinal: int, seconds: int) -> tuple[str, str, int, int]:
-    if seconds != PERSISTENT and (not isinstance(seconds, int) or not 0 < seconds <= MAX_SECONDS):
+async def get_link_if_persist(store: Store, service: Service, uid: str) -> Link | None:
+    """The link of ``uid`` if it has no time to live, else None; otherwise as `get_link`."""
+    return await answered(store, get_link_if_persist_request(service, uid))
+
+
+def check_whose(namespace: str, uid: str) -> str:
+    """The key of all links of ``uid``; raises `InvalidArgument` for what cannot be stored."""
+    return Service(namespace, "any").links(check_uid(uid))
+
+
+async def get_link_service(store: Store, namespace: str, uid: str) -> dict[str, int]:
+    """Service → pod index of all services that ``uid`` is linked to; fields whose link has expired are dropped.
+
+    Two round trips: the services are read first, because a script declares all its keys. A service that is linked
+    between the two is found by the next call. Fields that no service can be called, and links that hold no pod index,
+    are left as they are and not given.
+    """
+    links = check_whose(namespace, uid)
+    services = []
+    for name in sorted(await store.command("HKEYS", links)):
+        try:
+            services.append(Service(namespace, name.decode()))
+        except (InvalidArgument, UnicodeDecodeError):
+            continue
+    found = {}
+    for start in range(0, len(services), SERVICES_PER_CALL):
+        part = services[start : start + SERVICES_PER_CALL]
+        keys = [links]
+        for service in part:
+            keys += (service.link(uid), service.index(service.bucket(uid)))
+        call = Call(script("statefulGetLinkService"), keys, (uid, *(service.name for service in part)))
+        for service, ordinal in zip(part, await store.run(call), strict=True):
+            if ordinal >= 0:
+                found[service.name] = ordinal
+    return found
+
+
+def is_owner_request(service: Service, uid: str, ordinal: int, epoch: int) -> Request[bool]:
+    """`is_owner`, for a pipeline."""
+    if not isinstance(epoch, int) or isinstance(epoch, bool) or not -1 <= epoch <= MAX_EPOCH:
+        raise InvalidArgument(f"an epoch is a number from 0 to {MAX_EPOCH}, or -1 for none, not {shown(epoch)}")
+    args = (uid, service.name, check_ordinal(ordinal), epoch)
+    return Request(Call(script("isOwner"), service.uid_keys(uid), args), bool)
+
+
+async def is_owner(store: Store, service: Service, uid: str, ordinal: int, epoch: int) -> bool:
+    """The fence: whether the pod still owns ``uid`` since ``epoch``; one that asks before it writes elsewhere is safe.
+
+    False also for the epoch -1 of a foreign client's link, and for a link that is only retained.
+    """
+    return await answered(store, is_owner_request(service, uid, ordinal, epoch))
+
+
+# Removing
+
+
+def remove_link_request(service: Service, uid: str, keep_seconds: int = 0) -> Request[bool]:
+    """`remove_link`, for a pipeline."""
+    args = (uid, service.name, _check_keep(keep_seconds))
+    return Request(Call(script("statefulRemoveLink"), service.uid_keys(uid), args), bool)
+
+
+async def remove_link(store: Store, service: Service, uid: str, keep_seconds: int = 0) -> bool:
+    """Remove the link of ``uid``; whether there was one.
+
+    With ``keep_seconds`` it is retained so long: late callers find the pod, nobody owns the uid (`is_owner`).
+    """
+    return await answered(store, remove_link_request(service, uid, keep_seconds))
+
+
+def remove_link_with_id_request(service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> Request[bool]:
+    """`remove_link_with_id`, for a pipeline."""
+    args = (uid, service.name, check_ordinal(ordinal), _check_keep(keep_seconds))
+    return Request(Call(script("statefulRemoveLinkWithId"), service.uid_keys(uid), args), bool)
+
+
+async def remove_link_with_id(store: Store, service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> bool:
+    """Remove the link of ``uid`` as `remove_link` if it names the pod, else change nothing; whether it did."""
+    return await answered(store, remove_link_with_id_request(service, uid, ordinal, keep_seconds))
+
+
+def _set_call(name: str, service: Service, uid: str, ordinal: int, seconds: int) -> Call:
+    args = (uid, service.name, check_ordinal(ordinal), _check_seconds(seconds))
+    return Call(script(name), service.uid_keys(uid), args)
+
+
+def _check_seconds(seconds: int) -> int:
+    whole = isinstance(seconds, int) and not isinstance(seconds, bool)
+    if not whole or (seconds != PERSISTENT and not 0 < seconds <= MAX_SECONDS):
         raise InvalidArgument(
-            f"a link lives a whole number of seconds from 1 to {MAX_SECONDS}, or {PERSISTENT} for ever, not {seconds!r}"
+            f"a link lives a whole number of seconds from 1 to {MAX_SECONDS}, or {PERSISTENT} for ever, "
+            f"not {shown(seconds)}"
         )
-    return uid, service.name, check_ordinal(ordinal), seconds
+    return seconds
+
+
+def _check_keep(seconds: int) -> int:
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_SECONDS:
+        raise InvalidArgument(f"a link is kept a whole number of seconds from 0 to {MAX_SECONDS}, not {shown(seconds)}")
+    return seconds
+
+
+def _relinked(reply: Any) -> Relinked:
+    previous, epoch = reply
+    return Relinked(None if previous < 0 else previous, epoch)
+
+
+def _tried(reply: Any) -> Tried:
+    done, ordinal, epoch = reply
+    return Tried(bool(done), ordinal, epoch)
+
+
+def _link(reply: Any) -> Link:
+    return Link(*reply)
+
+
+def _link_or_none(reply: Any) -> Link | None:
+    return None if reply[0] < 0 else Link(*reply)
+
+
+def _computed(reply: Any) -> Computed | None:
+    ordinal, epoch, previous = reply
+    return None if ordinal < 0 else Computed(ordinal, epoch, None if previous < 0 else previous)

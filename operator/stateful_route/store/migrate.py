@@ -7,7 +7,8 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from stateful_route.domain.epoch import STEP
-from stateful_route.domain.errors import OwnedElsewhere, StatefulRouteError, StoreRejected
+from stateful_route.domain.errors import InvalidArgument, OwnedElsewhere, StatefulRouteError, StoreRejected
+from stateful_route.domain.names import check_ordinal, check_uid
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Call, script
@@ -66,6 +67,21 @@ class BatchResult:
     def outcomes(self) -> list[Outcome]:
         """What became of each link, in the order of the batch."""
         return [self.exceptions.get(place, Outcome.MOVED) for place in range(len(self.batch.uids))]
+
+
+def check_batches(service: Service, batches: Sequence[Batch]) -> None:
+    """See that batches can be sent.
+
+    Raises:
+        InvalidArgument: too many links, not as many targets, a uid or target that is none, or a uid of another bucket.
+    """
+    for batch in batches:
+        if len(batch.uids) > MAX_BATCH or len(batch.uids) != len(batch.targets):
+            raise InvalidArgument(f"a batch has at most {MAX_BATCH} uids, and as many targets")
+        for uid, target in zip(batch.uids, batch.targets, strict=True):
+            check_ordinal(target)
+            if service.bucket(check_uid(uid)) != batch.bucket:
+                raise InvalidArgument(f"the uid {uid!r} does not belong to bucket {batch.bucket!r}")
 
 
 async def migrate(

@@ -27,8 +27,12 @@ class _PackingInC:
     """Overrides redis-py's two packing methods; what they give is the same, byte for byte."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        head = args[0].encode().split() if isinstance(args[0], str) else [args[0]]
-        return [pack_command((*head, *map(_plain, args[1:])))]
+        if isinstance(args[0], str) and " " in args[0]:
+            args = (*args[0].split(), *args[1:])
+        try:
+            return [pack_command(args)]
+        except (TypeError, UnicodeEncodeError):
+            return [pack_command(tuple(map(_plain, args)))]
 
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
         chunks: list[bytes] = []
@@ -47,7 +51,7 @@ class _PackingInC:
 
 
 def _plain(value: Any) -> Any:
-    """What hiredis takes as it is; a text of a foreign client may hold bytes that are no UTF-8."""
+    """What hiredis takes; a text of a foreign client may hold bytes that are no UTF-8."""
     if isinstance(value, str):
         return value.encode(errors="surrogateescape")
     return value

@@ -6,9 +6,36 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from stateful_route.domain.errors import ScriptMissing
 from stateful_route.resources import shipped
 
 Argument = str | int | float | bytes
+
+READS_ONLY = frozenset(
+    {
+        "countLinks",
+        "isOwner",
+        "listLinks",
+        "readLinks",
+        "statefulGetLink",
+        "statefulGetLinkIfPersist",
+        "statefulGetService",
+        "statefulGetServicePod",
+    }
+)
+
+REPEATABLE = READS_ONLY | {
+    "statefulSetLinkIfAbsent",  # finds its own link, and gives the same pod and epoch
+    "statefulComputeLinkIfAbsent",  # as well; or a better informed caller's, who has moved it since
+    "statefulGetLinkService",  # drops what has expired, once
+    "repairLinks",  # makes the index agree with the links; what the first run has mended is not counted again
+}
+"""Scripts whose repeat is harmless although the first run may have done its work and only its reply was lost.
+
+Not among them: statefulSetLink, statefulTrySetLink and the removals (between the two runs the uid may have got another
+link, by right, which the repeat would take away), migrateLinks (what has moved would be told as overtaken),
+statefulSetState (an older word would be published over a newer one).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +45,16 @@ class Script:
     name: str
     source: str
     sha: str
+
+    @property
+    def writes(self) -> bool:
+        """False for a script that only reads."""
+        return self.name not in READS_ONLY
+
+    @property
+    def repeatable(self) -> bool:
+        """True when a second run does no harm, whatever became of the first."""
+        return self.name in REPEATABLE
 
 
 class Call(NamedTuple):
@@ -33,7 +70,10 @@ def script(name: str) -> Script:
     """The script ``lua/<name>.lua``.
 
     Raises:
-        FileNotFoundError: the installation has no such script.
+        ScriptMissing: the installation has no such script.
     """
-    source = (shipped("lua") / f"{name}.lua").read_text(encoding="utf-8")
+    try:
+        source = (shipped("lua") / f"{name}.lua").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ScriptMissing(f"this installation of stateful-route has no script {name}.lua: install it anew") from error
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())

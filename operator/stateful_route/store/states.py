@@ -1,18 +1,18 @@
 """Service states and the operator's records beside them: read, publish, merge, claim, release."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stateful_route.domain.aliveness import PodView, ServiceState
-from stateful_route.domain.errors import InvalidArgument, OwnedElsewhere, Replaced, StoreRejected
-from stateful_route.domain.names import MAX_ORDINAL, check_ordinal
+from stateful_route.domain.errors import OwnedElsewhere, Replaced, StoreRejected
+from stateful_route.domain.names import MAX_ORDINAL, check_load, check_ordinal, check_word
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import RoutingState
 from stateful_route.store.connection import Store
+from stateful_route.store.failures import as_ours
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Argument, Call, script
 
@@ -22,6 +22,7 @@ STREAM_LENGTH = 1000
 _POD = re.compile(rb"0|[1-9]\d{0,3}")
 
 PODS_PER_CALL = 100
+REFRESHED_PER_CALL = 500
 """Bounds what one script touches, so that other callers are not held up."""
 
 
@@ -68,19 +69,27 @@ async def get_service(store: Store, service: Service) -> ServiceView:
     return ServiceView(time_ms, owner.decode() or None, pods, frozenset(unparsable))
 
 
+async def get_service_pod(store: Store, service: Service, ordinal: int) -> PodView:
+    """What is known of one pod, in one round trip; no state and no record for one that nobody has told of."""
+    call = Call(script("statefulGetServicePod"), (service.states, service.records), (check_ordinal(ordinal),))
+    time_ms, raw_state, raw_record = await store.run(call)
+    state = ServiceState.from_json(raw_state) if raw_state else None
+    record = OperatorRecord.from_json(raw_record) if raw_record else None
+    return PodView(state, record, None if state is None else max(0.0, (time_ms - state.update_time) / 1000))
+
+
 async def set_state(
     store: Store, service: Service, ordinal: int, word: RoutingState, *, load: float = 0, incarnation: str = ""
 ) -> RoutingState:
     """Publish what a pod says of itself; the effective state, which the operator's layer may make more severe.
 
     Raises:
-        InvalidArgument: the load is no finite number.
+        InvalidArgument: see `check_state`.
         Replaced: ``incarnation`` has a successor; nothing was written.
     """
-    if not math.isfinite(load):
-        raise InvalidArgument(f"a load is a finite number, not {load!r}")
+    check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args = (check_ordinal(ordinal), load, word, incarnation, store.publish, STREAM_LENGTH)
+    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH)
     try:
         effective, _ = await store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
@@ -88,6 +97,35 @@ async def set_state(
             raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
         raise
     return RoutingState(effective.decode())
+
+
+def check_state(ordinal: int, load: float, incarnation: str) -> None:
+    """See that a pod's state can be stored.
+
+    Raises:
+        InvalidArgument: no pod index, a load that is no finite number or that a float cannot hold, an incarnation that
+            is no text.
+    """
+    check_ordinal(ordinal)
+    check_load(load)
+    if incarnation != "":
+        check_word(incarnation, "incarnation")
+
+
+async def get_workloads(store: Store, services: Sequence[Service]) -> dict[str, str | None]:
+    """Service name → the one word for the whole service, or None; one round trip (one per node of a Cluster)."""
+    if not services:
+        return {}
+    keys = [service.workload for service in services]
+    if store.cluster:  # their slots differ
+        replies = await store.pipeline([("GET", key) for key in keys])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise as_ours(reply, store.label, writes=False)
+    else:
+        replies = await store.command("MGET", *keys)
+    words = [None if reply is None else reply.decode(errors="surrogateescape") for reply in replies]
+    return {service.name: word for service, word in zip(services, words, strict=True)}
 
 
 async def set_operator_states(
@@ -113,6 +151,17 @@ async def set_operator_states(
             if flag:
                 unparsable.add(ordinal)
     return Written(time_ms, records, frozenset(unparsable))
+
+
+async def refresh_states(store: Store, service: Service, owner: str, ordinals: Sequence[int]) -> int:
+    """Renew the time of the operator's own entries; how many there were. Errors as `set_operator_states`."""
+    refreshed = 0
+    for start in range(0, len(ordinals), REFRESHED_PER_CALL):
+        args: list[Argument] = [owner, *ordinals[start : start + REFRESHED_PER_CALL]]
+        refreshed += await _owned(
+            store, service, Call(script("operatorRefreshStates"), (service.states, service.owner), args)
+        )
+    return refreshed
 
 
 async def remove_states(store: Store, service: Service, owner: str, ordinals: Sequence[int]) -> int:

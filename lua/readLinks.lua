@@ -1,0 +1,31 @@
+--[[
+  Links of one bucket, with all that is known of them. Reads only.
+
+  KEYS[1]    zset    the bucket's index  sf:{tag}ix:ns:svc
+  KEYS[1+i]  string  the i-th link       sf:{ns:lk:uid}svc
+  ARGV[i]    the i-th uid
+
+  Returns  {ms since the epoch, for each uid: pod, when it expires, epoch, …}
+           pod        -1: there is no link, -2: it holds no pod index
+           expires    ms since the epoch, -1 for a persistent link
+           epoch      -1 for a link that is not in the index, or there under another pod
+]]
+local STEP = 1099511627776
+local time = redis.call('TIME')
+local links = {}
+for i = 1, #ARGV do
+  links[i] = KEYS[1 + i]
+end
+local pods = redis.call('MGET', unpack(links))
+local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV))
+local reply = {time[1] * 1000 + math.floor(time[2] / 1000)}
+for i = 1, #ARGV do
+  local pod = pods[i] and (string.match(pods[i], '^%d+$') and tonumber(pods[i]) or -2) or -1
+  if pod > 8191 then pod = -2 end
+  local score = tonumber(scores[i] or -1)
+  local indexed = math.floor(score / STEP)
+  reply[#reply + 1] = pod
+  reply[#reply + 1] = pod >= 0 and redis.call('PEXPIRETIME', links[i]) or -1
+  reply[#reply + 1] = pod >= 0 and indexed == pod and score - indexed * STEP or -1
+end
+return reply

@@ -1,0 +1,63 @@
+--[[
+  The pod of a uid: the one it is linked to, unless that pod is dead; else the best candidate, linked in the same step.
+
+  KEYS[1]  string  the link            sf:{ns:lk:uid}svc
+  KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
+  KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  ARGV[1]  uid
+  ARGV[2]  service name
+  ARGV[3]  seconds to live of a link that is made or moved, -1 for a persistent one
+  ARGV[4]  the dead pods, each between commas: ',3,17,'; '' for none. Who drains a pod calls it dead, too
+  ARGV[5]  turn, a number from 0: among candidates of the same load it is the turn of the (turn mod their number)-th
+  ARGV[6…] pod index, load, pod index, load …: the candidates; the lowest load is the best, dead ones do not count
+
+  Returns  {pod, epoch, pod it was linked to before or -1}; {-1, -1, that pod} when there is no candidate for it:
+           nothing was changed then
+  Error    FOREIGN when a link is there whose value is no pod index; it is left untouched
+  A link that a foreign client made without our index is entered there: that is how it gets an epoch.
+]]
+local STEP, START = 1099511627776, 1735689600000
+local seconds, dead = tonumber(ARGV[3]), ARGV[4]
+local function is_dead(pod)
+  return dead ~= '' and string.find(dead, ',' .. pod .. ',', 1, true)
+end
+local current = redis.call('GET', KEYS[1])
+local before = current and string.match(current, '^%d+$') and tonumber(current)
+if current and (not before or before > 8191) then
+  return redis.error_reply('FOREIGN the link holds no pod index')
+end
+local pod, found = before, before and not is_dead(before)
+if not found then
+  local lowest, best = math.huge, {}
+  for i = 6, #ARGV, 2 do
+    local load = tonumber(ARGV[i + 1])
+    if load <= lowest and not is_dead(ARGV[i]) then
+      if load < lowest then lowest, best = load, {} end
+      best[#best + 1] = tonumber(ARGV[i])
+    end
+  end
+  if #best == 0 then
+    return {-1, -1, before or -1}
+  end
+  pod = best[tonumber(ARGV[5]) % #best + 1]
+end
+local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
+local indexed = math.floor(score / STEP)
+local epoch = score - indexed * STEP
+if found and indexed == pod then
+  return {pod, epoch, before}
+end
+local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
+local time = redis.call('TIME')
+epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+
+if not found then
+  redis.call('HSET', KEYS[2], ARGV[2], pod)  -- first: its key alone has not been read, and may be of another type
+end
+redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+if not found and seconds == -1 then
+  redis.call('SET', KEYS[1], pod)
+elseif not found then
+  redis.call('SET', KEYS[1], pod, 'EX', seconds)
+end
+return {pod, epoch, before or -1}

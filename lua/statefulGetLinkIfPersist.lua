@@ -1,0 +1,22 @@
+--[[
+  The pod that a uid is linked to for good, and since which epoch. Reads only.
+
+  KEYS[1]  string  the link            sf:{ns:lk:uid}svc
+  KEYS[2]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  ARGV[1]  uid
+
+  Returns  {pod, epoch}, as statefulGetLink, if the link exists and has no time to live; else {-1, -1}
+  Error    FOREIGN when such a link's value is no pod index
+]]
+local STEP = 1099511627776
+local current = redis.call('GET', KEYS[1])
+if not current or redis.call('PTTL', KEYS[1]) >= 0 then
+  return {-1, -1}
+end
+local pod = string.match(current, '^%d+$') and tonumber(current)
+if not pod or pod > 8191 then
+  return redis.error_reply('FOREIGN the link holds no pod index')
+end
+local score = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)
+local indexed = math.floor(score / STEP)
+return {pod, indexed == pod and score - indexed * STEP or -1}

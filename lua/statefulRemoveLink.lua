@@ -1,0 +1,32 @@
+--[[
+  Remove a uid's link, whatever it names: at once, or kept for some seconds so that late callers still find the pod.
+
+  KEYS[1]  string  the link            sf:{ns:lk:uid}svc
+  KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
+  KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  ARGV[1]  uid
+  ARGV[2]  service name
+  ARGV[3]  seconds to keep it as a temporary link, 0 for not at all
+
+  Returns  1 if there was a link, else 0
+  A link that is kept is retained: it has a time to live and no field in the uid's hash. Nobody owns it (isOwner), its
+  epoch is a new one, so the former owner's is void; it stays in the index and moves like a temporary one.
+  A value that is no pod index is not kept.
+]]
+local STEP, START = 1099511627776, 1735689600000
+local seconds = tonumber(ARGV[3])
+local current = redis.call('GET', KEYS[1])
+local pod = current and string.match(current, '^%d+$') and tonumber(current)
+local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
+local time = redis.call('TIME')
+
+redis.call('HDEL', KEYS[2], ARGV[2])  -- first: its key alone has not been read, and may be of another type
+if seconds > 0 and pod and pod <= 8191 then
+  local epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+  redis.call('EXPIRE', KEYS[1], seconds)
+else
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  redis.call('DEL', KEYS[1])
+end
+return current and 1 or 0

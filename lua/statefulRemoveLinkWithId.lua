@@ -1,0 +1,34 @@
+--[[
+  Remove a uid's link if it names the given pod: at once, or kept for some seconds so that late callers still find it.
+
+  KEYS[1]  string  the link            sf:{ns:lk:uid}svc
+  KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
+  KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  ARGV[1]  uid
+  ARGV[2]  service name
+  ARGV[3]  pod index
+  ARGV[4]  seconds to keep it as a temporary link, 0 for not at all
+
+  Returns  1 if the link named the pod; 0 if there was none, or it named another: nothing was changed then
+  A link that is kept is retained, as in statefulRemoveLink.
+]]
+local STEP, START = 1099511627776, 1735689600000
+local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
+local current = redis.call('GET', KEYS[1])
+local named = current and string.match(current, '^%d+$') and tonumber(current)
+if named ~= pod then
+  return 0
+end
+local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
+local time = redis.call('TIME')
+
+redis.call('HDEL', KEYS[2], ARGV[2])  -- first: its key alone has not been read, and may be of another type
+if seconds > 0 then
+  local epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+  redis.call('EXPIRE', KEYS[1], seconds)
+else
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  redis.call('DEL', KEYS[1])
+end
+return 1

@@ -1,0 +1,42 @@
+--[[
+  Link a uid to a pod unless another pod has a persistent link to it.
+
+  KEYS[1]  string  the link            sf:{ns:lk:uid}svc
+  KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
+  KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  ARGV[1]  uid
+  ARGV[2]  service name
+  ARGV[3]  pod index
+  ARGV[4]  seconds to live, -1 for a persistent link
+
+  Returns  {1 or 0, pod the uid is linked to afterwards, epoch}; for 0 nothing was changed, and the epoch is -1 when a
+           foreign client made that link without our index
+  A value that is no pod index is no other pod: it is overwritten. Epochs are as in statefulSetLink.
+]]
+local STEP, START = 1099511627776, 1735689600000
+local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
+local current = redis.call('GET', KEYS[1])
+local previous = current and string.match(current, '^%d+$') and tonumber(current) or -1
+if previous > 8191 then previous = -1 end
+local lives = redis.call('PTTL', KEYS[1])
+local retained = lives >= 0 and not redis.call('HGET', KEYS[2], ARGV[2])
+local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
+local indexed = math.floor(score / STEP)
+local epoch = score - indexed * STEP
+if lives == -1 and previous >= 0 and previous ~= pod then
+  return {0, previous, indexed == previous and epoch or -1}
+end
+local time = redis.call('TIME')
+
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: its key may not have been read, and be of another type
+if previous ~= pod or indexed ~= pod or retained then
+  local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
+  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+end
+if seconds == -1 then
+  redis.call('SET', KEYS[1], ARGV[3])
+else
+  redis.call('SET', KEYS[1], ARGV[3], 'EX', seconds)
+end
+return {1, pod, epoch}

@@ -1,0 +1,64 @@
+"""Many uids in one round trip: each is answered, or told why not, by itself."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from stateful_route.domain.errors import InvalidArgument, StatefulRouteError
+from stateful_route.store.connection import Store
+from stateful_route.store.links import Request
+
+T = TypeVar("T")
+
+REQUESTS_PER_TRIP = 1000
+"""Bounds what is packed, sent and awaited at once; the server takes a few milliseconds for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replies(Generic[T]):
+    """What became of each uid of a batch: every one is either in ``done`` or in ``failed``.
+
+    Attributes:
+        done: uid → its answer.
+        failed: uid → why it has none: `StoreRejected` (a foreign client's value) or `StoreUnavailable`.
+    """
+
+    done: Mapping[str, T]
+    failed: Mapping[str, StatefulRouteError]
+
+    def all(self) -> Mapping[str, T]:
+        """The answers of all uids; raises the first failure, if there is any."""
+        for error in self.failed.values():
+            raise error
+        return self.done
+
+
+async def answered_each(
+    opened: Callable[[], Awaitable[Store]], uids: Iterable[str], request: Callable[[str, int], Request[T]]
+) -> Replies[T]:
+    """Ask for each uid once, by ``request(uid, place)``: one round trip (one per node of a Cluster) for each 1,000.
+
+    ``opened`` gives the store, once all requests are known to be sound.
+
+    Raises:
+        InvalidArgument: one of the uids cannot be stored; nothing was sent for any.
+    """
+    if isinstance(uids, (str, bytes)):
+        raise InvalidArgument("a batch takes a list of uids, not one text")
+    try:
+        wanted = list(dict.fromkeys(uids))
+    except TypeError:
+        raise InvalidArgument("a batch takes a list of uids, each a text") from None
+    requests = [request(uid, place) for place, uid in enumerate(wanted)]
+    store = await opened()
+    done: dict[str, T] = {}
+    failed: dict[str, StatefulRouteError] = {}
+    for start in range(0, len(wanted), REQUESTS_PER_TRIP):
+        part = requests[start : start + REQUESTS_PER_TRIP]
+        replies = await store.run_each([one.call for one in part])
+        for uid, one, reply in zip(wanted[start : start + REQUESTS_PER_TRIP], part, replies, strict=True):
+            if isinstance(reply, StatefulRouteError):
+                failed[uid] = reply
+            else:
+                done[uid] = one.decoded(reply)
+    return Replies(done, failed)

@@ -1,0 +1,36 @@
+"""Where redis-py's asynchronous and synchronous clients differ in more than words: pools, and a Redis Cluster's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+
+from stateful_route.store.sockets import nothing_sent, telling
+
+
+class Pool(BlockingConnectionPool):
+    """Connections to one server; who waits in vain for a free one has sent nothing."""
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        """A connection that is free and connected."""
+        with nothing_sent():
+            if self.can_get_connection():  # redis-py takes a lock and a timer first, a third of a lone call's time
+                connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+                try:
+                    await self.ensure_connection(connection)
+                except BaseException:
+                    await self.release(connection)
+                    raise
+                return connection
+            return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+def cluster_client(hosts: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> Any:
+    """A client that connects when it is told to ``initialize()``, or at its first command."""
+    client: Any = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in hosts], **settings)
+    connection_class = telling(client.connection_kwargs["connection_class"])
+    client.connection_kwargs["connection_class"] = connection_class  # of the nodes that it will find
+    for node in client.nodes_manager.startup_nodes.values():
+        node.connection_class = connection_class
+    return client

@@ -1,0 +1,54 @@
+"""The synchronous twin of `clients`, written by hand."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis import BlockingConnectionPool, RedisCluster
+from redis.cluster import ClusterNode
+
+from stateful_route.store.sockets import nothing_sent
+
+NOT_HERE = {"max_connections"}
+"""Settings of the asynchronous client that redis-py's synchronous one does not know as such."""
+
+
+class Pool(BlockingConnectionPool):
+    """Connections to one server; who waits in vain for a free one has sent nothing."""
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """A connection that is free and connected."""
+        with nothing_sent():
+            return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+def cluster_client(hosts: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> Any:
+    """A client that connects when it is told to ``initialize()``."""
+    return _LateCluster(hosts, {name: value for name, value in settings.items() if name not in NOT_HERE})
+
+
+class _LateCluster:
+    """Makes redis-py's client, which connects while it is made, once it is wanted; again after it was closed."""
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> None:
+        self._hosts = hosts
+        self._settings = settings
+        self._making = threading.Lock()
+        self._client: Any = None
+
+    def initialize(self) -> None:
+        with self._making:
+            if self._client is None:
+                nodes = [ClusterNode(host, port) for host, port in self._hosts]  # type: ignore[no-untyped-call]
+                client = RedisCluster(startup_nodes=nodes, **self._settings)
+                self._client = client
+
+    def close(self) -> None:
+        with self._making:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def __getattr__(self, name: str) -> Any:
+        self.initialize()
+        return getattr(self._client, name)

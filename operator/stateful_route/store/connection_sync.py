@@ -1,0 +1,291 @@
+# Generated from connection.py by tools/twins.py: change that one, then run: make twins
+"""One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from redis import Redis
+from redis import exceptions as rx
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from stateful_route.domain.errors import InvalidArgument
+from stateful_route.store.clients_sync import Pool, cluster_client
+from stateful_route.store.connection import (
+    DEFAULT_PORT,
+    DEFAULT_SENTINEL_PORT,
+    KEYLESS,
+    SCHEMES,
+    UNLIMITED,
+    StoreOptions,
+    _parts,
+    _UrlError,
+    redacted,
+)
+from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
+from stateful_route.store.packing import pack_in_c
+from stateful_route.store.pipelining_sync import Pipelining, exchange
+from stateful_route.store.runtime_sync import heeding_cancellation, together
+from stateful_route.store.scripts import Call
+from stateful_route.store.sockets import nothing_sent
+from stateful_route.store.sockets_sync import telling
+
+
+class Store:
+    """A Redis or Valkey: one server, a Sentinel set or a Cluster, behind the same few calls.
+
+    Waiting for a free connection, connecting and each reply end within the options' timeout. Nothing is retried here:
+    whoever knows that a repeat is harmless does it (`PatientStore` does).
+    """
+
+    def __init__(
+        self, client: "Redis | RedisCluster", *, cluster: bool, label: str, options: StoreOptions | None = None
+    ) -> None:
+        self._client: Any = client
+        self.cluster = cluster
+        self.label = label
+        """The URL without its password, for logs and messages."""
+        self.options = options or StoreOptions()
+        self._shared: dict[str | None, Pipelining] = {}
+        """By the name of the node, on a Cluster: one that is slow or down holds up no other's calls."""
+
+    @classmethod
+    def from_url(cls, url: str, options: StoreOptions | None = None) -> Self:
+        """A store for the URL; connects at the first call.
+
+        ``redis://``, ``rediss://``, ``unix://``, ``redis+cluster://host:port,…`` and
+        ``redis+sentinel://host:port,…/service`` (``rediss+…`` for TLS).
+
+        Raises:
+            InvalidArgument: a scheme or form that is none of these; the message has no password in it.
+        """
+        options = options or StoreOptions()
+        label = redacted(url)
+        common: dict[str, Any] = {
+            "socket_timeout": options.timeout_seconds,
+            "socket_connect_timeout": options.timeout_seconds,
+            "protocol": 2,
+            "encoding_errors": "surrogateescape",
+            "retry": Retry(NoBackoff(), 0),
+        }
+        scheme = url.partition("://")[0]
+        limits = {"max_connections": options.max_connections, "timeout": options.timeout_seconds}
+        try:
+            if scheme in {"redis", "rediss", "unix"}:
+                pool: Any = Pool.from_url(url, **limits, **common)
+                pool.connection_class = telling(pool.connection_class)
+                pack_in_c(pool)
+                pool.make_connection()  # without connecting: an option that redis-py does not know is found here
+                return cls(Redis.from_pool(pool), cluster=False, label=label, options=options)
+            if scheme in {"redis+cluster", "rediss+cluster"}:
+                return cls(_cluster(url, common), cluster=True, label=label, options=options)
+            if scheme in {"redis+sentinel", "rediss+sentinel"}:
+                return cls(_sentinel(url, limits | common), cluster=False, label=label, options=options)
+        except (ValueError, TypeError) as error:
+            why = (
+                str(error)
+                if isinstance(error, _UrlError)
+                else "look at its host, port and options, %-encode its password"
+            )
+            raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from None
+        raise InvalidArgument(
+            f"the store's URL {label!r} must begin with one of: " + ", ".join(f"{s}://" for s in SCHEMES)
+        )
+
+    @property
+    def publish(self) -> str:
+        """The command by which scripts wake callers: a Cluster keeps channels in their slot."""
+        return "SPUBLISH" if self.cluster else "PUBLISH"
+
+    def run(self, call: Call) -> Any:
+        """Run one script; send its text when the server does not have it (a restart or failover loses scripts).
+
+        Calls that are made at the same time share round trips.
+
+        Raises:
+            StoreUnavailable, StoreRejected: see there.
+        """
+        node = None
+        if self.cluster:
+            with translated(self.label, writes=False):
+                self._slots_known()
+            node = self._node_of(call.keys[0])
+        if node not in self._shared:
+            self._shared[node] = Pipelining(lambda calls: Store.run_each(self, calls))
+        return self._shared[node].run(call)
+
+    def run_many(self, calls: Sequence[Call]) -> list[Any]:
+        """Run many scripts in one round trip (one per node of a Cluster); each reply is a value, or the error it got.
+
+        Raises:
+            StoreUnavailable: the connection broke; some of them may have run.
+        """
+        replies = self._run_many(calls)
+        raise_broken(replies, self.label)
+        return self._ours(calls, replies)
+
+    def run_each(self, calls: Sequence[Call]) -> list[Any]:
+        """As `run_many`, but a connection that broke is the error of each call that it was to carry."""
+        return self._ours(calls, self._run_many(calls))
+
+    def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands in one round trip; each reply is a value or redis-py's error for it.
+
+        Raises:
+            StoreUnavailable: the connection broke.
+        """
+        replies = self._exchange(commands)
+        raise_broken(replies, self.label)
+        return replies
+
+    def command(self, *words: Any) -> Any:
+        """One plain command; errors as with `run`."""
+        with translated(self.label), heeding_cancellation():
+            self._slots_known()
+            where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
+            return self._client.execute_command(*words, **where)
+
+    def ask(self, *words: Any) -> Any:
+        """One command about the server itself, without a key; on a Cluster any of its primaries is asked."""
+        with translated(self.label, writes=False), heeding_cancellation():
+            self._slots_known()
+            where = {"target_nodes": self._client.get_random_primary_node()} if self.cluster else {}
+            reply = self._client.execute_command(*words, **where)
+            return next(iter(reply.values())) if isinstance(reply, dict) else reply
+
+    def scan(self, pattern: str, count: int) -> Any:
+        """An iterator over the keys (bytes) that match a glob pattern, on all primaries."""
+        return self._client.scan_iter(match=pattern, count=count)
+
+    def scan_pages(self, pattern: str, count: int) -> Iterator[list[bytes]]:
+        """The keys that match a glob pattern, on all primaries: a list, often empty, for each ``count`` looked at.
+
+        Raises:
+            StoreUnavailable, StoreRejected: see there.
+        """
+        with translated(self.label, writes=False):
+            self._slots_known()
+            nodes = [{"target_nodes": node} for node in self._client.get_primaries()] if self.cluster else [{}]
+        for node in nodes:
+            cursor = 0
+            while True:
+                with translated(self.label, writes=False), heeding_cancellation():
+                    words = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
+                    reply = self._client.execute_command(*words, **node)
+                cursor, keys = reply
+                if isinstance(cursor, dict):  # on a Cluster: of each node that was asked
+                    (cursor,) = cursor.values()
+                yield keys
+                if cursor == 0:
+                    break
+
+    def close(self) -> None:
+        """Close all connections; the store can be used again afterwards."""
+        for pipelining in self._shared.values():
+            pipelining.close()
+        self._client.close()
+
+    def _run_many(self, calls: Sequence[Call]) -> list[Any]:
+        """As `run_each`, with redis-py's errors."""
+        replies = self._exchange([("EVALSHA", c.script.sha, len(c.keys), *c.keys, *c.args) for c in calls])
+        for whole in (self.cluster, True):  # again, where the scripts were flushed between two commands of the trip
+            missing = [place for place, reply in enumerate(replies) if isinstance(reply, rx.NoScriptError)]
+            if not missing:
+                break
+            sent: set[str] = set()
+            repeats: list[tuple[Any, ...]] = []
+            for place in missing:
+                c = calls[place]
+                how = ("EVALSHA", c.script.sha) if c.script.sha in sent and not whole else ("EVAL", c.script.source)
+                sent.add(c.script.sha)
+                repeats.append((*how, len(c.keys), *c.keys, *c.args))
+            for place, reply in zip(missing, self._exchange(repeats), strict=True):
+                replies[place] = reply
+        return replies
+
+    def _ours(self, calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
+        pairs = zip(calls, replies, strict=True)
+        return [
+            as_ours(reply, self.label, writes=call.script.writes) if isinstance(reply, Exception) else reply
+            for call, reply in pairs
+        ]
+
+    def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies to some commands, each a value or redis-py's error; whatever breaks, it raises none."""
+        if not commands:
+            return []
+        with heeding_cancellation():
+            if not self.cluster:
+                return exchange(self._client.connection_pool, commands, self.options.timeout_seconds)
+            try:
+                with nothing_sent():
+                    self._slots_known()
+            except FAILURES as error:
+                return [error] * len(commands)
+            places: dict[Any, list[int]] = {}
+            for place, command in enumerate(commands):
+                first_key = command[3 if command[0] in {"EVALSHA", "EVAL"} else 1]
+                places.setdefault(self._node_of(first_key), []).append(place)
+            groups = list(places.values())  # each node by itself: a node that is down fails no other's commands
+            trips = [self._trip(self._client.pipeline(), [commands[place] for place in group]) for group in groups]
+            replies: list[Any] = [None] * len(commands)
+            for group, answered in zip(groups, together(trips), strict=True):
+                for place, reply in zip(group, answered, strict=True):
+                    replies[place] = reply
+            return replies
+
+    def _trip(self, pipeline: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
+        except FAILURES as error:
+            return [error] * len(commands)
+        return replies
+
+    def _node_of(self, key: Any) -> str | None:
+        """The name of the node that has the key's slot; None if none has: redis-py finds out then."""
+        try:
+            name: str = self._client.get_node_from_key(key).name
+        except rx.RedisClusterException:
+            return None
+        return name
+
+    def _slots_known(self) -> None:
+        if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node
+            with nothing_sent():
+                self._client.initialize()
+
+
+class _SentinelPool(SentinelConnectionPool, Pool):
+    """Connections to the primary that Sentinel names; waits for a free one."""
+
+
+def _cluster(url: str, common: dict[str, Any]) -> Any:
+    parts = _parts(url, DEFAULT_PORT)
+    settings = {
+        **common,
+        **parts.login,
+        "max_connections": UNLIMITED,
+        "reinitialize_steps": 0,  # redis-py would close all connections after so many MOVED, under other tasks' calls
+        **parts.query,
+    }
+    return cluster_client(parts.hosts, settings)
+
+
+def _sentinel(url: str, common: dict[str, Any]) -> Redis:
+    parts = _parts(url, DEFAULT_SENTINEL_PORT)
+    name, _, db = parts.path.partition("/")
+    if not name:
+        raise _UrlError("the name of the service that Sentinel watches is missing (…/service)")
+    patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
+    sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
+    client: Redis = sentinel.master_for(
+        name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
+    )
+    pool: Any = client.connection_pool
+    pool.connection_class = telling(pool.connection_class)
+    pool.make_connection()  # as above
+    return client

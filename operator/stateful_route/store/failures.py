@@ -1,0 +1,80 @@
+"""What redis-py raises, in our terms: what kind of trouble it is, and whether anything may have been written."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis import exceptions as rx
+
+from stateful_route.domain.errors import (
+    AuthenticationFailed,
+    StatefulRouteError,
+    StoreRejected,
+    StoreUnavailable,
+    UnfitServer,
+)
+from stateful_route.store.sockets import was_sent
+
+FAILURES = (rx.RedisError, rx.RedisClusterException, OSError)
+"""All that redis-py raises for what a server or the way to it does."""
+
+NO_PERMISSION = ("ACL failure in script", "The user executing the script can't")
+"""What a script is told whose user lacks a permission: by Redis 7.2 and Valkey, by Redis 7.0."""
+
+UNABLE = (rx.BusyLoadingError, rx.ClusterError, rx.TryAgainError)
+"""The server answered that it cannot serve now (LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN): it has done nothing."""
+
+AT_FIRST_WRITE = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "WRONGTYPE ")
+"""Refused before anything is written, also in a script: the server looks at its first write, our scripts at types."""
+
+
+def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRouteError:
+    """Our error for one of redis-py's; its message names the store, never a password.
+
+    ``writes``: False when the command that failed only reads.
+    """
+    sent = was_sent(error)
+    if isinstance(error, rx.RedisClusterException) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # why no node could be asked for the slots
+    text = str(error) or type(error).__name__
+    message = f"{label}: {text}"
+    half_way = writes and sent and _stopped_half_way(error, text)
+    denied = isinstance(error, (rx.AuthenticationError, rx.NoPermissionError, rx.AuthorizationError))
+    if denied or text.startswith(("NOAUTH", "WRONGPASS")) or any(words in text for words in NO_PERMISSION):
+        return AuthenticationFailed(message, maybe_written=half_way)
+    if isinstance(error, UNABLE) or text.startswith(("BUSY ", "MASTERDOWN ")):
+        return StoreUnavailable(message, maybe_written=False)
+    if isinstance(error, rx.MovedError) or text.startswith("MOVED "):
+        return UnfitServer(f"{message}: it is a node of a Redis Cluster, use redis+cluster://")
+    if isinstance(error, (rx.ConnectionError, rx.TimeoutError, rx.RedisClusterException, OSError, TimeoutError)):
+        demoted = isinstance(error.__context__, rx.ReadOnlyError)  # so redis-py tells of a Sentinel's former primary
+        return StoreUnavailable(message, maybe_written=writes and sent and not demoted)
+    return StoreRejected(message, maybe_written=half_way)
+
+
+def raise_broken(replies: Sequence[Any], label: str) -> None:
+    """Raise `StoreUnavailable` (or why a login failed) if a connection broke, under whichever of the commands."""
+    for reply in replies:
+        broken = isinstance(reply, (rx.ConnectionError, rx.TimeoutError, OSError))
+        if broken or isinstance(reply, rx.RedisClusterException):
+            raise as_ours(reply, label) from reply
+
+
+def _stopped_half_way(error: Exception, text: str) -> bool:
+    """Whether a command within a script failed, so that those before it may have written."""
+    if isinstance(error, (rx.OutOfMemoryError, rx.ReadOnlyError)) or text.startswith(AT_FIRST_WRITE):
+        return False
+    if "SCRIPT KILL" in text:  # which the server refuses once a script has written
+        return False
+    return " script: " in text or "in script" in text or "non local key" in text
+
+
+@contextmanager
+def translated(label: str, *, writes: bool = True) -> Iterator[None]:
+    """Turn redis-py's errors into ours, but for NOSCRIPT, which the callers above answer."""
+    try:
+        yield
+    except rx.NoScriptError:
+        raise
+    except FAILURES as error:
+        raise as_ours(error, label, writes=writes) from error

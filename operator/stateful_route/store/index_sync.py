@@ -1,0 +1,210 @@
+# Generated from index.py by tools/twins.py: change that one, then run: make twins
+"""The reverse index: which uids a pod has, how many each pod has, and what to do when links and index disagree."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from stateful_route.domain.epoch import score_range
+from stateful_route.domain.names import MAX_UID_BYTES
+from stateful_route.store.connection_sync import Store
+from stateful_route.store.index import (
+    BUCKETS_PER_CALL,
+    CALLS_PER_TRIP,
+    SCAN_COUNT,
+    Bucket,
+    Repaired,
+    Tell,
+    _belongs,
+    _uids_call,
+    _values,
+    _without,
+    glob_escaped,
+    portions,
+)
+from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.rest_sync import Rest
+from stateful_route.store.scripts import Call, script
+
+
+def links_of_pod(
+    store: Store, service: Service, ordinal: int, before: int | None = None, start_bucket: int = 0
+) -> Iterator[list[Bucket]]:
+    """The uids linked to one pod, some buckets at a time; ``before``: only those with a lower epoch.
+
+    Walks all buckets (from ``start_bucket`` on) once; entries that appear behind the walk are found by the next one.
+    """
+    for buckets in _listed(store, service, score_range(ordinal, before), start_bucket):
+        yield buckets
+
+
+def all_links(store: Store, service: Service, start_bucket: int = 0) -> Iterator[list[Bucket]]:
+    """The uids of all index entries of a service, some buckets at a time, in the order of the buckets' numbers."""
+    for buckets in _listed(store, service, (0, "+inf"), start_bucket):
+        yield buckets
+
+
+def count_links(store: Store, service: Service) -> dict[int, int]:
+    """How many index entries each pod has, all pods in one pass; a pod without any is missing.
+
+    Temporary links that have expired count until the next repair.
+    """
+    counts: dict[int, int] = {}
+    groups = _bucket_groups(store)
+    for start in range(0, len(groups), CALLS_PER_TRIP):
+        trip = groups[start : start + CALLS_PER_TRIP]
+        calls = [Call(script("countLinks"), [service.index(bucket) for bucket in group], ()) for group in trip]
+        for flat in _values(store.run_many(calls)):
+            for ordinal, count in zip(flat[::2], flat[1::2], strict=True):
+                counts[ordinal] = counts.get(ordinal, 0) + count
+    return counts
+
+
+def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaired:
+    """Make the index agree with the links of the given uids."""
+    calls = [_uids_call("repairLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
+    total = Repaired()
+    for reply in _values(store.run_many(calls)):
+        total += Repaired(*reply)
+    return total
+
+
+def repair_service(
+    store: Store,
+    service: Service,
+    *,
+    foreign: bool,
+    index: bool = True,
+    keys_per_second: float | None = None,
+    tell: Tell | None = None,
+) -> Repaired:
+    """Make the whole index of a service agree with its links, without holding other callers up.
+
+    Args:
+        store: Where.
+        service: Whose.
+        foreign: Look at every key of the store for links that foreign clients made without our index.
+        index: Walk the index for entries whose link has expired or names another pod.
+        keys_per_second: How many keys are looked at; None: as many as a fifth of the time allows.
+        tell: Hears of the progress.
+
+    Raises:
+        StoreUnavailable, StoreRejected: what was repaired stays repaired; it can be called again.
+    """
+    work = _Upkeep(store, service, keys_per_second, tell)
+    if index:
+        work.repair(all_links(store, service))
+    if foreign:
+        work.repair(linked_uids(store, service), SCAN_COUNT)
+    return work.repaired
+
+
+def rebuild(
+    store: Store, service: Service, *, keys_per_second: float | None = None, tell: Tell | None = None
+) -> Repaired:
+    """Make the index of a service anew from its links: after it was lost or damaged. Arguments as `repair_service`.
+
+    An entry that agrees with its link keeps its epoch, every other link gets a new one, and none falls.
+    """
+    work = _Upkeep(store, service, keys_per_second, tell)
+    groups = _bucket_groups(store)
+    for start in range(0, len(groups), CALLS_PER_TRIP):
+        work.mend([(group, ()) for group in groups[start : start + CALLS_PER_TRIP]])
+    work.repair(linked_uids(store, service), SCAN_COUNT)
+    work.repair(all_links(store, service))
+    return work.repaired
+
+
+def purge(store: Store, service: Service) -> int:
+    """Delete all links of a service that are in the index; how many there were."""
+    deleted = 0
+    for buckets in all_links(store, service):
+        calls = [_uids_call("purgeLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
+        deleted += sum(_values(store.run_many(calls)))
+    return deleted
+
+
+def linked_uids(store: Store, service: Service) -> Iterator[list[Bucket]]:
+    """The uids of all links of a service, found by SCAN, with or without an index entry; some at a time.
+
+    Looks at every key of the store, so it is for foreign clients' links only. Gives a list, mostly an empty one, for
+    each `SCAN_COUNT` keys that it has looked at, so that whoever asks can rest.
+    """
+    head, tail = f"sf:{{{service.namespace}:lk:", f"}}{service.name}"
+    pattern = glob_escaped(head) + "*" + glob_escaped(tail)
+    grouped: dict[int, list[str]] = {}
+    pending = 0
+    for keys in store.scan_pages(pattern, SCAN_COUNT):
+        for key in keys:
+            uid = key.decode(errors="surrogateescape")[len(head) : -len(tail)]
+            if not uid or "}" in uid or len(key) > MAX_UID_BYTES + len(head) + len(tail):
+                continue
+            grouped.setdefault(service.bucket(uid), []).append(uid)
+            pending += 1
+        if pending < SCAN_COUNT:
+            yield []
+        else:
+            yield [Bucket(number, uids) for number, uids in grouped.items()]
+            grouped, pending = {}, 0
+    yield [Bucket(number, uids) for number, uids in grouped.items()]
+
+
+class _Upkeep:
+    """The repair of one service, in small steps with a rest after each."""
+
+    def __init__(self, store: Store, service: Service, keys_per_second: float | None, tell: Tell | None) -> None:
+        self._store = store
+        self._service = service
+        self._rest = Rest(keys_per_second)
+        self._tell = tell
+        self._looked_at = 0
+        self.repaired = Repaired()
+
+    def repair(self, walk: Iterator[list[Bucket]], keys_per_step: int = 0) -> None:
+        """Repair all uids of a walk that has looked at so many keys for each list that it gives, at the least."""
+        for buckets in walk:
+            strays = {}
+            for bucket in buckets:
+                if astray := [uid for uid in bucket.uids if not _belongs(self._service, bucket.number, uid)]:
+                    strays[bucket.number] = astray
+            if strays:
+                self.mend([([bucket], uids) for bucket, uids in strays.items()])
+            keys = keys_per_step
+            for portion in portions(_without(buckets, strays)):
+                self.repaired += repair(self._store, self._service, portion)
+                links = sum(len(bucket.uids) for bucket in portion)
+                self._stepped(max(links, keys))
+                keys = 0
+            if keys:
+                self._stepped(keys)
+
+    def mend(self, damaged: Sequence[tuple[Sequence[int], Sequence[str]]]) -> None:
+        """Take out of the indexes of some buckets what cannot be ours, and the given uids."""
+        index = self._service.index
+        calls = [Call(script("mendIndex"), [index(bucket) for bucket in buckets], uids) for buckets, uids in damaged]
+        self.repaired += Repaired(broken=sum(_values(self._store.run_many(calls))))
+        self._stepped(sum(len(buckets) for buckets, _ in damaged))
+
+    def _stepped(self, keys: int) -> None:
+        self._looked_at += keys
+        if self._tell is not None:
+            self._tell(self._looked_at, self.repaired)
+        self._rest.after(keys)
+
+
+def _listed(
+    store: Store, service: Service, scores: tuple[int, int | str], start_bucket: int = 0
+) -> Iterator[list[Bucket]]:
+    groups = _bucket_groups(store, start_bucket)
+    for start in range(0, len(groups), CALLS_PER_TRIP):
+        trip = groups[start : start + CALLS_PER_TRIP]
+        calls = [Call(script("listLinks"), [service.index(bucket) for bucket in group], scores) for group in trip]
+        found = []
+        for group, flat in zip(trip, _values(store.run_many(calls)), strict=True):
+            for place, uids in zip(flat[::2], flat[1::2], strict=True):
+                found.append(Bucket(group[place - 1], [uid.decode(errors="surrogateescape") for uid in uids]))
+        if found:
+            yield found
+
+
+def _bucket_groups(store: Store, start_bucket: int = 0) -> list[range]:
+    size = 1 if store.cluster else BUCKETS_PER_CALL  # a script's keys share a slot on a Cluster
+    return [range(start, min(start + size, BUCKETS)) for start in range(start_bucket, BUCKETS, size)]

@@ -1,0 +1,126 @@
+"""A store that repeats what may be repeated: with growing pauses, within a deadline for the whole call."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
+
+from redis.backoff import ExponentialWithJitterBackoff
+
+from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
+from stateful_route.store.connection import Store
+from stateful_route.store.runtime import deadline, sleep
+from stateful_route.store.scripts import Call
+
+T = TypeVar("T")
+
+LONGEST_PAUSE_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.05
+"""At most; each further one is twice as long."""
+
+READING_COMMANDS = frozenset({"GET", "MGET", "HGET", "HKEYS"})
+
+
+class PatientStore(Store):
+    """As `Store`, but each call ends within the options' ``deadline_seconds``, repeats and all.
+
+    Repeated, at most ``retries`` times, is a call that the store could not serve (`StoreUnavailable`) if that is
+    harmless: it is certain that nothing was written, or it only reads, or its script says the same thing twice
+    (`REPEATABLE`). Whatever else fails is the caller's to judge.
+    """
+
+    @classmethod
+    def over(cls, store: Store) -> Self:
+        """The same connections, used patiently."""
+        return cls(store._client, cluster=store.cluster, label=store.label, options=store.options)  # noqa: SLF001
+
+    async def run(self, call: Call) -> Any:
+        """As `Store.run`, patiently."""
+        script = call.script
+        return await self._patiently(lambda: Store.run(self, call), repeatable=script.repeatable, writes=script.writes)
+
+    async def command(self, *words: Any) -> Any:
+        """As `Store.command`, patiently; only commands that read are repeated after they may have been carried out."""
+        reads = words[0] in READING_COMMANDS
+        return await self._patiently(lambda: Store.command(self, *words), repeatable=reads, writes=not reads)
+
+    async def ask(self, *words: Any) -> Any:
+        """As `Store.ask`, patiently."""
+        return await self._patiently(lambda: Store.ask(self, *words), repeatable=True, writes=False)
+
+    async def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """As `Store.pipeline`, patiently."""
+        reads = all(command[0] in READING_COMMANDS for command in commands)
+        return await self._patiently(lambda: Store.pipeline(self, commands), repeatable=reads, writes=not reads)
+
+    async def run_many(self, calls: Sequence[Call]) -> list[Any]:
+        """As `Store.run_many`, patiently; the calls are repeated together."""
+        repeatable = all(call.script.repeatable for call in calls)
+        writes = any(call.script.writes for call in calls)
+        return await self._patiently(lambda: Store.run_many(self, calls), repeatable=repeatable, writes=writes)
+
+    async def run_each(self, calls: Sequence[Call]) -> list[Any]:
+        """As `Store.run_each`, patiently; each call is repeated by itself, and is given its own error in the end."""
+        replies: list[Any] = [None] * len(calls)
+        open_places = list(range(len(calls)))
+        pauses = _Pauses(self.options.retries)
+        sent = False
+        try:
+            async with deadline(self.options.deadline_seconds):
+                while open_places:
+                    sent = True
+                    answers = await Store.run_each(self, [calls[place] for place in open_places])
+                    sent = False
+                    for place, answer in zip(open_places, answers, strict=True):
+                        if isinstance(answer, StatefulRouteError):
+                            answer.maybe_written |= getattr(replies[place], "maybe_written", False)
+                        replies[place] = answer
+                    open_places = [
+                        place for place in open_places if _harmless(replies[place], calls[place].script.repeatable)
+                    ]
+                    if not open_places or not pauses.left:
+                        return replies
+                    await sleep(pauses.take())
+        except TimeoutError:
+            for place in open_places:
+                if sent or replies[place] is None:
+                    replies[place] = self._late(writes=calls[place].script.writes)
+        return replies
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]], *, repeatable: bool, writes: bool) -> T:
+        pauses = _Pauses(self.options.retries)
+        last: StatefulRouteError | None = None
+        try:
+            async with deadline(self.options.deadline_seconds):
+                while True:
+                    try:
+                        return await attempt()
+                    except StatefulRouteError as error:
+                        error.maybe_written |= last is not None and last.maybe_written  # by an earlier attempt
+                        if not pauses.left or not _harmless(error, repeatable):
+                            raise
+                        last = error
+                    await sleep(pauses.take())
+        except TimeoutError:
+            raise self._late(writes=writes) from last
+
+    def _late(self, *, writes: bool) -> StoreUnavailable:
+        seconds = self.options.deadline_seconds
+        return StoreUnavailable(f"{self.label}: no answer within {seconds:g} s", maybe_written=writes)
+
+
+def _harmless(error: object, repeatable: bool) -> bool:
+    return isinstance(error, StoreUnavailable) and (repeatable or not error.maybe_written)
+
+
+class _Pauses:
+    """Pauses that grow, with jitter, so that those who failed together do not come back together."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self._taken = 0
+        self._backoff: Any = ExponentialWithJitterBackoff(cap=LONGEST_PAUSE_SECONDS, base=FIRST_PAUSE_SECONDS)
+
+    def take(self) -> float:
+        seconds: float = self._backoff.compute(self._taken)
+        self.left -= 1
+        self._taken += 1
+        return seconds

@@ -1,0 +1,38 @@
+"""Whether a server can be the store at all, told before anything is written there."""
+
+from stateful_route.domain.errors import AuthenticationFailed, UnfitServer
+from stateful_route.store.connection import Store
+
+NEEDED = {"ZMSCORE": "6.2"}
+"""Command → the version of Redis that brought it; all versions of Valkey have them."""
+
+NEEDED_ON_CLUSTER = NEEDED | {"SPUBLISH": "7.0"}
+
+
+async def check_server(store: Store) -> None:
+    """See that the server has all commands that the scripts call, and takes writes.
+
+    A user who may not ask is not told: then the first script says what is wrong.
+
+    Raises:
+        UnfitServer: it is too old, a read-only replica, or a single node of a Cluster.
+    """
+    needed = NEEDED_ON_CLUSTER if store.cluster else NEEDED
+    try:
+        found = await store.ask("COMMAND INFO", *needed)
+    except AuthenticationFailed:
+        found = [True] * len(needed)
+    missing = [f"{name} (Redis {needed[name]})" for name, known in zip(needed, found, strict=True) if not known]
+    if missing:
+        raise UnfitServer(f"{store.label} is too old or lacks commands: {', '.join(missing)}")
+    if store.cluster:  # there the primaries are asked, whoever they are
+        return
+    try:
+        role, *rest = await store.ask("ROLE")
+    except AuthenticationFailed:
+        return
+    if role in {b"slave", b"replica"}:
+        host, port = rest[0].decode(), rest[1]
+        raise UnfitServer(
+            f"{store.label} is a read-only replica of {host}:{port}: use its primary's address, or redis+sentinel://"
+        )

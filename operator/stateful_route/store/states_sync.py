@@ -1,0 +1,168 @@
+# Generated from states.py by tools/twins.py: change that one, then run: make twins
+"""Service states and the operator's records beside them: read, publish, merge, claim, release."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stateful_route.domain.aliveness import PodView, ServiceState
+from stateful_route.domain.errors import OwnedElsewhere, Replaced, StoreRejected
+from stateful_route.domain.names import check_ordinal
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import RoutingState
+from stateful_route.store.connection_sync import Store
+from stateful_route.store.failures import as_ours
+from stateful_route.store.keys import Service
+from stateful_route.store.scripts import Argument, Call, script
+from stateful_route.store.states import (
+    PODS_PER_CALL,
+    REFRESHED_PER_CALL,
+    STREAM_LENGTH,
+    ServiceView,
+    Written,
+    _pairs,
+    _state_keys,
+    check_state,
+)
+
+
+def get_service(store: Store, service: Service) -> ServiceView:
+    """All pods of a service with the operator's records, in one round trip; ``pods`` is empty for an unknown one."""
+    keys = (service.states, service.records, service.owner)
+    time_ms, owner, states, records = store.run(Call(script("statefulGetService"), keys, ()))
+    raw_states, raw_records = _pairs(states), _pairs(records)
+    pods: dict[int, PodView] = {}
+    unparsable = set()
+    for ordinal in sorted({*raw_states, *raw_records}):
+        state = ServiceState.from_json(raw_states[ordinal]) if ordinal in raw_states else None
+        record = OperatorRecord.from_json(raw_records[ordinal]) if ordinal in raw_records else None
+        if state is None and ordinal in raw_states:
+            unparsable.add(ordinal)
+        age = None if state is None else max(0.0, (time_ms - state.update_time) / 1000)
+        pods[ordinal] = PodView(state, record, age)
+    return ServiceView(time_ms, owner.decode() or None, pods, frozenset(unparsable))
+
+
+def get_service_pod(store: Store, service: Service, ordinal: int) -> PodView:
+    """What is known of one pod, in one round trip; no state and no record for one that nobody has told of."""
+    call = Call(script("statefulGetServicePod"), (service.states, service.records), (check_ordinal(ordinal),))
+    time_ms, raw_state, raw_record = store.run(call)
+    state = ServiceState.from_json(raw_state) if raw_state else None
+    record = OperatorRecord.from_json(raw_record) if raw_record else None
+    return PodView(state, record, None if state is None else max(0.0, (time_ms - state.update_time) / 1000))
+
+
+def set_state(
+    store: Store, service: Service, ordinal: int, word: RoutingState, *, load: float = 0, incarnation: str = ""
+) -> RoutingState:
+    """Publish what a pod says of itself; the effective state, which the operator's layer may make more severe.
+
+    Raises:
+        InvalidArgument: see `check_state`.
+        Replaced: ``incarnation`` has a successor; nothing was written.
+    """
+    check_state(ordinal, load, incarnation)
+    keys = (service.states, service.records, service.changes, service.channel)
+    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH)
+    try:
+        effective, _ = store.run(Call(script("statefulSetState"), keys, args))
+    except StoreRejected as error:
+        if "REPLACED" in str(error):
+            raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
+        raise
+    return RoutingState(effective.decode())
+
+
+def get_workloads(store: Store, services: Sequence[Service]) -> dict[str, str | None]:
+    """Service name → the one word for the whole service, or None; one round trip (one per node of a Cluster)."""
+    if not services:
+        return {}
+    keys = [service.workload for service in services]
+    if store.cluster:  # their slots differ
+        replies = store.pipeline([("GET", key) for key in keys])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise as_ours(reply, store.label, writes=False)
+    else:
+        replies = store.command("MGET", *keys)
+    words = [None if reply is None else reply.decode(errors="surrogateescape") for reply in replies]
+    return {service.name: word for service, word in zip(services, words, strict=True)}
+
+
+def set_operator_states(store: Store, service: Service, owner: str, decisions: Mapping[int, OperatorRecord]) -> Written:
+    """Write the operator's layer of some pods; merging, time and the change stream are the script's.
+
+    Raises:
+        OwnedElsewhere: the service is not ours (any more), or the store was emptied (then its ``owner`` is empty).
+    """
+    time_ms, records, unparsable = 0, {}, set()
+    ordinals = sorted(decisions)
+    for start in range(0, len(ordinals), PODS_PER_CALL):
+        batch = ordinals[start : start + PODS_PER_CALL]
+        args: list[Any] = [owner, store.publish, STREAM_LENGTH]
+        for ordinal in batch:
+            args += (check_ordinal(ordinal), decisions[ordinal].decision_json())
+        reply = _owned(store, service, Call(script("operatorSetStates"), _state_keys(service), args))
+        time_ms = reply[0]
+        for ordinal, text, flag in zip(batch, reply[1::2], reply[2::2], strict=True):
+            if (record := OperatorRecord.from_json(text)) is not None:
+                records[ordinal] = record
+            if flag:
+                unparsable.add(ordinal)
+    return Written(time_ms, records, frozenset(unparsable))
+
+
+def refresh_states(store: Store, service: Service, owner: str, ordinals: Sequence[int]) -> int:
+    """Renew the time of the operator's own entries; how many there were. Errors as `set_operator_states`."""
+    refreshed = 0
+    for start in range(0, len(ordinals), REFRESHED_PER_CALL):
+        args: list[Argument] = [owner, *ordinals[start : start + REFRESHED_PER_CALL]]
+        refreshed += _owned(
+            store, service, Call(script("operatorRefreshStates"), (service.states, service.owner), args)
+        )
+    return refreshed
+
+
+def remove_states(store: Store, service: Service, owner: str, ordinals: Sequence[int]) -> int:
+    """Forget pods that are gone and have no links; how many there were. Errors as `set_operator_states`."""
+    args: list[Argument] = [owner, store.publish, STREAM_LENGTH, *ordinals]
+    removed: int = _owned(store, service, Call(script("operatorRemoveStates"), _state_keys(service), args))
+    return removed
+
+
+def claim(store: Store, service: Service, owner: str, config: Mapping[str, object], take_over: str = "") -> None:
+    """Own the service and write what callers need of its configuration.
+
+    Args:
+        store: Where.
+        service: What.
+        owner: Who, ``<cluster id>/<StatefulRoute uid>``.
+        config: At least one field; values are written as text, mappings as JSON.
+        take_over: An owner whose id begins with this is displaced (it is known to have no claim); empty: none is.
+
+    Raises:
+        OwnedElsewhere: somebody else has it; nothing was written.
+    """
+    args: list[Any] = [owner, take_over]
+    for field, value in config.items():
+        args += (field, json.dumps(value) if isinstance(value, Mapping) else str(value))
+    mine, before = store.run(Call(script("claimService"), (service.owner, service.config), args))
+    if not mine:
+        raise OwnedElsewhere(str(service), before.decode())
+
+
+def release(store: Store, service: Service, owner: str) -> bool:
+    """Give the service up and delete what is ours; False when it was not ours: then nothing was changed."""
+    state_keys = (service.states, service.records, service.owner, service.config)
+    keys = (*state_keys, service.changes, service.moves, service.channel)
+    return bool(store.run(Call(script("releaseService"), keys, (owner, store.publish))))
+
+
+def _owned(store: Store, service: Service, call: Call) -> Any:
+    try:
+        return store.run(call)
+    except StoreRejected as error:
+        _, owned, owner = str(error).partition("OWNED ")
+        if owned:
+            raise OwnedElsewhere(str(service), owner.strip()) from error
+        raise
