@@ -2,30 +2,24 @@
 
 import asyncio
 import random
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import Counter
+from contextlib import AsyncExitStack
 
 import pytest
 
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState, effective
+from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.index import count_links, links_of_pod
-from stateful_route.store.links import PERSISTENT, get_link, set_link, set_link_call, set_link_if_absent
+from stateful_route.store.links import PERSISTENT, get_link, set_link_call, set_link_if_absent
 from stateful_route.store.migrate import MAX_BATCH, Batch, Outcome, migrate
 from stateful_route.store.states import claim, get_service, set_operator_states, set_state
+from support.history import NEVER, History, Operation
+from support.link_model import MODEL, Answer, asked_of, understood
+from support.writers import PODS, any_operation
 
 CLIENTS = 8
-
-
-@dataclass(frozen=True)
-class Told:
-    """One client was told that the pod has the uid since the epoch, between two moments."""
-
-    uid: str
-    pod: int
-    epoch: int
-    asked: float
-    answered: float
+RUN_SECONDS = 2
 
 
 @pytest.fixture
@@ -33,22 +27,74 @@ def clients(server, connect):
     return [connect(server.url) for _ in range(CLIENTS)]
 
 
-def check(history):
-    """One owner for each epoch, and nobody is told of an older one after somebody was told of a newer."""
-    by_uid = defaultdict(list)
-    for told in history:
-        by_uid[told.uid].append(told)
-    for uid, entries in by_uid.items():
-        owners = {}
-        for told in entries:
-            assert owners.setdefault(told.epoch, told.pod) == told.pod, f"{uid}: two owners since {told.epoch}"
-        newest, answers = 0, sorted(entries, key=lambda told: told.answered)
-        done = 0
-        for told in sorted(entries, key=lambda told: told.asked):
-            while answers[done].answered < told.asked:
-                newest = max(newest, answers[done].epoch)
-                done += 1
-            assert told.epoch >= newest, f"{uid}: {told} came after epoch {newest}"
+def operation(name, args, times, answer, epoch=None):
+    return Operation("ada", name, args, *times, answer, epoch)
+
+
+SET_1 = operation("set_link", (1, PERSISTENT), (0, 1), Answer(None, 10))
+BAD_HISTORIES = {
+    "an epoch that falls": [SET_1, operation("set_link", (2, PERSISTENT), (2, 3), Answer(1, 9))],
+    "two links at once": [
+        operation("set_link_if_absent", (1, 300), (0, 2), Answer(1, 10)),
+        operation("set_link_if_absent", (2, 300), (1, 3), Answer(2, 11)),
+    ],
+    "a link that moves by itself": [SET_1, operation("get_link", (), (2, 3), Answer(2, 11))],
+    "a link that is gone by itself": [SET_1, operation("get_link", (), (2, 3), Answer(None))],
+    "a move of a link of another pod": [SET_1, operation("migrate", (3, 2), (2, 3), Answer(2, 11))],
+    "a persistent link that is overtaken": [SET_1, operation("try_set_link", (2, 300), (2, 3), Answer((True, 2), 11))],
+    "an old answer after a new one": [
+        SET_1,
+        operation("set_link", (2, PERSISTENT), (2, 3), Answer(1, 11)),
+        operation("get_link", (), (4, 5), Answer(1, 10)),
+    ],
+    "a new epoch for the same owner": [SET_1, operation("get_link", (), (2, 3), Answer(1, 11))],
+    "an owner that does not own": [SET_1, operation("is_owner", (1,), (2, 3), Answer(reply=True), 9)],
+    "a removal before it was asked for": [
+        SET_1,
+        operation("get_link", (), (2, 3), Answer(None)),
+        operation("remove_linked_pod", (0,), (4, NEVER), None),
+    ],
+}
+GOOD_HISTORIES = {
+    "two calls at once in the other order": [
+        operation("set_link", (1, PERSISTENT), (0, 3), Answer(2, 12)),
+        operation("set_link", (2, PERSISTENT), (1, 2), Answer(None, 11)),
+    ],
+    "a removal that failed and was carried out late": [
+        SET_1,
+        operation("remove_linked_pod", (0,), (2, NEVER), None),
+        operation("get_link", (), (3, 4), Answer(1, 10)),
+        operation("get_link", (), (5, 6), Answer(None)),
+    ],
+    "a removal that failed and was never carried out": [
+        SET_1,
+        operation("remove_linked_pod", (0,), (2, NEVER), None),
+        operation("get_link", (), (3, 4), Answer(1, 10)),
+    ],
+    "a retained link, whose new epoch nobody is told at once": [
+        SET_1,
+        operation("remove_linked_pod", (60,), (2, 3), Answer(reply=True)),
+        operation("is_owner", (1,), (4, 5), Answer(reply=False), 10),
+        operation("get_link", (), (6, 7), Answer(1, 11)),
+    ],
+    "a retained link that is retained again by a removal after a move": [
+        SET_1,
+        operation("remove_linked_pod", (60,), (2, 3), Answer(reply=True)),
+        operation("migrate", (1, 2), (4, 7), Answer(2, 12)),
+        operation("remove_linked_pod", (60,), (5, 6), Answer(reply=True)),
+        operation("get_link", (), (8, 9), Answer(2, 13)),
+    ],
+}
+
+
+@pytest.mark.parametrize("sentence", BAD_HISTORIES)
+def test_no_order_explains(sentence):
+    assert History(BAD_HISTORIES[sentence]).unexplained()
+
+
+@pytest.mark.parametrize("sentence", GOOD_HISTORIES)
+def test_some_order_explains(sentence):
+    assert History(GOOD_HISTORIES[sentence]).unexplained() == []
 
 
 async def test_of_many_who_link_a_uid_at_once_one_wins_and_all_are_told_so(clients, store, service):
@@ -62,38 +108,86 @@ async def test_of_many_who_link_a_uid_at_once_one_wins_and_all_are_told_so(clien
     assert sum((await count_links(store, service)).values()) == 40
 
 
-async def test_all_that_clients_are_told_fits_one_history(clients, store, service, crowd):
-    uids = ["ada", "bob", *crowd(4)]
-    history = []
+@pytest.fixture
+async def executors(server):
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(StatefulExecutor.from_url(server.url)) for _ in range(CLIENTS)]
 
-    async def lives(client, seed):
+
+class Callers:
+    """Clients that do anything with a few uids, and write down what they asked for and were told."""
+
+    def __init__(self, service, uids):
+        self.service = service
+        self.uids = uids
+        self.history = History()
+        self._told = {}
+
+    async def call(self, executor, choose):
+        uid = choose.choice(self.uids)
+        if choose.random() < 0.15 and uid in self._told:
+            pod, epoch = self._told[uid]
+            fence = answered(executor.is_owner(self.service.namespace, uid, self.service.name, pod, epoch))
+            await self.history.record(uid, "is_owner", (pod,), fence, epoch)
+            return
+        name, args = any_operation(choose)
+        answer = await self.history.record(uid, name, args, asked_of(executor, self.service, uid, name, args))
+        if name == "get_link" and answer.epoch is not None:
+            self._told[uid] = answer
+
+    async def expire(self, raw, choose):
+        """Time is not waited for: a temporary link's end is moved into the past."""
+        uid = choose.choice(self.uids)
+        await self.history.record(uid, "expire", (), answered(raw.pexpireat(self.service.link(uid), 1, xx=True)))
+
+    async def look(self, executor):
+        for uid in self.uids:
+            await self.history.record(uid, "get_link", (), asked_of(executor, self.service, uid, "get_link", ()))
+
+
+async def answered(work):
+    return understood(await work)
+
+
+async def test_all_that_many_clients_are_told_has_one_explanation(executors, raw, store, service, crowd):
+    callers = Callers(service, ["ada", "bob", "玩家", *crowd(5)])
+    clock = asyncio.get_running_loop().time
+    end = clock() + RUN_SECONDS
+
+    async def client(executor, seed):
         choose = random.Random(seed)
-        now = asyncio.get_running_loop().time
-        for _ in range(120):
-            uid, pod, asked = choose.choice(uids), choose.randrange(4), now()
-            match choose.randrange(5):
-                case 0:
-                    done = await set_link(client, service, uid, pod, choose.choice([PERSISTENT, 300]))
-                    told = [(pod, done.epoch)]
-                case 1:
-                    link = await set_link_if_absent(client, service, uid, pod, 300)
-                    told = [(link.ordinal, link.epoch)]
-                case 2:
-                    target = choose.randrange(4)
-                    (result,) = await migrate(client, service, pod, [Batch(service.bucket(uid), [uid], [target])])
-                    told = [(moved.to, moved.epoch) for moved in result.moved]
-                case _:
-                    link = await get_link(client, service, uid)
-                    told = [] if link is None else [(link.ordinal, link.epoch)]
-            history.extend(Told(uid, owner, epoch, asked, now()) for owner, epoch in told)
+        while clock() < end:
+            await callers.call(executor, choose)
 
-    await asyncio.gather(*(lives(client, seed) for seed, client in enumerate(clients)))
-    assert len(history) > 500
-    check(history)
-    for uid in uids:
-        last = max((told for told in history if told.uid == uid), key=lambda told: told.epoch)
-        assert await get_link(store, service, uid) == (last.pod, last.epoch)
-    assert sum((await count_links(store, service)).values()) == len(uids)
+    async def time_passes():
+        choose = random.Random(0)
+        while clock() < end:
+            await callers.expire(raw, choose)
+            await asyncio.sleep(0.005)
+
+    await asyncio.gather(time_passes(), *(client(executor, seed) for seed, executor in enumerate(executors)))
+    done = Counter(operation.name for operation in callers.history.operations)
+    assert done.total() > 1000
+    assert set(done) == set(MODEL)
+    await callers.look(executors[0])
+    assert not callers.history.failures
+    assert callers.history.unexplained() == []
+    await index_agrees_with_a_scan(executors[0], raw, service)
+    assert await count_links(store, service)
+
+
+async def index_agrees_with_a_scan(executor, raw, service):
+    """When all is quiet; the entries of links whose time has passed go with the repair, as they should."""
+    await executor.repair(service.namespace, service.name)
+    links = {key: int(await raw.get(key)) async for key in raw.scan_iter(match="sf:*}" + service.name)}
+    indexed = {}
+    for pod in range(PODS):
+        async for page in executor.links_of_pod(service.namespace, service.name, pod):
+            for uid in page.uids:
+                assert service.link(uid) not in indexed, "a uid that two pods have"
+                indexed[service.link(uid)] = pod
+    assert indexed == links
+    assert await executor.count_links(service.namespace, service.name) == Counter(links.values())
 
 
 async def moved_all(client, service, source, target):

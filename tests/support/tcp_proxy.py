@@ -1,68 +1,117 @@
-"""A TCP proxy before a store, which tests tell to break connections at a chosen moment."""
+"""A TCP proxy before a store, which cuts connections in the middle of a reply, holds data back, or refuses."""
 
 import asyncio
-import contextlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
+
+CHUNK = 65536
+Pair = set[asyncio.StreamWriter]
 
 
 class TcpProxy:
-    """Passes everything on; so many more answers to EVALSHA as ``cut_replies`` says are cut off, with the connection.
+    """Listens on ``port`` of loopback and passes everything on to another one, both ways.
 
-    The server has carried out what was asked by then.
+    Attributes:
+        cut_share: The part of all replies that are cut somewhere in the middle, with their connection.
+        cuts: How many were.
+        cut_replies: So many more replies to EVALSHA are cut off whole; the server has carried out what was asked.
+        evalshas: How many chunks with an EVALSHA were passed on.
+        flowing: Cleared, nothing passes any more, and nothing is lost: it waits.
+        refusing: New connections are closed at once.
     """
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, target_port: int, seed: int = 0) -> None:
+        self._target_port = target_port
+        self._choose = random.Random(seed)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self.port = 0
+        self.cut_share = 0.0
+        self.cuts = 0
         self.cut_replies = 0
         self.evalshas = 0
-        """How many chunks with an EVALSHA were passed on."""
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.refusing = False
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._connections:
+        self.cut_all()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
     def url(self) -> str:
-        assert self._server is not None
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"redis://127.0.0.1:{self.port}"
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        answers, server = await asyncio.open_connection("127.0.0.1", self._target)
-        cutting = asyncio.Event()
-        asking = asyncio.create_task(self._ask(reader, server, cutting))
+    def cut_all(self) -> None:
+        """Cut all connections now."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.transport.abort()
+            return
         try:
-            while answer := await answers.read(2**16):
-                if cutting.is_set():
+            there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = {writer, back}
+        self._writers |= pair
+        doomed = asyncio.Event()
+        for work in (self._ask(reader, back, pair, doomed), self._answer(there, writer, pair, doomed)):
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask(
+        self, source: asyncio.StreamReader, goal: asyncio.StreamWriter, pair: Pair, doomed: asyncio.Event
+    ) -> None:
+        with self._closing(pair):
+            while data := await source.read(CHUNK):
+                await self.flowing.wait()
+                if b"EVALSHA" in data:
+                    self.evalshas += 1
+                    if self.cut_replies:
+                        self.cut_replies -= 1
+                        doomed.set()
+                goal.write(data)
+                await goal.drain()
+
+    async def _answer(
+        self, source: asyncio.StreamReader, goal: asyncio.StreamWriter, pair: Pair, doomed: asyncio.Event
+    ) -> None:
+        with self._closing(pair):
+            while data := await source.read(CHUNK):
+                await self.flowing.wait()
+                if doomed.is_set():
                     break
-                writer.write(answer)
-        except (ConnectionError, asyncio.CancelledError):
+                cut = self._choose.random() < self.cut_share
+                goal.write(data[: self._choose.randrange(len(data))] if cut else data)
+                await goal.drain()
+                if cut:
+                    self.cuts += 1
+                    break
+
+    @contextmanager
+    def _closing(self, pair: Pair) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
             pass
         finally:
-            asking.cancel()
-            for side in (writer, server):
-                side.close()
-                with contextlib.suppress(ConnectionError):
-                    await side.wait_closed()
-            self._connections.discard(task)
-
-    async def _ask(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, cutting: asyncio.Event) -> None:
-        while request := await reader.read(2**16):
-            if b"EVALSHA" in request:
-                self.evalshas += 1
-                if self.cut_replies:
-                    self.cut_replies -= 1
-                    cutting.set()
-            server.write(request)
-        server.close()
+            for writer in pair:
+                writer.close()
+            self._writers -= pair

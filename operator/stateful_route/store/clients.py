@@ -6,6 +6,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 
+from stateful_route.store.packing import packing
 from stateful_route.store.sockets import nothing_sent, telling
 
 
@@ -26,10 +27,41 @@ class Pool(BlockingConnectionPool):
             return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
 
 
+class NodePool:
+    """A node of a Cluster, behind a pool's two calls."""
+
+    def __init__(self, client: Any, node: Any) -> None:
+        """``client``: what `cluster_client` gave; ``node``: one of its nodes."""
+        del client
+        self._node = node
+
+    async def get_connection(self) -> Any:
+        """A connection that is free and connected."""
+        with nothing_sent():
+            connection = self._node.acquire_connection()
+            try:
+                await self._node.disconnect_if_needed(connection)
+                await connection.connect()
+            except BaseException:
+                self._node.release(connection)
+                raise
+            return connection
+
+    async def release(self, connection: Any) -> None:
+        """Others may have it."""
+        self._node.release(connection)
+
+
+async def rediscover(client: Any) -> None:
+    """Ask the Cluster anew who has which slots."""
+    with nothing_sent():
+        await client.nodes_manager.initialize()
+
+
 def cluster_client(hosts: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> Any:
     """A client that connects when it is told to ``initialize()``, or at its first command."""
     client: Any = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in hosts], **settings)
-    connection_class = telling(client.connection_kwargs["connection_class"])
+    connection_class = packing(telling(client.connection_kwargs["connection_class"]))
     client.connection_kwargs["connection_class"] = connection_class  # of the nodes that it will find
     for node in client.nodes_manager.startup_nodes.values():
         node.connection_class = connection_class

@@ -22,6 +22,29 @@ class Pool(BlockingConnectionPool):
             return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
 
 
+class NodePool:
+    """A node of a Cluster, behind a pool's two calls."""
+
+    def __init__(self, client: Any, node: Any) -> None:
+        """``client``: what `cluster_client` gave; ``node``: one of its nodes."""
+        self._pool = client.get_redis_connection(node).connection_pool
+
+    def get_connection(self) -> Any:
+        """A connection that is free and connected."""
+        with nothing_sent():
+            return self._pool.get_connection()
+
+    def release(self, connection: Any) -> None:
+        """Others may have it."""
+        self._pool.release(connection)
+
+
+def rediscover(client: Any) -> None:
+    """Ask the Cluster anew who has which slots."""
+    with nothing_sent():
+        client.nodes_manager.initialize()
+
+
 def cluster_client(hosts: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> Any:
     """A client that connects when it is told to ``initialize()``."""
     return _LateCluster(hosts, {name: value for name, value in settings.items() if name not in NOT_HERE})

@@ -14,9 +14,9 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from stateful_route.domain.errors import InvalidArgument
-from stateful_route.store.clients import Pool, cluster_client
+from stateful_route.store.clients import NodePool, Pool, cluster_client, rediscover
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
-from stateful_route.store.packing import pack_in_c
+from stateful_route.store.packing import packing
 from stateful_route.store.pipelining import Pipelining, exchange
 from stateful_route.store.runtime import heeding_cancellation, together
 from stateful_route.store.scripts import Call
@@ -27,6 +27,10 @@ DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 
 UNLIMITED = 2**31 - 1
+
+REDIRECTIONS = (rx.MovedError, rx.AskError, rx.TryAgainError)
+STALE = (rx.ConnectionError, rx.TimeoutError, rx.ClusterDownError)
+"""What a node answers, or fails to, when somebody else may have its slots by now."""
 
 KEYLESS = frozenset({"COMMAND INFO"})
 """Plain commands that any node of a Cluster answers, but redis-py does not know it."""
@@ -61,6 +65,8 @@ class Store:
         self.label = label
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
+        self._stale = False
+        """A node of the Cluster has failed: who has its slots is to be asked anew."""
         self._shared: dict[str | None, Pipelining] = {}
         """By the name of the node, on a Cluster: one that is slow or down holds up no other's calls."""
 
@@ -88,8 +94,7 @@ class Store:
         try:
             if scheme in {"redis", "rediss", "unix"}:
                 pool: Any = Pool.from_url(url, **limits, **common)
-                pool.connection_class = telling(pool.connection_class)
-                pack_in_c(pool)
+                pool.connection_class = packing(telling(pool.connection_class))
                 pool.make_connection()  # without connecting: an option that redis-py does not know is found here
                 return cls(Redis.from_pool(pool), cluster=False, label=label, options=options)
             if scheme in {"redis+cluster", "rediss+cluster"}:
@@ -232,24 +237,40 @@ class Store:
         with heeding_cancellation():
             if not self.cluster:
                 return await exchange(self._client.connection_pool, commands, self.options.timeout_seconds)
-            try:
-                with nothing_sent():
-                    await self._slots_known()
-            except FAILURES as error:
-                return [error] * len(commands)
-            places: dict[Any, list[int]] = {}
-            for place, command in enumerate(commands):
-                first_key = command[3 if command[0] in {"EVALSHA", "EVAL"} else 1]
-                places.setdefault(self._node_of(first_key), []).append(place)
-            groups = list(places.values())  # each node by itself: a node that is down fails no other's commands
-            trips = [self._trip(self._client.pipeline(), [commands[place] for place in group]) for group in groups]
-            replies: list[Any] = [None] * len(commands)
-            for group, answered in zip(groups, await together(trips), strict=True):
-                for place, reply in zip(group, answered, strict=True):
-                    replies[place] = reply
-            return replies
+            return await self._exchange_with_nodes(commands)
 
-    async def _trip(self, pipeline: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _exchange_with_nodes(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The same on a Cluster: each node by itself, so that one that is down fails no other's commands."""
+        try:
+            await self._slots_known()
+        except FAILURES as error:
+            return [error] * len(commands)
+        places: dict[str | None, list[int]] = {}
+        for place, command in enumerate(commands):
+            first_key = command[3 if command[0] in {"EVALSHA", "EVAL"} else 1]
+            places.setdefault(self._node_of(first_key), []).append(place)
+        trips = [self._trip(node, [commands[place] for place in group]) for node, group in places.items()]
+        replies: list[Any] = [None] * len(commands)
+        for group, answered in zip(places.values(), await together(trips), strict=True):
+            for place, reply in zip(group, answered, strict=True):
+                replies[place] = reply
+        redirected = [place for place, reply in enumerate(replies) if isinstance(reply, REDIRECTIONS)]
+        for place, reply in zip(redirected, await self._led([commands[p] for p in redirected]), strict=True):
+            replies[place] = reply
+        self._stale = self._stale or any(isinstance(reply, STALE) for reply in replies)
+        return replies
+
+    async def _trip(self, node: str | None, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        known = self._client.get_node(node_name=node) if node else None
+        if known is None:
+            return await self._led(commands)
+        return await exchange(NodePool(self._client, known), commands, self.options.timeout_seconds)
+
+    async def _led(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies, each from whichever node redis-py is led to: slots move."""
+        if not commands:
+            return []
+        pipeline = self._client.pipeline()
         for command in commands:
             pipeline.execute_command(*command)
         try:
@@ -270,6 +291,9 @@ class Store:
         if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node
             with nothing_sent():
                 await self._client.initialize()
+            if self._stale:
+                self._stale = False
+                await rediscover(self._client)
 
 
 def redacted(url: str) -> str:
@@ -343,6 +367,6 @@ def _sentinel(url: str, common: dict[str, Any]) -> Redis:
         name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
     )
     pool: Any = client.connection_pool
-    pool.connection_class = telling(pool.connection_class)
+    pool.connection_class = packing(telling(pool.connection_class))
     pool.make_connection()  # as above
     return client

@@ -12,12 +12,14 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from stateful_route.domain.errors import InvalidArgument
-from stateful_route.store.clients_sync import Pool, cluster_client
+from stateful_route.store.clients_sync import NodePool, Pool, cluster_client, rediscover
 from stateful_route.store.connection import (
     DEFAULT_PORT,
     DEFAULT_SENTINEL_PORT,
     KEYLESS,
+    REDIRECTIONS,
     SCHEMES,
+    STALE,
     UNLIMITED,
     StoreOptions,
     _parts,
@@ -25,7 +27,7 @@ from stateful_route.store.connection import (
     redacted,
 )
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
-from stateful_route.store.packing import pack_in_c
+from stateful_route.store.packing import packing
 from stateful_route.store.pipelining_sync import Pipelining, exchange
 from stateful_route.store.runtime_sync import heeding_cancellation, together
 from stateful_route.store.scripts import Call
@@ -48,6 +50,8 @@ class Store:
         self.label = label
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
+        self._stale = False
+        """A node of the Cluster has failed: who has its slots is to be asked anew."""
         self._shared: dict[str | None, Pipelining] = {}
         """By the name of the node, on a Cluster: one that is slow or down holds up no other's calls."""
 
@@ -75,8 +79,7 @@ class Store:
         try:
             if scheme in {"redis", "rediss", "unix"}:
                 pool: Any = Pool.from_url(url, **limits, **common)
-                pool.connection_class = telling(pool.connection_class)
-                pack_in_c(pool)
+                pool.connection_class = packing(telling(pool.connection_class))
                 pool.make_connection()  # without connecting: an option that redis-py does not know is found here
                 return cls(Redis.from_pool(pool), cluster=False, label=label, options=options)
             if scheme in {"redis+cluster", "rediss+cluster"}:
@@ -219,24 +222,40 @@ class Store:
         with heeding_cancellation():
             if not self.cluster:
                 return exchange(self._client.connection_pool, commands, self.options.timeout_seconds)
-            try:
-                with nothing_sent():
-                    self._slots_known()
-            except FAILURES as error:
-                return [error] * len(commands)
-            places: dict[Any, list[int]] = {}
-            for place, command in enumerate(commands):
-                first_key = command[3 if command[0] in {"EVALSHA", "EVAL"} else 1]
-                places.setdefault(self._node_of(first_key), []).append(place)
-            groups = list(places.values())  # each node by itself: a node that is down fails no other's commands
-            trips = [self._trip(self._client.pipeline(), [commands[place] for place in group]) for group in groups]
-            replies: list[Any] = [None] * len(commands)
-            for group, answered in zip(groups, together(trips), strict=True):
-                for place, reply in zip(group, answered, strict=True):
-                    replies[place] = reply
-            return replies
+            return self._exchange_with_nodes(commands)
 
-    def _trip(self, pipeline: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _exchange_with_nodes(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The same on a Cluster: each node by itself, so that one that is down fails no other's commands."""
+        try:
+            self._slots_known()
+        except FAILURES as error:
+            return [error] * len(commands)
+        places: dict[str | None, list[int]] = {}
+        for place, command in enumerate(commands):
+            first_key = command[3 if command[0] in {"EVALSHA", "EVAL"} else 1]
+            places.setdefault(self._node_of(first_key), []).append(place)
+        trips = [self._trip(node, [commands[place] for place in group]) for node, group in places.items()]
+        replies: list[Any] = [None] * len(commands)
+        for group, answered in zip(places.values(), together(trips), strict=True):
+            for place, reply in zip(group, answered, strict=True):
+                replies[place] = reply
+        redirected = [place for place, reply in enumerate(replies) if isinstance(reply, REDIRECTIONS)]
+        for place, reply in zip(redirected, self._led([commands[p] for p in redirected]), strict=True):
+            replies[place] = reply
+        self._stale = self._stale or any(isinstance(reply, STALE) for reply in replies)
+        return replies
+
+    def _trip(self, node: str | None, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        known = self._client.get_node(node_name=node) if node else None
+        if known is None:
+            return self._led(commands)
+        return exchange(NodePool(self._client, known), commands, self.options.timeout_seconds)
+
+    def _led(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies, each from whichever node redis-py is led to: slots move."""
+        if not commands:
+            return []
+        pipeline = self._client.pipeline()
         for command in commands:
             pipeline.execute_command(*command)
         try:
@@ -257,6 +276,9 @@ class Store:
         if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node
             with nothing_sent():
                 self._client.initialize()
+            if self._stale:
+                self._stale = False
+                rediscover(self._client)
 
 
 class _SentinelPool(SentinelConnectionPool, Pool):
@@ -286,6 +308,6 @@ def _sentinel(url: str, common: dict[str, Any]) -> Redis:
         name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
     )
     pool: Any = client.connection_pool
-    pool.connection_class = telling(pool.connection_class)
+    pool.connection_class = packing(telling(pool.connection_class))
     pool.make_connection()  # as above
     return client

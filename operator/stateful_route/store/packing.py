@@ -12,15 +12,10 @@ except ImportError:  # pure Python serves, at half the speed
 CHUNK_BYTES = 64 * 1024
 
 
-def pack_in_c(pool: Any) -> None:
-    """Let the connections that the pool (redis-py's) makes from now on pack in C, if that can be had."""
-    if pack_command is not None:
-        pool.connection_class = _packing(pool.connection_class)
-
-
 @cache
-def _packing(base: Any) -> type:
-    return type(f"Packing{base.__name__}", (_PackingInC, base), {})
+def packing(base: Any) -> Any:
+    """The class of redis-py's connections that packs in C, if that can be had."""
+    return base if pack_command is None else type(f"Packing{base.__name__}", (_PackingInC, base), {})
 
 
 class _PackingInC:
