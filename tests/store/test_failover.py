@@ -177,6 +177,22 @@ async def test_a_cancelled_migration_stops_and_has_told_what_it_moved(store, ser
     assert counts[1] + counts[2] == progress.total == sum(len(portion) for portion in await told())
 
 
+async def test_a_migration_cancelled_twice_has_told_what_it_moved(store, service, link, told, eventually):
+    """First for new targets, then because the operator stops: the second must not cut off what was sent."""
+    await link(6000)
+    progress = Progress()
+    task = Task(source=0, reason="Unready", spread=to(1, 2))
+    moving = asyncio.create_task(move_links(store, service, task, pace(), progress))
+    await eventually(lambda: begun(progress))
+    while not moving.done():
+        moving.cancel()
+        await asyncio.sleep(0)
+    assert moving.cancelled()
+    counts = await count_links(store, service)
+    assert counts[0] > 0
+    assert counts[1] + counts[2] == progress.total == sum(len(portion) for portion in await told())
+
+
 async def test_a_migration_that_was_stopped_goes_on_where_it_was(store, service, link, eventually):
     await link(2000)
     task = Task(source=0, reason="Gone", spread=to(1, 2))

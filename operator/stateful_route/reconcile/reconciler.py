@@ -132,9 +132,7 @@ class Reconciler:
                 self._expect_pods({})
                 if self.passed:  # how far the migrations have come is the next life's beginning
                     self._report(self._found.stalled, self._found.redis)
-                with contextlib.suppress(KubeError, TimeoutError):
-                    async with asyncio.timeout(2):
-                        await self._reporter.flush()
+                await self._reporter.close()
                 await self._env.stores.forget(self.route)
 
     async def _wait(self) -> None:

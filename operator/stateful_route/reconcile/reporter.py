@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 MIN_INTERVAL_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 5.0
+LAST_WORDS_SECONDS = 2.0
 MAX_NOTICES = 100
 """Events that wait for an API server which is away; older ones are dropped, the status tells the outcome."""
 
@@ -68,6 +69,15 @@ class Reporter:
                 log.exception("status not written", extra=self._names)
                 backoff = MAX_BACKOFF_SECONDS
             await asyncio.sleep(backoff)
+
+    async def close(self) -> None:
+        """Write what is still asked for; give up, and say so, after `LAST_WORDS_SECONDS`."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self.flush()
+        except (KubeError, TimeoutError) as error:
+            if not (isinstance(error, KubeError) and error.not_found):
+                log.warning("status not written", extra={**self._names, "error": str(error) or "no time left"})
 
     async def flush(self) -> None:
         """Write all that is asked for, now.

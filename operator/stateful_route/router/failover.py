@@ -5,7 +5,7 @@ Resumable at any point without a memory of its own: the index is the list of wha
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stateful_route.domain.placement import Spread
@@ -114,9 +114,21 @@ async def move_links(
             await asyncio.shield(running[0])
             running.popleft()
     finally:
-        if running:  # cancelled or failed: see through what was sent, so that what has moved is told
-            await asyncio.gather(*running, return_exceptions=True)
+        await _see_through(running)  # cancelled or failed: what has moved is told all the same
     return progress
+
+
+async def _see_through(running: Collection[asyncio.Task[None]]) -> None:
+    """Wait for what was sent, however often this task is cancelled meanwhile: the store's deadline bounds it."""
+    cancelled: asyncio.CancelledError | None = None
+    while pending := [task for task in running if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as again:
+            cancelled = again
+    await asyncio.gather(*running, return_exceptions=True)
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _move(store: Store, service: Service, task: Task, batches: Sequence[Batch], progress: Progress) -> None:

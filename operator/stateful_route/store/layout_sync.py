@@ -16,12 +16,11 @@ def check_layout(store: Store, *, stamp: bool = True) -> None:
         LayoutMismatch: it is newer than ours, or no number: this version must not write there.
     """
     reply = store.command("HGET", META, "layout")
-    if reply is None and not stamp:
+    if reply is None and (not stamp or store.command("HSETNX", META, "layout", LAYOUT_VERSION)):
         return
-    if reply is None:
-        store.command("HSETNX", META, "layout", LAYOUT_VERSION)
+    if reply is None:  # another was quicker
         reply = store.command("HGET", META, "layout")
-    found = reply.decode(errors="replace")
+    found = (reply or b"").decode(errors="replace")
     if not (found.isascii() and found.isdigit()) or int(found) > LAYOUT_VERSION:
         raise LayoutMismatch(
             f"{store.label} has layout version {found}, this stateful-route follows version {LAYOUT_VERSION}: "

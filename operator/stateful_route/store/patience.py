@@ -15,6 +15,7 @@ T = TypeVar("T")
 LONGEST_PAUSE_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 0.05
 """At most; each further one is twice as long."""
+BACKOFF: Any = ExponentialWithJitterBackoff(cap=LONGEST_PAUSE_SECONDS, base=FIRST_PAUSE_SECONDS)
 
 READING_COMMANDS = frozenset({"GET", "MGET", "HGET", "HKEYS"})
 
@@ -117,10 +118,9 @@ class _Pauses:
     def __init__(self, count: int) -> None:
         self.left = count
         self._taken = 0
-        self._backoff: Any = ExponentialWithJitterBackoff(cap=LONGEST_PAUSE_SECONDS, base=FIRST_PAUSE_SECONDS)
 
     def take(self) -> float:
-        seconds: float = self._backoff.compute(self._taken)
+        seconds: float = BACKOFF.compute(self._taken)
         self.left -= 1
         self._taken += 1
         return seconds
