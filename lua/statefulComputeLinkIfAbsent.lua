@@ -54,7 +54,7 @@ epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - STAR
 if not found then
   redis.call('HSET', KEYS[2], ARGV[2], pod)  -- first: its key alone has not been read, and may be of another type
 end
-redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
 if not found and seconds == -1 then
   redis.call('SET', KEYS[1], pod)
 elseif not found then

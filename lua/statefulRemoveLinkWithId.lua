@@ -25,7 +25,7 @@ local time = redis.call('TIME')
 redis.call('HDEL', KEYS[2], ARGV[2])  -- first: its key alone has not been read, and may be of another type
 if seconds > 0 then
   local epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
-  redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+  redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
   redis.call('EXPIRE', KEYS[1], seconds)
 else
   redis.call('ZREM', KEYS[3], ARGV[1])

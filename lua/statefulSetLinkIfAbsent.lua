@@ -31,7 +31,7 @@ end
 if not current or indexed ~= pod then
   local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
   epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
-  redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+  redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
 end
 if not current then
   if seconds == -1 then

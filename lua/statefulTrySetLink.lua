@@ -32,7 +32,7 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: its key may not have be
 if previous ~= pod or indexed ~= pod or retained then
   local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
   epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
-  redis.call('ZADD', KEYS[3], string.format('%.0f', pod * STEP + epoch), ARGV[1], -epoch, '')
+  redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
 end
 if seconds == -1 then
   redis.call('SET', KEYS[1], ARGV[3])

@@ -1,10 +1,14 @@
 """What all tests may use: a store of this session."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from stateful_route.devcluster import EmbeddedStore
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell's background job ignores Ctrl-C, and so would the processes that the tests start and interrupt."""
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ def _check_text(value: str, what: str, limit: int) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidArgument(f"the {what} must not be empty or blank")
     try:
-        size = len(value.encode())
+        size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
         raise InvalidArgument(f"the {what} {shown(value)} is not valid Unicode text") from None
     if size > limit:

@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
-from stateful_route.domain.errors import InvalidArgument
+from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.store.clients import NodePool, Pool, cluster_client, rediscover
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.packing import packing
@@ -45,7 +45,7 @@ class StoreOptions:
     max_connections: int = 32
     """Per server; a call waits for a free one. On a Cluster they are not limited (redis-py would fail the call)."""
     deadline_seconds: float = 3.0
-    """For a whole call of `StatefulExecutor`, with its repeats."""
+    """For one script, and for a whole call of `StatefulExecutor` with its repeats."""
     retries: int = 3
     """How often such a call is repeated at most, where a repeat is harmless."""
 
@@ -120,7 +120,7 @@ class Store:
     async def run(self, call: Call) -> Any:
         """Run one script; send its text when the server does not have it (a restart or failover loses scripts).
 
-        Calls that are made at the same time share round trips.
+        Calls that are made at the same time share round trips; each ends within the options' ``deadline_seconds``.
 
         Raises:
             StoreUnavailable, StoreRejected: see there.
@@ -131,8 +131,18 @@ class Store:
                 await self._slots_known()
             node = self._node_of(call.keys[0])
         if node not in self._shared:
-            self._shared[node] = Pipelining(lambda calls: Store.run_each(self, calls))
+            self._shared[node] = Pipelining(
+                lambda calls: Store.run_each(self, calls),
+                self.options.deadline_seconds,
+                lambda call, sent: self.late(writes=sent and call.script.writes),
+            )
         return await self._shared[node].run(call)
+
+    def late(self, *, writes: bool) -> StoreUnavailable:
+        """The error of a call that has not ended within its deadline."""
+        return StoreUnavailable(
+            f"{self.label}: no answer within {self.options.deadline_seconds:g} s", maybe_written=writes
+        )
 
     async def run_many(self, calls: Sequence[Call]) -> list[Any]:
         """Run many scripts in one round trip (one per node of a Cluster); each reply is a value, or the error it got.

@@ -11,7 +11,7 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from stateful_route.domain.errors import InvalidArgument
+from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.store.clients_sync import NodePool, Pool, cluster_client, rediscover
 from stateful_route.store.connection import (
     DEFAULT_PORT,
@@ -105,7 +105,7 @@ class Store:
     def run(self, call: Call) -> Any:
         """Run one script; send its text when the server does not have it (a restart or failover loses scripts).
 
-        Calls that are made at the same time share round trips.
+        Calls that are made at the same time share round trips; each ends within the options' ``deadline_seconds``.
 
         Raises:
             StoreUnavailable, StoreRejected: see there.
@@ -116,8 +116,18 @@ class Store:
                 self._slots_known()
             node = self._node_of(call.keys[0])
         if node not in self._shared:
-            self._shared[node] = Pipelining(lambda calls: Store.run_each(self, calls))
+            self._shared[node] = Pipelining(
+                lambda calls: Store.run_each(self, calls),
+                self.options.deadline_seconds,
+                lambda call, sent: self.late(writes=sent and call.script.writes),
+            )
         return self._shared[node].run(call)
+
+    def late(self, *, writes: bool) -> StoreUnavailable:
+        """The error of a call that has not ended within its deadline."""
+        return StoreUnavailable(
+            f"{self.label}: no answer within {self.options.deadline_seconds:g} s", maybe_written=writes
+        )
 
     def run_many(self, calls: Sequence[Call]) -> list[Any]:
         """Run many scripts in one round trip (one per node of a Cluster); each reply is a value, or the error it got.

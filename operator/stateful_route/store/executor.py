@@ -13,7 +13,7 @@ from stateful_route.store import index, links, migrate, states
 from stateful_route.store.batch import Replies, answered_each
 from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.index import Repaired
-from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.keys import BUCKETS, service_of
 from stateful_route.store.layout import check_layout
 from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Tried
 from stateful_route.store.migrate import Batch, BatchResult
@@ -105,7 +105,7 @@ class StatefulExecutor:
         Raises:
             Replaced: ``incarnation`` has a successor; nothing was written.
         """
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         try:
             word = RoutingState(state)
         except ValueError:
@@ -115,18 +115,18 @@ class StatefulExecutor:
 
     async def get_service_state(self, namespace: str, service: str) -> dict[int, ServiceState]:
         """Pod index → service state, fresh or not; without records that do not parse. Empty for nobody's service."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         view = await states.get_service(await self._store(), target)
         return {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
 
     async def get_service_pod_state(self, namespace: str, service: str, pod: int) -> ServiceState | None:
         """One pod's service state; None: it has published none, or one that does not parse."""
-        target, ordinal = Service(namespace, service), check_ordinal(pod)
+        target, ordinal = service_of(namespace, service), check_ordinal(pod)
         return (await states.get_service_pod(await self._store(), target, ordinal)).state
 
     async def set_workload_state(self, namespace: str, service: str, state: str) -> None:
         """Write the one word for the whole service."""
-        key, word = Service(namespace, service).workload, check_word(state, "workload state")
+        key, word = service_of(namespace, service).workload, check_word(state, "workload state")
         await (await self._store()).command("SET", key, word)
 
     async def get_workload_state(self, namespace: str, service: str) -> str | None:
@@ -135,7 +135,7 @@ class StatefulExecutor:
 
     async def get_workload_states(self, namespace: str, services: Iterable[str]) -> dict[str, str | None]:
         """Service → its word, or None, of many services in one round trip (one per node of a Cluster)."""
-        targets = [Service(namespace, name) for name in services]
+        targets = [service_of(namespace, name) for name in services]
         return await states.get_workloads(await self._store(), targets)
 
     # One link: the pod
@@ -197,14 +197,14 @@ class StatefulExecutor:
 
     async def remove_linked_pod(self, namespace: str, uid: str, service: str, persist_seconds: int = 0) -> bool:
         """Remove the uid's link; whether there was one. With seconds, late callers still find the pod so long."""
-        request = links.remove_link_request(Service(namespace, service), uid, persist_seconds)
+        request = links.remove_link_request(service_of(namespace, service), uid, persist_seconds)
         return await links.answered(await self._store(), request)
 
     async def remove_linked_pod_with_id(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = 0
     ) -> bool:
         """Remove the uid's link as `remove_linked_pod` if it names the pod, else change nothing; whether it did."""
-        request = links.remove_link_with_id_request(Service(namespace, service), uid, pod, persist_seconds)
+        request = links.remove_link_with_id_request(service_of(namespace, service), uid, pod, persist_seconds)
         return await links.answered(await self._store(), request)
 
     async def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
@@ -218,55 +218,55 @@ class StatefulExecutor:
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT
     ) -> Relinked:
         """As `set_linked_pod`; the pod before, and the link's epoch."""
-        request = links.set_link_request(Service(namespace, service), uid, pod, persist_seconds)
+        request = links.set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
         return await links.answered(await self._store(), request)
 
     async def try_set_link(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT
     ) -> Tried:
         """As `try_set_linked_pod`, and the epoch of the link that stands now."""
-        request = links.try_set_link_request(Service(namespace, service), uid, pod, persist_seconds)
+        request = links.try_set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
         return await links.answered(await self._store(), request)
 
     async def set_link_if_absent(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int) -> Link:
         """As `set_linked_pod_if_absent`: the link that stands now."""
-        request = links.set_link_if_absent_request(Service(namespace, service), uid, pod, persist_seconds)
+        request = links.set_link_if_absent_request(service_of(namespace, service), uid, pod, persist_seconds)
         return await links.answered(await self._store(), request)
 
     async def compute_link_if_absent(
         self, namespace: str, uid: str, service: str, candidates: Candidates, persist_seconds: int
     ) -> Computed | None:
         """As `compute_linked_pod_if_absent`: the link that stands now, and the pod before."""
-        request = links.compute_link_if_absent_request(Service(namespace, service), uid, candidates, persist_seconds)
+        request = links.compute_link_if_absent_request(service_of(namespace, service), uid, candidates, persist_seconds)
         return await links.answered(await self._store(), request)
 
     async def get_link(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod`: the link; its epoch is -1 when a foreign client made it."""
-        request = links.get_link_request(Service(namespace, service), uid)
+        request = links.get_link_request(service_of(namespace, service), uid)
         return await links.answered(await self._store(), request)
 
     async def get_link_if_persist(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod_if_persist`: the link."""
-        request = links.get_link_if_persist_request(Service(namespace, service), uid)
+        request = links.get_link_if_persist_request(service_of(namespace, service), uid)
         return await links.answered(await self._store(), request)
 
     async def is_owner(self, namespace: str, uid: str, service: str, pod: int, epoch: int) -> bool:
         """The fence: whether the pod still owns the uid since that epoch; False for a link that is only retained."""
-        request = links.is_owner_request(Service(namespace, service), uid, pod, epoch)
+        request = links.is_owner_request(service_of(namespace, service), uid, pod, epoch)
         return await links.answered(await self._store(), request)
 
     # Many links
 
     async def get_links(self, namespace: str, uids: Iterable[str], service: str) -> Replies[Link | None]:
         """`get_link` for many uids."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         return await answered_each(self._store, uids, lambda uid, _: links.get_link_request(target, uid))
 
     async def set_links_if_absent(
         self, namespace: str, uids: Iterable[str], service: str, pod: int, persist_seconds: int
     ) -> Replies[Link]:
         """`set_link_if_absent` for many uids."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         return await answered_each(
             self._store,
             uids,
@@ -277,7 +277,7 @@ class StatefulExecutor:
         self, namespace: str, uids: Iterable[str], service: str, candidates: Candidates, persist_seconds: int
     ) -> Replies[Computed | None]:
         """`compute_link_if_absent` for many uids; candidates of the same load take turns."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         return await answered_each(
             self._store,
             uids,
@@ -288,7 +288,7 @@ class StatefulExecutor:
         self, namespace: str, uids: Iterable[str], service: str, persist_seconds: int = 0
     ) -> Replies[bool]:
         """`remove_linked_pod` for many uids."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         return await answered_each(
             self._store, uids, lambda uid, _: links.remove_link_request(target, uid, persist_seconds)
         )
@@ -302,7 +302,7 @@ class StatefulExecutor:
 
         What is linked behind the walk is found by the next one. Each page is a round trip with a deadline of its own.
         """
-        target, ordinal = Service(namespace, service), check_ordinal(pod)
+        target, ordinal = service_of(namespace, service), check_ordinal(pod)
         if not isinstance(cursor, int) or isinstance(cursor, bool) or not 0 <= cursor <= BUCKETS:
             raise InvalidArgument(f"a cursor is a number from 0 to {BUCKETS}, not {shown(cursor)}")
         async for buckets in index.links_of_pod(await self._store(), target, ordinal, start_bucket=cursor):
@@ -310,7 +310,7 @@ class StatefulExecutor:
 
     async def count_links(self, namespace: str, service: str) -> dict[int, int]:
         """Pod → how many links it has, all in one pass; expired ones count until the next repair."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         return await index.count_links(await self._store(), target)
 
     async def migrate(
@@ -321,7 +321,7 @@ class StatefulExecutor:
         One round trip for all batches; the epochs rise, times to live stay. The loop that finds the links, paces and
         spreads them is `stateful_route.router.failover.move_links`.
         """
-        target, ordinal = Service(namespace, service), check_ordinal(source)
+        target, ordinal = service_of(namespace, service), check_ordinal(source)
         migrate.check_batches(target, batches)
         check_word(reason, "reason")
         store = await self._store()
@@ -336,12 +336,12 @@ class StatefulExecutor:
 
     async def repair(self, namespace: str, service: str, *, foreign: bool = False) -> Repaired:
         """Drop or mend index entries that disagree with their links; ``foreign``: also look at all keys for more."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         return await index.repair_service(await self._store(), target, foreign=foreign)
 
     async def rebuild(self, namespace: str, service: str, *, keys_per_second: float | None = None) -> Repaired:
         """Make the index of a service anew from its links; at most so many keys are looked at in a second."""
-        target = Service(namespace, service)
+        target = service_of(namespace, service)
         return await index.rebuild(await self._store(), target, keys_per_second=keys_per_second)
 
     async def _store(self) -> Store:

@@ -2,7 +2,7 @@
 
 from binascii import crc_hqx
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from string import ascii_lowercase, ascii_uppercase, digits
 
@@ -100,6 +100,17 @@ class Service:
         """(link, links, index) of a uid; raises `InvalidArgument` for one that cannot be stored."""
         check_uid(uid)
         return self.link(uid), self.links(uid), self.index(self.bucket(uid))
+
+
+def service_of(namespace: str, name: str) -> Service:
+    """`Service`, made once for callers that name the same few again and again; raises what it raises."""
+    try:
+        return _made(namespace, name)
+    except TypeError:  # no text, and not hashable either
+        return Service(namespace, name)
+
+
+_made = lru_cache(maxsize=1024)(Service)
 
 
 @cache

@@ -1,6 +1,7 @@
 """A store that repeats what may be repeated: with growing pauses, within a deadline for the whole call."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any, Self, TypeVar
 
 from redis.backoff import ExponentialWithJitterBackoff
@@ -35,8 +36,19 @@ class PatientStore(Store):
 
     async def run(self, call: Call) -> Any:
         """As `Store.run`, patiently."""
+        began = monotonic()
+        try:
+            return await super().run(call)  # which has the same deadline
+        except StatefulRouteError as error:
+            first = error
         script = call.script
-        return await self._patiently(lambda: Store.run(self, call), repeatable=script.repeatable, writes=script.writes)
+        return await self._patiently(
+            lambda: Store.run(self, call),
+            repeatable=script.repeatable,
+            writes=script.writes,
+            last=first,
+            spent=monotonic() - began,
+        )
 
     async def command(self, *words: Any) -> Any:
         """As `Store.command`, patiently; only commands that read are repeated after they may have been carried out."""
@@ -83,29 +95,34 @@ class PatientStore(Store):
         except TimeoutError:
             for place in open_places:
                 if sent or replies[place] is None:
-                    replies[place] = self._late(writes=calls[place].script.writes)
+                    replies[place] = self.late(writes=calls[place].script.writes)
         return replies
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]], *, repeatable: bool, writes: bool) -> T:
+    async def _patiently(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        repeatable: bool,
+        writes: bool,
+        last: StatefulRouteError | None = None,
+        spent: float = 0.0,
+    ) -> T:
+        """Try; ``last``: the error of an attempt that was made already and has taken ``spent`` seconds."""
         pauses = _Pauses(self.options.retries)
-        last: StatefulRouteError | None = None
         try:
-            async with deadline(self.options.deadline_seconds):
+            async with deadline(self.options.deadline_seconds - spent):
                 while True:
+                    if last is not None:
+                        if not pauses.left or not _harmless(last, repeatable):
+                            raise last
+                        await sleep(pauses.take())
                     try:
                         return await attempt()
                     except StatefulRouteError as error:
                         error.maybe_written |= last is not None and last.maybe_written  # by an earlier attempt
-                        if not pauses.left or not _harmless(error, repeatable):
-                            raise
                         last = error
-                    await sleep(pauses.take())
         except TimeoutError:
-            raise self._late(writes=writes) from last
-
-    def _late(self, *, writes: bool) -> StoreUnavailable:
-        seconds = self.options.deadline_seconds
-        return StoreUnavailable(f"{self.label}: no answer within {seconds:g} s", maybe_written=writes)
+            raise self.late(writes=writes) from last
 
 
 def _harmless(error: object, repeatable: bool) -> bool:

@@ -2,9 +2,10 @@
 """A store that repeats what may be repeated: with growing pauses, within a deadline for the whole call."""
 
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Self
 
-from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
+from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.patience import READING_COMMANDS, T, _harmless, _Pauses
 from stateful_route.store.runtime_sync import deadline, sleep
@@ -26,8 +27,19 @@ class PatientStore(Store):
 
     def run(self, call: Call) -> Any:
         """As `Store.run`, patiently."""
+        began = monotonic()
+        try:
+            return super().run(call)  # which has the same deadline
+        except StatefulRouteError as error:
+            first = error
         script = call.script
-        return self._patiently(lambda: Store.run(self, call), repeatable=script.repeatable, writes=script.writes)
+        return self._patiently(
+            lambda: Store.run(self, call),
+            repeatable=script.repeatable,
+            writes=script.writes,
+            last=first,
+            spent=monotonic() - began,
+        )
 
     def command(self, *words: Any) -> Any:
         """As `Store.command`, patiently; only commands that read are repeated after they may have been carried out."""
@@ -74,26 +86,31 @@ class PatientStore(Store):
         except TimeoutError:
             for place in open_places:
                 if sent or replies[place] is None:
-                    replies[place] = self._late(writes=calls[place].script.writes)
+                    replies[place] = self.late(writes=calls[place].script.writes)
         return replies
 
-    def _patiently(self, attempt: Callable[[], T], *, repeatable: bool, writes: bool) -> T:
+    def _patiently(
+        self,
+        attempt: Callable[[], T],
+        *,
+        repeatable: bool,
+        writes: bool,
+        last: StatefulRouteError | None = None,
+        spent: float = 0.0,
+    ) -> T:
+        """Try; ``last``: the error of an attempt that was made already and has taken ``spent`` seconds."""
         pauses = _Pauses(self.options.retries)
-        last: StatefulRouteError | None = None
         try:
-            with deadline(self.options.deadline_seconds):
+            with deadline(self.options.deadline_seconds - spent):
                 while True:
+                    if last is not None:
+                        if not pauses.left or not _harmless(last, repeatable):
+                            raise last
+                        sleep(pauses.take())
                     try:
                         return attempt()
                     except StatefulRouteError as error:
                         error.maybe_written |= last is not None and last.maybe_written  # by an earlier attempt
-                        if not pauses.left or not _harmless(error, repeatable):
-                            raise
                         last = error
-                    sleep(pauses.take())
         except TimeoutError:
-            raise self._late(writes=writes) from last
-
-    def _late(self, *, writes: bool) -> StoreUnavailable:
-        seconds = self.options.deadline_seconds
-        return StoreUnavailable(f"{self.label}: no answer within {seconds:g} s", maybe_written=writes)
+            raise self.late(writes=writes) from last

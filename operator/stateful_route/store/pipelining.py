@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from redis import exceptions as rx
@@ -29,18 +30,43 @@ REPLIES_PER_TIMEOUT = 100
 """The clock is set anew after so many: to set it for each reply costs more than to read the reply."""
 
 
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    call: Call
+    answer: "asyncio.Future[Any]"
+    until: float
+    """By the loop's clock."""
+    sent: bool = False
+
+
 class Pipelining:
     """Gathers the calls to one server that are made while others are under way.
 
     Who finds nothing under way is sent at once, and pays nothing for the company that it might have had. A caller that
-    is cancelled disturbs no other: its call is left out, or is carried out if it has been sent already. There is no
-    task while nobody waits.
+    is cancelled, or whose time is up, disturbs no other: its call is left out, or is carried out if it has been sent
+    already. There is no task while nobody waits.
     """
 
-    def __init__(self, send: Callable[[Sequence[Call]], Awaitable[list[Any]]]) -> None:
-        """``send`` takes calls in one round trip, and gives a reply or an error of ours for each; raises nothing."""
+    def __init__(
+        self,
+        send: Callable[[Sequence[Call]], Awaitable[list[Any]]],
+        seconds: float,
+        late: Callable[[Call, bool], StatefulRouteError],
+    ) -> None:
+        """The calls to one server.
+
+        Args:
+            send: Takes calls in one round trip, and gives a reply or an error of ours for each; raises nothing.
+            seconds: How long a caller waits at most, for the same one of all: one alarm serves them.
+            late: The error of one who has waited so long, and whether its call was sent.
+        """
         self._send = send
-        self._waiting: deque[tuple[Call, asyncio.Future[Any]]] = deque()
+        self._seconds = seconds
+        self._late = late
+        self._waiting: deque[_Waiter] = deque()
+        self._unanswered: deque[_Waiter] = deque()
+        """In the order in which their time is up; some have been answered meanwhile."""
+        self._alarm: asyncio.TimerHandle | None = None
         self._trips: set[asyncio.Future[None]] = set()
 
     async def run(self, call: Call) -> Any:
@@ -51,15 +77,21 @@ class Pipelining:
         """
         loop = asyncio.get_running_loop()
         if self._trips:
-            answer: asyncio.Future[Any] = loop.create_future()
-            self._waiting.append((call, answer))
+            waiter = _Waiter(call, loop.create_future(), loop.time() + self._seconds)
+            self._waiting.append(waiter)
+            self._unanswered.append(waiter)
+            if self._alarm is None:
+                self._alarm = loop.call_at(waiter.until, self._times_up)
             if len(self._waiting) == CALLS_WORTH_A_TRIP:
                 loop.call_soon(self._depart)  # with all who come in this turn
-            return await answer
+            return await waiter.answer
         alone: asyncio.Future[None] = loop.create_future()
         self._trips.add(alone)
         try:
-            (reply,) = await self._send([call])
+            async with asyncio.timeout(self._seconds):
+                (reply,) = await self._send([call])
+        except TimeoutError:
+            raise self._late(call, True) from None
         finally:
             alone.set_result(None)
             self._arrived(alone)
@@ -69,12 +101,16 @@ class Pipelining:
 
     async def close(self) -> None:
         """Refuse what waits to be sent, and wait for the replies to what was sent."""
-        for _, answer in self._waiting:
-            if not answer.done():
-                answer.set_exception(StoreUnavailable("the store was closed", maybe_written=False))
+        for waiter in self._waiting:
+            if not waiter.answer.done():
+                waiter.answer.set_exception(StoreUnavailable("the store was closed", maybe_written=False))
         self._waiting.clear()
         if self._trips:
             await asyncio.wait(self._trips)
+        self._unanswered.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _depart(self) -> None:
         """Begin trips, if they are worth it and may; each takes a fair part, so that server and client work at once."""
@@ -88,24 +124,42 @@ class Pipelining:
             self._trips.add(trip)
             trip.add_done_callback(self._arrived)
 
-    async def _trip(self, taken: Sequence[tuple[Call, "asyncio.Future[Any]"]]) -> None:
+    async def _trip(self, taken: Sequence[_Waiter]) -> None:
         try:
-            wanted = [(call, answer) for call, answer in taken if not answer.done()]
-            if wanted:
-                for (_, answer), reply in zip(wanted, await self._send([call for call, _ in wanted]), strict=True):
-                    if answer.done():
-                        continue
-                    if isinstance(reply, StatefulRouteError):
-                        answer.set_exception(reply)
-                    else:
-                        answer.set_result(reply)
+            wanted = [waiter for waiter in taken if not waiter.answer.done()]
+            if not wanted:
+                return
+            for waiter in wanted:
+                waiter.sent = True
+            for waiter, reply in zip(wanted, await self._send([waiter.call for waiter in wanted]), strict=True):
+                if waiter.answer.done():
+                    continue
+                if isinstance(reply, StatefulRouteError):
+                    waiter.answer.set_exception(reply)
+                else:
+                    waiter.answer.set_result(reply)
         finally:
-            for _, answer in taken:
-                answer.cancel()  # whoever is still not answered: the loop is shutting down
+            for waiter in taken:
+                waiter.answer.cancel()  # whoever is still not answered: the loop is shutting down
 
     def _arrived(self, trip: "asyncio.Future[None]") -> None:
         self._trips.discard(trip)
+        self._drop_answered()
         self._depart()
+
+    def _times_up(self) -> None:
+        """For those who have waited long enough; the alarm is set for whoever is next."""
+        loop = asyncio.get_running_loop()
+        self._drop_answered()
+        while self._unanswered and self._unanswered[0].until <= loop.time():
+            waiter = self._unanswered.popleft()
+            waiter.answer.set_exception(self._late(waiter.call, waiter.sent))
+            self._drop_answered()
+        self._alarm = loop.call_at(self._unanswered[0].until, self._times_up) if self._unanswered else None
+
+    def _drop_answered(self) -> None:
+        while self._unanswered and self._unanswered[0].answer.done():
+            self._unanswered.popleft()
 
 
 async def exchange(pool: Any, commands: Sequence[tuple[Any, ...]], timeout_seconds: float) -> list[Any]:

@@ -13,8 +13,16 @@ from stateful_route.store.scripts import Call
 class Pipelining:
     """Sends each call by itself."""
 
-    def __init__(self, send: Callable[[Sequence[Call]], list[Any]]) -> None:
-        """``send`` takes calls in one round trip, and gives a reply or an error of ours for each; raises nothing."""
+    def __init__(
+        self,
+        send: Callable[[Sequence[Call]], list[Any]],
+        _seconds: float,
+        _late: Callable[[Call, bool], StatefulRouteError],
+    ) -> None:
+        """``send`` takes calls in one round trip, and gives a reply or an error of ours for each; raises nothing.
+
+        A reply that is awaited is awaited up to the connection's own timeout.
+        """
         self._send = send
 
     def run(self, call: Call) -> Any:
