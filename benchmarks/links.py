@@ -49,9 +49,10 @@ async def _measure(server: EmbeddedStore, console: Console) -> None:
     steps = Steps(bare, store, executor, await bare.script_load(EMPTY), uids)
     await steps.compute()  # the server has the script now
     by_store = {"compute by Store": steps.compute, "compute by StatefulExecutor": steps.execute}
+    by_redis_py = {"an empty script without keys by redis-py": steps.bare_empty, "compute by redis-py": steps.raw}
     rounds: tuple[Round, ...] = (
-        ("one at a time", _one_by_one, steps.empty, {"compute by redis-py": steps.raw, **by_store}, 0.8),
-        (f"{TASKS} tasks", _at_once, steps.empty, {"compute by redis-py": steps.raw, **by_store}, 4.0),
+        ("one at a time", _one_by_one, steps.empty, by_redis_py | by_store, 0.8),
+        (f"{TASKS} tasks", _at_once, steps.empty, by_redis_py | by_store, 4.0),
         (f"batches of {BATCH:,}", _batched, steps.empty_batch, {"compute by StatefulExecutor": steps.batch}, 0.5),
     )
     figures: list[Figure] = []
@@ -82,7 +83,12 @@ class Steps:
     uids: Iterator[str]
 
     async def empty(self) -> None:
-        """An empty script by redis-py."""
+        """An empty script by redis-py, with as many keys and arguments: the limit."""
+        _, keys, args = compute_link_if_absent_request(SERVICE, next(self.uids), CANDIDATES, SECONDS).call
+        await self.bare.evalsha(self.sha, len(keys), *keys, *args)
+
+    async def bare_empty(self) -> None:
+        """An empty script by redis-py, with none."""
         await self.bare.evalsha(self.sha, 0)
 
     async def raw(self) -> None:
