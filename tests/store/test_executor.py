@@ -551,6 +551,20 @@ async def test_a_lost_reply_is_made_good_where_a_repeat_is_harmless(name, cut, o
     assert (cut.evalshas - sent, cut.cut_replies) == (1, 1)
 
 
+async def test_a_connection_that_was_lost_while_idle_is_found_before_anything_is_sent(cut, opened, eventually):
+    """Else the caller of an operation that must not be repeated would be told: maybe written."""
+    executor = opened(cut.url, timeout_seconds=0.5, health_check_seconds=1)
+    await executor.set_linked_pod(NS, UID, SVC, 1)
+    used = time.monotonic()
+    cut.lose_all()
+
+    async def idle():
+        return time.monotonic() - used > 1.1
+
+    await eventually(idle)
+    assert await executor.set_linked_pod(NS, UID, SVC, 2) == 1
+
+
 async def test_a_repeat_gives_the_link_that_the_first_run_made(cut, opened, raw):
     executor = opened(cut.url)
     await executor.get_linked_pod(NS, UID, SVC)

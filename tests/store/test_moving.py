@@ -81,21 +81,25 @@ async def test_links_that_found_nobody_move_as_soon_as_somebody_is_ready(desk, s
     assert await count_links(store, service) == {1: 100}
 
 
+MANY = 10_000
+"""So many that somebody becomes ready long before the last of them has been looked at."""
+
+
 async def test_links_that_had_found_nobody_when_somebody_became_ready_move_too(desk, store, service, eventually):
-    await desk.link(500)
+    await desk.link(MANY)
 
     async def some_found_nobody():
         (migration,) = desk.moving.under_way()
         return migration.progress.unplaced
 
     await desk.decide({0: GONE, 1: UNREADY})
-    assert await eventually(some_found_nobody) < 500
+    assert await eventually(some_found_nobody) < MANY
     await desk.decide({0: GONE, 1: READY})
     await eventually(desk.is_idle)
-    assert 0 < desk.outcomes[0].progress.unplaced < 500
+    assert 0 < desk.outcomes[0].progress.unplaced < MANY
     await desk.look_again({0: GONE, 1: READY})
     await eventually(desk.is_idle)
-    assert await count_links(store, service) == {1: 500}
+    assert await count_links(store, service) == {1: MANY}
 
 
 async def test_a_pod_that_is_empty_is_looked_at_twice_more(desk, store, service, eventually):

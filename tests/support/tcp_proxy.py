@@ -26,6 +26,7 @@ class TcpProxy:
         self._target_port = target_port
         self._choose = random.Random(seed)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._lost: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -53,6 +54,10 @@ class TcpProxy:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
+
+    def lose_all(self) -> None:
+        """Forget all connections without telling anybody, as a firewall does: what comes goes nowhere."""
+        self._lost |= self._writers
 
     def cut_all(self) -> None:
         """Cut all connections now."""
@@ -82,6 +87,8 @@ class TcpProxy:
         with self._closing(pair):
             while data := await source.read(CHUNK):
                 await self.flowing.wait()
+                if goal in self._lost:
+                    continue
                 if b"EVALSHA" in data:
                     self.evalshas += 1
                     if self.cut_replies:

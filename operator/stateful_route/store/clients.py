@@ -11,20 +11,25 @@ from stateful_route.store.sockets import nothing_sent, telling
 
 
 class Pool(BlockingConnectionPool):
-    """Connections to one server; who waits in vain for a free one has sent nothing."""
+    """Connections to one server; who waits in vain for a free one that is sound has sent nothing."""
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
-        """A connection that is free and connected."""
+        """A connection that is free, connected and, if it was idle for long, has answered a PING."""
         with nothing_sent():
-            if self.can_get_connection():  # redis-py takes a lock and a timer first, a third of a lone call's time
-                connection = self.get_available_connection()  # type: ignore[no-untyped-call]
-                try:
+            free = bool(self.can_get_connection())  # redis-py gives the list itself, which is about to change
+            connection = (  # redis-py takes a lock and a timer first, a third of a lone call's time
+                self.get_available_connection()  # type: ignore[no-untyped-call]
+                if free
+                else await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+            )
+            try:
+                if free:
                     await self.ensure_connection(connection)
-                except BaseException:
-                    await self.release(connection)
-                    raise
-                return connection
-            return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+                await connection.check_health()
+            except BaseException:
+                await self.release(connection)
+                raise
+            return connection
 
 
 class NodePool:
@@ -36,12 +41,13 @@ class NodePool:
         self._node = node
 
     async def get_connection(self) -> Any:
-        """A connection that is free and connected."""
+        """A connection that is free, connected and, if it was idle for long, has answered a PING."""
         with nothing_sent():
             connection = self._node.acquire_connection()
             try:
                 await self._node.disconnect_if_needed(connection)
                 await connection.connect()
+                await connection.check_health()
             except BaseException:
                 self._node.release(connection)
                 raise

@@ -14,12 +14,13 @@ NOT_HERE = {"max_connections"}
 
 
 class Pool(BlockingConnectionPool):
-    """Connections to one server; who waits in vain for a free one has sent nothing."""
+    """Connections to one server; who waits in vain for a free one that is sound has sent nothing."""
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        """A connection that is free and connected."""
+        """A connection that is free, connected and, if it was idle for long, has answered a PING."""
         with nothing_sent():
-            return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+            connection = super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+            return _healthy(connection, self)
 
 
 class NodePool:
@@ -30,13 +31,22 @@ class NodePool:
         self._pool = client.get_redis_connection(node).connection_pool
 
     def get_connection(self) -> Any:
-        """A connection that is free and connected."""
+        """A connection that is free, connected and, if it was idle for long, has answered a PING."""
         with nothing_sent():
-            return self._pool.get_connection()
+            return _healthy(self._pool.get_connection(), self._pool)
 
     def release(self, connection: Any) -> None:
         """Others may have it."""
         self._pool.release(connection)
+
+
+def _healthy(connection: Any, pool: Any) -> Any:
+    try:
+        connection.check_health()
+    except BaseException:
+        pool.release(connection)
+        raise
+    return connection
 
 
 def rediscover(client: Any) -> None:

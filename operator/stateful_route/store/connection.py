@@ -1,7 +1,7 @@
 """One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -12,6 +12,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.store.clients import NodePool, Pool, cluster_client, rediscover
@@ -42,6 +43,8 @@ class StoreOptions:
 
     timeout_seconds: float = 2.0
     """For connecting, and for each reply."""
+    health_check_seconds: int = 30
+    """A connection that was idle for longer is asked first whether it is still there (a firewall may have lost it)."""
     max_connections: int = 32
     """Per server; a call waits for a free one. On a Cluster they are not limited (redis-py would fail the call)."""
     deadline_seconds: float = 3.0
@@ -86,6 +89,7 @@ class Store:
             "socket_timeout": options.timeout_seconds,
             "socket_connect_timeout": options.timeout_seconds,
             "protocol": 2,
+            "health_check_interval": options.health_check_seconds,
             "encoding_errors": "surrogateescape",
             "retry": Retry(NoBackoff(), 0),
         }
@@ -332,7 +336,7 @@ class _Parts:
     hosts: list[tuple[str, int]]
     path: str
     login: dict[str, Any]
-    query: dict[str, str]
+    query: dict[str, Any]
 
 
 def _parts(url: str, default_port: int) -> _Parts:
@@ -351,7 +355,13 @@ def _parts(url: str, default_port: int) -> _Parts:
         if not name:
             raise _UrlError("a host is missing")
         hosts.append((name.strip("[]"), int(number)))
-    return _Parts(hosts, split.path.strip("/"), login, dict(parse_qsl(split.query)))
+    return _Parts(hosts, split.path.strip("/"), login, _options(split.query))
+
+
+def _options(query: str) -> dict[str, Any]:
+    """As redis-py reads them in the URL of one server."""
+    parsers: Mapping[str, Callable[[str], Any]] = URL_QUERY_ARGUMENT_PARSERS  # type: ignore[assignment]
+    return {name: parsers.get(name, str)(value) for name, value in parse_qsl(query)}
 
 
 def _cluster(url: str, common: dict[str, Any]) -> Any:
@@ -374,7 +384,7 @@ def _sentinel(url: str, common: dict[str, Any]) -> Redis:
     patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
     sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(
-        name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
+        name, connection_pool_class=_SentinelPool, **{"db": int(db or 0), **common, **parts.login, **parts.query}
     )
     pool: Any = client.connection_pool
     pool.connection_class = packing(telling(pool.connection_class))

@@ -71,6 +71,7 @@ class Store:
             "socket_timeout": options.timeout_seconds,
             "socket_connect_timeout": options.timeout_seconds,
             "protocol": 2,
+            "health_check_interval": options.health_check_seconds,
             "encoding_errors": "surrogateescape",
             "retry": Retry(NoBackoff(), 0),
         }
@@ -315,7 +316,7 @@ def _sentinel(url: str, common: dict[str, Any]) -> Redis:
     patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
     sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(
-        name, connection_pool_class=_SentinelPool, db=int(db or 0), **common, **parts.login, **parts.query
+        name, connection_pool_class=_SentinelPool, **{"db": int(db or 0), **common, **parts.login, **parts.query}
     )
     pool: Any = client.connection_pool
     pool.connection_class = packing(telling(pool.connection_class))

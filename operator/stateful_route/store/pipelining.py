@@ -16,6 +16,7 @@ from redis import exceptions as rx
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.store.failures import FAILURES
 from stateful_route.store.scripts import Call
+from stateful_route.store.sockets import was_sent
 
 CALLS_PER_TRIP = 500
 """Bounds how long the first of them waits for the last."""
@@ -188,6 +189,9 @@ async def exchange(pool: Any, commands: Sequence[tuple[Any, ...]], timeout_secon
             connection.socket_timeout = own_timeout
             await pool.release(connection)
     except FAILURES as error:
-        broken = error if str(error) else rx.TimeoutError(f"no reply within {timeout_seconds:g} s")
+        broken = error
+        if not str(error):
+            broken = rx.TimeoutError(f"no reply within {timeout_seconds:g} s")
+            broken.nothing_sent = not was_sent(error)  # type: ignore[attr-defined]
         return replies + [broken] * (len(commands) - len(replies))
     return replies

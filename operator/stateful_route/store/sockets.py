@@ -23,7 +23,7 @@ def was_sent(error: BaseException) -> bool:
 
 @cache
 def telling(base: Any) -> type:
-    """The class of redis-py's connections that also marks the errors of connecting."""
+    """The class of redis-py's connections that also marks the errors of connecting and of health checks."""
     return type(f"Telling{base.__name__}", (_Telling, base), {})
 
 
@@ -31,3 +31,7 @@ class _Telling:
     async def connect_check_health(self, *args: Any, **options: Any) -> None:
         with nothing_sent():
             await super().connect_check_health(*args, **options)  # type: ignore[misc]
+
+    async def check_health(self) -> None:
+        with nothing_sent():
+            await super().check_health()  # type: ignore[misc]

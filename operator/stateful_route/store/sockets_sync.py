@@ -9,7 +9,7 @@ from stateful_route.store.sockets import nothing_sent
 
 @cache
 def telling(base: Any) -> type:
-    """The class of redis-py's connections that also marks the errors of connecting."""
+    """The class of redis-py's connections that also marks the errors of connecting and of health checks."""
     return type(f"Telling{base.__name__}", (_Telling, base), {})
 
 
@@ -17,3 +17,7 @@ class _Telling:
     def connect_check_health(self, *args: Any, **options: Any) -> None:
         with nothing_sent():
             super().connect_check_health(*args, **options)  # type: ignore[misc]
+
+    def check_health(self) -> None:
+        with nothing_sent():
+            super().check_health()  # type: ignore[misc]
