@@ -18,7 +18,7 @@ from stateful_route.store.keys import Service
 
 IDLE, FULL = "bench-idle", "bench-full"
 PODS = 1000
-RUNS = 5
+RUNS = 15
 SETTLE_SECONDS = 8.0
 MEGABYTE = 1_000_000
 

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Self
 
 from stateful_route.domain.record import OperatorRecord
@@ -40,6 +41,7 @@ class ServiceState:
     incarnation: str | None = None
 
     @classmethod
+    @lru_cache(maxsize=64)  # the entries that the operator writes for silent pods are all alike
     def from_json(cls, text: str | bytes) -> Self | None:
         """The record in ``text``, or None when it does not parse (a foreign writer's mistake)."""
         try:

@@ -260,10 +260,14 @@ class Reconciler:
             self.workload.facts = facts
         if facts and known and facts.resource_version > known.resource_version:
             self._env.watchdog.expect(facts.uid, f"StatefulSet {facts.name}", facts.resource_version)
-        container = self.route.spec.health.container
-        pods = [pod for body in bodies if stateful_set_of(body) == name and (pod := pod_facts(body, container))]
+        pods = [pod for body in bodies if stateful_set_of(body) == name and (pod := self._facts_of(body))]
         news = {pod.uid: pod for pod in self.workload.end_listing(pods, version)}
         self._expect_pods(news, {pod.uid for pod in pods})
+
+    def _facts_of(self, body: Mapping[str, Any]) -> PodFacts | None:
+        meta = body["metadata"]
+        known = self.workload.known(meta["uid"], int(meta["resourceVersion"]))
+        return known or pod_facts(body, self.route.spec.health.container)
 
     def _expect_pods(self, news: Mapping[str, PodFacts], listed: Collection[str] = ()) -> None:
         """The watch should bring what is news; of pods that are not listed any more it may never tell the end."""

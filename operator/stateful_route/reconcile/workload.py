@@ -33,6 +33,11 @@ class Workload:
         self._pods[pod.uid] = pod
         return True
 
+    def known(self, uid: str, version: int) -> PodFacts | None:
+        """The facts of the pod at exactly this resource version; None: its body may say something new."""
+        pod = self._pods.get(uid)
+        return pod if pod is not None and pod.resource_version == version else None
+
     def begin_listing(self) -> None:
         """A LIST is about to be sent."""
         self._ended.clear()

@@ -94,7 +94,7 @@ async def count_links(store: Store, service: Service) -> dict[int, int]:
     groups = _bucket_groups(store)
     for start in range(0, len(groups), CALLS_PER_TRIP):
         trip = groups[start : start + CALLS_PER_TRIP]
-        calls = [Call(script("countLinks"), [service.index(bucket) for bucket in group], ()) for group in trip]
+        calls = [Call(script("countLinks"), service.indexes(group), ()) for group in trip]
         for flat in _values(await store.run_many(calls)):
             for ordinal, count in zip(flat[::2], flat[1::2], strict=True):
                 counts[ordinal] = counts.get(ordinal, 0) + count
@@ -266,7 +266,7 @@ async def _listed(
     groups = _bucket_groups(store, start_bucket)
     for start in range(0, len(groups), CALLS_PER_TRIP):
         trip = groups[start : start + CALLS_PER_TRIP]
-        calls = [Call(script("listLinks"), [service.index(bucket) for bucket in group], scores) for group in trip]
+        calls = [Call(script("listLinks"), service.indexes(group), scores) for group in trip]
         found = []
         for group, flat in zip(trip, _values(await store.run_many(calls)), strict=True):
             for place, uids in zip(flat[::2], flat[1::2], strict=True):

@@ -96,6 +96,11 @@ class Service:
         """Sorted set: the reverse index of one bucket; it lies in that hash slot, too."""
         return f"sf:{{{tags()[bucket]}}}ix:{self.namespace}:{self.name}"
 
+    def indexes(self, buckets: range) -> list[str]:
+        """`index` of many buckets: a walk names all 16,384."""
+        rest = f"}}ix:{self.namespace}:{self.name}"
+        return [f"sf:{{{tag}{rest}" for tag in tags()[buckets.start : buckets.stop]]
+
     def uid_keys(self, uid: str) -> tuple[str, str, str]:
         """(link, links, index) of a uid; raises `InvalidArgument` for one that cannot be stored."""
         check_uid(uid)
