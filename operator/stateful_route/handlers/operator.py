@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 REGISTRY = kopf.OperatorRegistry()
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 STOP_SECONDS = 4.0
 """From SIGTERM to the end at the latest; it takes some 0.3 s unless a server does not answer."""
 
@@ -68,8 +70,12 @@ async def run(options: Options) -> None:
         OSError: the health port is taken.
     """
     _heed_signals()
-    with contextlib.suppress(asyncio.CancelledError):  # a signal has come
+    try:
         await _run(options)
+    except asyncio.CancelledError:
+        pass  # a signal has come
+    finally:
+        _heed_nothing()
 
 
 async def _run(options: Options) -> None:
@@ -110,8 +116,21 @@ def _heed_signals() -> None:
             serving.cancel()
             loop.call_later(STOP_SECONDS, _end_at_once)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         loop.add_signal_handler(number, begin)
+
+
+def _heed_nothing() -> None:
+    """Let the rest of the process end, whatever comes: our work is over.
+
+    What is left is kopf's: the loop closes watches that were cancelled between two events, in no certain order, and
+    complains; and a further signal, which asyncio would let kill the process again, would spoil its exit code.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, left: log.debug(left["message"], exc_info=left.get("exception")))
+    for number in SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_at_once() -> None:
