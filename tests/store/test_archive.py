@@ -255,6 +255,7 @@ BAD_LINES = {
     "a uid that is too long": (json.dumps({**LINK, "uid": "x" * 1025}), "1025 bytes"),
     "an epoch that leaves none": (json.dumps({**LINK, "epoch": 2**40 - 1}), "epoch"),
     "an end before all time": (json.dumps({**LINK, "expires": -1}), "expires"),
+    "a mark at no bucket": ('{"kind":"mark","namespace":"a","service":"b","bucket":null,"started":1}', "bucket"),
     "an end that is a text": (json.dumps({**LINK, "expires": "soon"}), "expires"),
 }
 

@@ -261,8 +261,10 @@ def decode(line: str | bytes) -> Entry:
             case "link":
                 expires, epoch = data.get("expires"), data.get("epoch")
                 ordinal = check_ordinal(data["pod"])
-                _check_number(expires, LAST_MS, "expires")
-                _check_number(epoch, MAX_EPOCH, "epoch")
+                if expires is not None:
+                    _check_number(expires, LAST_MS, "expires")
+                if epoch is not None:
+                    _check_number(epoch, MAX_EPOCH, "epoch")
                 return StoredLink(service, _checked_uid(data["uid"]), ordinal, expires, epoch)
             case "workload":
                 return Workload(service, _checked_text(data["state"], "state"))
@@ -301,7 +303,7 @@ def _checked_text(value: object, name: str) -> str:
 
 
 def _check_number(value: object, limit: int, name: str) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit):
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
         raise InvalidArgument(f"its {name!r} is {value!r}, no whole number from 0 to {limit}")
 
 
