@@ -46,6 +46,8 @@ class Routes:
         self._refused: dict[str, tuple[int, bool]] = {}
         """uid → generation of what does not fit and has been told of, and whether it was being deleted."""
         self._chores: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        """Of StatefulRoutes that are gone: their last words."""
         self.synced = False
         """The StatefulRoutes have been listed once, and each has been looked at."""
 
@@ -100,7 +102,7 @@ class Routes:
         finally:
             for task in (*self._tasks.values(), *self._chores):
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), *self._chores, *self._ending, return_exceptions=True)
 
     def _settle(self) -> None:
         self.synced = self.synced or (
@@ -210,8 +212,11 @@ class Routes:
         reconciler = self._reconcilers.pop(uid, None)
         if reconciler is None:
             return
-        if (task := self._tasks.pop(uid, None)) is not None and not reconciler.ended:
-            task.cancel()
+        if (task := self._tasks.pop(uid, None)) is not None:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            if not reconciler.ended:
+                task.cancel()
         for other in self._reconcilers.values():
             if other.service == reconciler.service:
                 other.wake(full=True)

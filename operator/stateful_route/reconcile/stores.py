@@ -42,7 +42,8 @@ class Stores:
 
     async def close(self) -> None:
         """Close all connections."""
-        for store in self._stores.values():
+        while self._stores:
+            _, store = self._stores.popitem()
             await store.close()
 
     async def _note(self, uid: str, url: str | None) -> None:
@@ -54,7 +55,9 @@ class Stores:
         else:
             self._urls[uid] = url
         if former is not None and former not in self._urls.values():
-            await self._stores.pop(former).close()
+            store = self._stores.pop(former, None)
+            if store is not None:  # else everything has just been closed
+                await store.close()
 
     async def _url(self, kube: Kube, route: StatefulRoute) -> str:
         redis = route.spec.redis

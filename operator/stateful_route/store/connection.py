@@ -215,7 +215,7 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections; the store can be used again afterwards."""
-        for pipelining in self._shared.values():
+        for pipelining in list(self._shared.values()):  # others may begin meanwhile
             await pipelining.close()
         await self._client.aclose()
 

@@ -197,7 +197,7 @@ class Store:
 
     def close(self) -> None:
         """Close all connections; the store can be used again afterwards."""
-        for pipelining in self._shared.values():
+        for pipelining in list(self._shared.values()):  # others may begin meanwhile
             pipelining.close()
         self._client.close()
 
