@@ -1,8 +1,10 @@
 """Speaking to Redis: URLs without passwords, lost scripts, and an error of ours for each thing that can go wrong."""
 
 import asyncio
+import socket
 import time
 import traceback
+from contextlib import ExitStack
 
 import pytest
 from redis.asyncio import Redis
@@ -14,10 +16,11 @@ from stateful_route.domain.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from stateful_route.store.connection import SCHEMES, Store, redacted
+from stateful_route.store.connection import SCHEMES, Store, StoreOptions, redacted
 from stateful_route.store.index import linked_uids
 from stateful_route.store.keys import Service
 from stateful_route.store.links import get_link, set_link, set_link_call
+from stateful_route.store.patience import PatientStore
 from stateful_route.store.scripts import Call, script
 
 SERVICE = Service("games", "room")
@@ -377,3 +380,20 @@ async def test_a_service_that_the_sentinel_does_not_know_is_unavailable(watched,
     _, url = watched
     with pytest.raises(StoreUnavailable):
         await get_link(connect(url.replace("/main", "/other")), SERVICE, UID)
+
+
+@pytest.mark.parametrize("kind", [Store, PatientStore])
+async def test_a_cluster_of_which_no_node_answers_is_given_up_in_time(kind):
+    with ExitStack() as deaf:
+        ports = []
+        for _ in range(3):
+            listening = deaf.enter_context(socket.create_server(("127.0.0.1", 0)))
+            ports.append(listening.getsockname()[1])
+        url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        store = kind.from_url(url, StoreOptions(timeout_seconds=2, deadline_seconds=1))
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="within 1 s") as caught:
+            await set_link(store, SERVICE, UID, 1)
+        assert time.monotonic() - started < 2, "not one node after the other"
+        assert not caught.value.maybe_written
+        await store.close()

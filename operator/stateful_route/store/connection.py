@@ -19,7 +19,7 @@ from stateful_route.store.clients import NodePool, Pool, cluster_client, redisco
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.packing import packing
 from stateful_route.store.pipelining import Pipelining, exchange
-from stateful_route.store.runtime import heeding_cancellation, together
+from stateful_route.store.runtime import deadline, heeding_cancellation, together
 from stateful_route.store.scripts import Call
 from stateful_route.store.sockets import nothing_sent, telling
 
@@ -132,7 +132,7 @@ class Store:
         node = None
         if self.cluster:
             with translated(self.label, writes=False):
-                await self._slots_known()
+                await self._slots_known_in_time()
             node = self._node_of(call.keys[0])
         if node not in self._shared:
             self._shared[node] = Pipelining(
@@ -300,6 +300,13 @@ class Store:
         except rx.RedisClusterException:
             return None
         return name
+
+    async def _slots_known_in_time(self) -> None:
+        try:
+            async with deadline(self.options.deadline_seconds):
+                await self._slots_known()
+        except TimeoutError:  # there are several nodes to ask, and none says anything
+            raise self.late(writes=False) from None
 
     async def _slots_known(self) -> None:
         if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node

@@ -29,7 +29,7 @@ from stateful_route.store.connection import (
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.packing import packing
 from stateful_route.store.pipelining_sync import Pipelining, exchange
-from stateful_route.store.runtime_sync import heeding_cancellation, together
+from stateful_route.store.runtime_sync import deadline, heeding_cancellation, together
 from stateful_route.store.scripts import Call
 from stateful_route.store.sockets import nothing_sent
 from stateful_route.store.sockets_sync import telling
@@ -114,7 +114,7 @@ class Store:
         node = None
         if self.cluster:
             with translated(self.label, writes=False):
-                self._slots_known()
+                self._slots_known_in_time()
             node = self._node_of(call.keys[0])
         if node not in self._shared:
             self._shared[node] = Pipelining(
@@ -282,6 +282,13 @@ class Store:
         except rx.RedisClusterException:
             return None
         return name
+
+    def _slots_known_in_time(self) -> None:
+        try:
+            with deadline(self.options.deadline_seconds):
+                self._slots_known()
+        except TimeoutError:  # there are several nodes to ask, and none says anything
+            raise self.late(writes=False) from None
 
     def _slots_known(self) -> None:
         if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node

@@ -100,6 +100,7 @@ class PatientStore(Store):
     ) -> T:
         """Try; ``last``: the error of an attempt that was made already and has taken ``spent`` seconds."""
         pauses = _Pauses(self.options.retries)
+        trying = False
         try:
             with deadline(self.options.deadline_seconds - spent):
                 while True:
@@ -107,10 +108,13 @@ class PatientStore(Store):
                         if not pauses.left or not _harmless(last, repeatable):
                             raise last
                         sleep(pauses.take())
+                    trying = True
                     try:
                         return attempt()
                     except StatefulRouteError as error:
                         error.maybe_written |= last is not None and last.maybe_written  # by an earlier attempt
                         last = error
+                    trying = False
         except TimeoutError:
-            raise self.late(writes=writes) from last
+            earlier = last is not None and last.maybe_written
+            raise self.late(writes=earlier or (trying and writes)) from last
