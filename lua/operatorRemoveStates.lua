@@ -18,16 +18,16 @@ local owner = redis.call('GET', KEYS[3]) or ''
 if owner ~= ARGV[1] then
   return redis.error_reply('OWNED ' .. owner)
 end
-redis.call('XLEN', KEYS[4])  -- before anything is written: it may be of another type
-local removed = 0
+local prior = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
+local removed, id = {}, nil
 for i = 4, #ARGV do
   redis.call('HDEL', KEYS[1], ARGV[i])
   if redis.call('HDEL', KEYS[2], ARGV[i]) == 1 then
-    removed = removed + 1
-    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', ARGV[i], 'from', 'SHUTDOWN', 'to', '', 'reason', 'Gone')
+    removed[#removed + 1] = ARGV[i] .. '='
+    id = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', ARGV[i], 'from', 'SHUTDOWN', 'to', '', 'reason', 'Gone')
   end
 end
-if removed > 0 then
-  redis.call(ARGV[2], KEYS[5], 'ev')
+if id then
+  redis.call(ARGV[2], KEYS[5], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. table.concat(removed, ' '))
 end
-return removed
+return #removed

@@ -20,11 +20,11 @@ local owner = redis.call('GET', KEYS[3]) or ''
 if owner ~= ARGV[1] then
   return redis.error_reply('OWNED ' .. owner)
 end
-redis.call('XLEN', KEYS[4])  -- before anything is written: it may be of another type
+local prior = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local changed = false
+local changed, id = {}, nil
 
 local function parsed(text)
   local good, value = pcall(cjson.decode, text or '')
@@ -49,8 +49,10 @@ local function app_word(state, old, new, same_life)
   if not state or state.op == true then return nil end
   if SEVERITY[state.app] then
     local life = type(state.inc) == 'string' and state.inc or nil
-    local mine = (life or new.incarnation) == new.incarnation
-    return mine and (life or tonumber(state.updateTime or 0) >= new.lifeSince) and state.app or nil
+    local exact = life and string.find(life, '/', 1, true)
+    local known = exact and new.incarnation or string.match(new.incarnation or '', '^(.*)/%d+$')
+    local mine = not life or life == known
+    return mine and (exact or tonumber(state.updateTime or 0) >= new.lifeSince) and state.app or nil
   end
   if old and state.routingState == old.written and SEVERITY[old.state] >= SEVERITY[old.written] then
     return same_life and old.appWord or nil
@@ -102,13 +104,13 @@ for i = 4, #ARGV, 2 do
   local record = cjson.encode(new)
   redis.call('HSET', KEYS[2], pod, record)
   if before ~= written then
-    changed = true
-    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', pod, 'from', before, 'to', written, 'reason', new.reason)
+    changed[#changed + 1] = pod .. '=' .. written .. '/' .. new.links
+    id = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', pod, 'from', before, 'to', written, 'reason', new.reason)
   end
   reply[#reply + 1] = record
   reply[#reply + 1] = raw and not state and 1 or 0
 end
-if changed then
-  redis.call(ARGV[2], KEYS[5], 'ev')
+if id then
+  redis.call(ARGV[2], KEYS[5], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. table.concat(changed, ' '))
 end
 return reply

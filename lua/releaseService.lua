@@ -7,7 +7,8 @@
   KEYS[4]  hash     the configuration       sf:{ns:state:svc}#cfg
   KEYS[5]  stream   effective changes       sf:{ns:state:svc}#ev
   KEYS[6]  stream   moves                   sf:{ns:state:svc}#mv
-  KEYS[7]  channel  wake-ups                sf:{ns:state:svc}#ch
+  KEYS[7]  hash     callers' hints          sf:{ns:state:svc}#hi
+  KEYS[8]  channel  wake-ups                sf:{ns:state:svc}#ch
   ARGV[1]  the caller, as in #own
   ARGV[2]  PUBLISH, or SPUBLISH on a Redis Cluster
 
@@ -36,6 +37,6 @@ for i = 1, #states, 2 do
     end
   end
 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
-redis.call(ARGV[2], KEYS[7], 'ev')
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+redis.call(ARGV[2], KEYS[8], 'ev')
 return 1

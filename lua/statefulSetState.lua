@@ -8,7 +8,7 @@
   ARGV[1]  pod index
   ARGV[2]  load as JSON has it, smaller is less
   ARGV[3]  the app's word: READY, DENY_NEW_CALL or SHUTDOWN
-  ARGV[4]  its incarnation <pod uid>/<restarts>, '' when it does not know
+  ARGV[4]  its incarnation <pod uid>/<restarts>, or <pod uid> when it does not know how often it was restarted, or ''
   ARGV[5]  PUBLISH, or SPUBLISH on a Redis Cluster
   ARGV[6]  about how many entries the stream keeps
 
@@ -28,11 +28,12 @@ end
 local record, state = parsed(redis.call('HGET', KEYS[2], pod)), parsed(redis.call('HGET', KEYS[1], pod))
 if record and life ~= '' then
   local uid, restarts = string.match(life, '^(.*)/(%d+)$')
+  uid = uid or life
   for _, former in ipairs(record.former or {}) do
     if former == uid then return redis.error_reply('REPLACED') end
   end
   local known_uid, known_restarts = string.match(record.incarnation or '', '^(.*)/(%d+)$')
-  if uid and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then
+  if restarts and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then
     return redis.error_reply('REPLACED')
   end
 end
@@ -41,14 +42,15 @@ if record and SEVERITY[record.state] and SEVERITY[record.state] > SEVERITY[word]
   effective = record.state
 end
 local before = state and SEVERITY[state.routingState] and state.routingState or ''
+local prior
 if before ~= effective then
-  redis.call('XLEN', KEYS[3])  -- a key of another type is found before anything is written
+  prior = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 end
 local life_field = life ~= '' and ',"inc":' .. cjson.encode(life) or ''
 local fresh = '{"state":%s,"routingState":"%s","updateTime":%.0f,"app":"%s"%s}'  -- cjson would round a long load
 redis.call('HSET', KEYS[1], pod, string.format(fresh, ARGV[2], effective, now, word, life_field))
 if before ~= effective then
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
-  redis.call(ARGV[5], KEYS[4], 'ev')
+  local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
+  redis.call(ARGV[5], KEYS[4], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. pod .. '=' .. effective)
 end
 return {effective, now}

@@ -34,10 +34,17 @@ TRANSLATED = (
     "stateful_route.store.states",
     "stateful_route.store.index",
     "stateful_route.store.migrate",
+    "stateful_route.store.moves",
     "stateful_route.store.batch",
     "stateful_route.store.executor",
 )
-HAND_WRITTEN = ("stateful_route.store.runtime", "stateful_route.store.clients", "stateful_route.store.pipelining")
+HAND_WRITTEN = (
+    "stateful_route.store.runtime",
+    "stateful_route.store.clients",
+    "stateful_route.store.pipelining",
+    "stateful_route.store.push",
+    "stateful_route.drivers.runtime",
+)
 
 WORDS = {
     "AsyncIterator": "Iterator",

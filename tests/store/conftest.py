@@ -177,7 +177,7 @@ async def wakeups(raw, service) -> AsyncIterator[Callable[[], Awaitable[list[str
             assert message is not None, "not even the fence was received"
             if message["channel"] == "fence":
                 return found
-            found.append(message["data"])
+            found.append(message["data"].split()[0])
 
     yield received
     await pubsub.aclose()

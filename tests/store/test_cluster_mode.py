@@ -92,7 +92,7 @@ async def test_states_are_merged_and_wake_up_by_a_sharded_channel(store, cluster
     assert listener.get_message(timeout=PATIENCE_SECONDS)["type"] == "ssubscribe"
 
     def woken():
-        return listener.get_message(timeout=PATIENCE_SECONDS)["data"]
+        return listener.get_message(timeout=PATIENCE_SECONDS)["data"].split()[0]
 
     await claim(store, service, MINE, {"heartbeat": "Auto"})
     assert await set_state(store, service, 0, READY) is READY

@@ -39,6 +39,7 @@ class ServiceState:
     word: RoutingState | None = None
     """What the app itself last said; only in an app record."""
     incarnation: str | None = None
+    """``<pod uid>/<restarts>``, or the pod's uid alone where the app does not know how often it was restarted."""
 
     @classmethod
     @lru_cache(maxsize=64)  # the entries that the operator writes for silent pods are all alike
@@ -109,4 +110,5 @@ def _own_heartbeat_expected(view: PodView) -> bool:
     state, record = view.state, view.record
     if state is None or record is None or state.author is not Author.APP:
         return False
-    return record.incarnation is None or state.incarnation in {None, str(record.incarnation)}
+    life = record.incarnation
+    return life is None or state.incarnation in {None, str(life), life.pod_uid}

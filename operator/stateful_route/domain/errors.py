@@ -66,5 +66,20 @@ class OwnedElsewhere(StatefulRouteError):  # noqa: N818  names the fact
         self.owner = owner
 
 
+class NoPodAvailable(StatefulRouteError):  # noqa: N818  names the fact
+    """The uid needs a pod, and no pod of the service takes new ones: none is READY and alive, or all are full.
+
+    Nothing was written. It passes when a pod becomes READY.
+    """
+
+
+class AlreadyRunning(StatefulRouteError):  # noqa: N818  names the fact
+    """What should be started is running already."""
+
+
+class NotRunning(StatefulRouteError):  # noqa: N818  names the fact
+    """What should be stopped, or used, has not been started, or was stopped."""
+
+
 class Replaced(StatefulRouteError):  # noqa: N818  names the fact
     """A state was published by an incarnation of the pod that has a successor; it was not written."""

@@ -1,9 +1,11 @@
 """Where links that must move go: the placement strategies, as one stream of targets."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 
 class Strategy(StrEnum):
@@ -16,6 +18,14 @@ class Strategy(StrEnum):
     """Smooth; a total weight of zero falls back to round robin."""
     LEAST_CONNECTIONS = "LeastConnections"
     """The pod with the fewest links, counting those just placed."""
+    LEAST_LOAD = "LeastLoad"
+    """The pod with the lowest load; those of the same load take turns."""
+    LEAST_RESPONSE_TIME = "LeastResponseTime"
+    """The pod that answered its last health check soonest; those never asked come last."""
+
+
+TAKING_TURNS = frozenset(Strategy) - {Strategy.LEAST_CONNECTIONS}
+"""Strategies under which several pods are as good, and take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,8 @@ class Target:
     ordinal: int
     load: float = 0.0
     links: int = 0
+    response_seconds: float = math.inf
+    """How long its last health check took; infinite: it was not asked."""
 
 
 class Spread:
@@ -43,14 +55,27 @@ class Spread:
     ``take()`` gives an ordinal, or None when there is no READY pod with room.
     """
 
-    def __init__(self, targets: Sequence[Target], placement: Placement) -> None:
+    def __init__(self, targets: Sequence[Target], placement: Placement, start: int = 0, at_least: int = 2) -> None:
+        """All targets are READY.
+
+        Args:
+            targets: Who can take links.
+            placement: How they are chosen.
+            start: How many turns are skipped, where pods take turns: many callers that see the same pods would else
+                all begin with the same one.
+            at_least: Over how many pods the good range spreads, even if only one is in it: a whole pod's users on the
+                one least loaded pod would be the next failure. 1: the reference's rule, for new users, who come singly.
+        """
         self.ordinals = frozenset(target.ordinal for target in targets)
         self._limited = placement.max_links > 0
         weighted = placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN
         wanted = [target for target in targets if placement.weights.get(target.ordinal, 1) > 0] if weighted else []
         ranked = sorted(wanted or targets, key=lambda target: (target.load, target.ordinal))
         self._left = {target.ordinal: placement.max_links - target.links for target in ranked}
-        self._order = _order(ranked, placement)
+        self._order = _order(ranked, placement, at_least)
+        if ranked and placement.strategy in TAKING_TURNS:
+            turns = sum(placement.weights.get(target.ordinal, 1) for target in ranked) if weighted else len(ranked)
+            self._order = islice(self._order, start % max(1, turns), None)
         if self._limited and not any(left > 0 for left in self._left.values()):
             self._order = iter(())
 
@@ -73,37 +98,49 @@ def good_range(targets: Sequence[Target], load_range: float) -> list[Target]:
     return [target for target in ranked if target.load <= ranked[0].load + load_range]
 
 
-def _order(targets: Sequence[Target], placement: Placement) -> Iterator[int]:
+def _order(targets: Sequence[Target], placement: Placement, at_least: int) -> Iterator[int]:
+    order: Iterator[int] = iter(())
     if not targets:
-        return iter(())
+        return order
     match placement.strategy:
         case Strategy.GOOD_RANGE:
-            return _good_range_order(targets, placement)
+            order = _best_first(targets, placement, lambda ranked: _good(ranked, placement.load_range, at_least))
+        case Strategy.LEAST_LOAD:
+            order = _best_first(targets, placement, lambda ranked: [t for t in ranked if t.load == ranked[0].load])
+        case Strategy.LEAST_RESPONSE_TIME:
+            order = _best_first(targets, placement, _quickest)
         case Strategy.ROUND_ROBIN:
-            return _cycle([target.ordinal for target in targets])
+            order = _cycle([target.ordinal for target in targets])
         case Strategy.WEIGHTED_ROUND_ROBIN:
-            return _smooth({target.ordinal: placement.weights.get(target.ordinal, 1) for target in targets})
+            order = _smooth({target.ordinal: placement.weights.get(target.ordinal, 1) for target in targets})
         case Strategy.LEAST_CONNECTIONS:
-            return _fewest_first(targets)
+            order = _fewest_first(targets)
+    return order
 
 
-def _good_range_order(targets: Sequence[Target], placement: Placement) -> Iterator[int]:
-    """Never all on one: a whole pod's users on the one least loaded pod would be the next failure."""
-    limited = placement.max_links > 0
+def _best_first(
+    targets: Sequence[Target], placement: Placement, best: Callable[[Sequence[Target]], Sequence[Target]]
+) -> Iterator[int]:
+    """The best ones in turn; who is full makes room for the next best."""
     room = {target.ordinal: placement.max_links - target.links for target in targets}
-    while limited and (targets := [target for target in targets if room[target.ordinal] > 0]):
-        chosen = _good_or_two(targets, placement)
-        while all(room[ordinal] > 0 for ordinal in chosen):  # who is full makes room for the next best
+    if placement.max_links <= 0:
+        yield from _cycle([target.ordinal for target in best(targets)])
+    while targets := [target for target in targets if room[target.ordinal] > 0]:
+        chosen = [target.ordinal for target in best(targets)]
+        while all(room[ordinal] > 0 for ordinal in chosen):
             for ordinal in chosen:
                 room[ordinal] -= 1
                 yield ordinal
-    if not limited:
-        yield from _cycle(_good_or_two(targets, placement))
 
 
-def _good_or_two(ranked: Sequence[Target], placement: Placement) -> list[int]:
-    good = good_range(ranked, placement.load_range)
-    return [target.ordinal for target in (good if len(good) > 1 else ranked[:2])]
+def _good(ranked: Sequence[Target], load_range: float, at_least: int) -> Sequence[Target]:
+    good = good_range(ranked, load_range)
+    return good if len(good) >= at_least else ranked[:at_least]
+
+
+def _quickest(targets: Sequence[Target]) -> list[Target]:
+    quickest = min(target.response_seconds for target in targets)
+    return [target for target in targets if target.response_seconds == quickest]
 
 
 def _cycle(ordinals: Sequence[int]) -> Iterator[int]:

@@ -29,6 +29,7 @@ class OperatorRecord:
         since: When state or reason last changed, ms by the clock of Redis; 0: not written yet.
         app_word: What the app last said by itself; None: nothing.
         written: The effective state as the script last wrote it; None: not written yet.
+        release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
     """
 
     state: RoutingState
@@ -44,6 +45,7 @@ class OperatorRecord:
     since: int = 0
     app_word: RoutingState | None = None
     written: RoutingState | None = None
+    release: int | None = None
 
     @classmethod
     @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
@@ -65,6 +67,7 @@ class OperatorRecord:
                 since=int(data.get("since", 0)),
                 app_word=_optional(data, "appWord", RoutingState),
                 written=_optional(data, "written", RoutingState),
+                release=_optional(data, "release", int),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
@@ -73,7 +76,7 @@ class OperatorRecord:
     def decision(self) -> tuple[object, ...]:
         """What the operator decides; two records that agree in it need no write (the count alone is no reason)."""
         life = (self.incarnation, self.ever_ready, self.unready_since, self.before, self.loss)
-        return (self.state, self.reason, self.links, self.address, *life)
+        return (self.state, self.reason, self.links, self.address, self.release, *life)
 
     def decision_json(self) -> str:
         """What the operator decides, as the script wants it; the script adds since, appWord and written."""
@@ -88,6 +91,7 @@ class OperatorRecord:
             "before": self.before,
             "loss": self.loss,
             "address": self.address,
+            "release": self.release,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
 

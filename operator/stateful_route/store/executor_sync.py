@@ -90,23 +90,23 @@ class StatefulExecutor:
         except ValueError:
             raise InvalidArgument(f"a routing state is one of {', '.join(RoutingState)}, not {shown(state)}") from None
         states.check_state(pod, load, incarnation)
-        return states_sync.set_state(self._store(), target, pod, word, load=load, incarnation=incarnation)
+        return states_sync.set_state(self.store(), target, pod, word, load=load, incarnation=incarnation)
 
     def get_service_state(self, namespace: str, service: str) -> dict[int, ServiceState]:
         """Pod index → service state, fresh or not; without records that do not parse. Empty for nobody's service."""
         target = service_of(namespace, service)
-        view = states_sync.get_service(self._store(), target)
+        view = states_sync.get_service(self.store(), target)
         return {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
 
     def get_service_pod_state(self, namespace: str, service: str, pod: int) -> ServiceState | None:
         """One pod's service state; None: it has published none, or one that does not parse."""
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
-        return (states_sync.get_service_pod(self._store(), target, ordinal)).state
+        return (states_sync.get_service_pod(self.store(), target, ordinal)).state
 
     def set_workload_state(self, namespace: str, service: str, state: str) -> None:
         """Write the one word for the whole service."""
         key, word = service_of(namespace, service).workload, check_word(state, "workload state")
-        (self._store()).command("SET", key, word)
+        (self.store()).command("SET", key, word)
 
     def get_workload_state(self, namespace: str, service: str) -> str | None:
         """The one word for the whole service; None: there is none."""
@@ -115,7 +115,7 @@ class StatefulExecutor:
     def get_workload_states(self, namespace: str, services: Iterable[str]) -> dict[str, str | None]:
         """Service → its word, or None, of many services in one round trip (one per node of a Cluster)."""
         targets = [service_of(namespace, name) for name in services]
-        return states_sync.get_workloads(self._store(), targets)
+        return states_sync.get_workloads(self.store(), targets)
 
     # One link: the pod
 
@@ -175,67 +175,67 @@ class StatefulExecutor:
     def remove_linked_pod(self, namespace: str, uid: str, service: str, persist_seconds: int = 0) -> bool:
         """Remove the uid's link; whether there was one. With seconds, late callers still find the pod so long."""
         request = links.remove_link_request(service_of(namespace, service), uid, persist_seconds)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def remove_linked_pod_with_id(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = 0
     ) -> bool:
         """Remove the uid's link as `remove_linked_pod` if it names the pod, else change nothing; whether it did."""
         request = links.remove_link_with_id_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
         """Service → pod of all services that the uid is linked to; two round trips."""
         links.check_whose(namespace, uid)
-        return links_sync.get_link_service(self._store(), namespace, uid)
+        return links_sync.get_link_service(self.store(), namespace, uid)
 
     # One link: the pod and the epoch
 
     def set_link(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT) -> Relinked:
         """As `set_linked_pod`; the pod before, and the link's epoch."""
         request = links.set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def try_set_link(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT
     ) -> Tried:
         """As `try_set_linked_pod`, and the epoch of the link that stands now."""
         request = links.try_set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def set_link_if_absent(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int) -> Link:
         """As `set_linked_pod_if_absent`: the link that stands now."""
         request = links.set_link_if_absent_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def compute_link_if_absent(
         self, namespace: str, uid: str, service: str, candidates: Candidates, persist_seconds: int
     ) -> Computed | None:
         """As `compute_linked_pod_if_absent`: the link that stands now, and the pod before."""
         request = links.compute_link_if_absent_request(service_of(namespace, service), uid, candidates, persist_seconds)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def get_link(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod`: the link; its epoch is -1 when a foreign client made it."""
         request = links.get_link_request(service_of(namespace, service), uid)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def get_link_if_persist(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod_if_persist`: the link."""
         request = links.get_link_if_persist_request(service_of(namespace, service), uid)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     def is_owner(self, namespace: str, uid: str, service: str, pod: int, epoch: int) -> bool:
         """The fence: whether the pod still owns the uid since that epoch; False for a link that is only retained."""
         request = links.is_owner_request(service_of(namespace, service), uid, pod, epoch)
-        return links_sync.answered(self._store(), request)
+        return links_sync.answered(self.store(), request)
 
     # Many links
 
     def get_links(self, namespace: str, uids: Iterable[str], service: str) -> Replies[Link | None]:
         """`get_link` for many uids."""
         target = service_of(namespace, service)
-        return answered_each(self._store, uids, lambda uid, _: links.get_link_request(target, uid))
+        return answered_each(self.store, uids, lambda uid, _: links.get_link_request(target, uid))
 
     def set_links_if_absent(
         self, namespace: str, uids: Iterable[str], service: str, pod: int, persist_seconds: int
@@ -243,7 +243,7 @@ class StatefulExecutor:
         """`set_link_if_absent` for many uids."""
         target = service_of(namespace, service)
         return answered_each(
-            self._store,
+            self.store,
             uids,
             lambda uid, _: links.set_link_if_absent_request(target, uid, pod, persist_seconds),
         )
@@ -254,7 +254,7 @@ class StatefulExecutor:
         """`compute_link_if_absent` for many uids; candidates of the same load take turns."""
         target = service_of(namespace, service)
         return answered_each(
-            self._store,
+            self.store,
             uids,
             lambda uid, place: links.compute_link_if_absent_request(target, uid, candidates, persist_seconds, place),
         )
@@ -264,7 +264,7 @@ class StatefulExecutor:
     ) -> Replies[bool]:
         """`remove_linked_pod` for many uids."""
         target = service_of(namespace, service)
-        return answered_each(self._store, uids, lambda uid, _: links.remove_link_request(target, uid, persist_seconds))
+        return answered_each(self.store, uids, lambda uid, _: links.remove_link_request(target, uid, persist_seconds))
 
     # The index
 
@@ -276,13 +276,13 @@ class StatefulExecutor:
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
         if not isinstance(cursor, int) or isinstance(cursor, bool) or not 0 <= cursor <= BUCKETS:
             raise InvalidArgument(f"a cursor is a number from 0 to {BUCKETS}, not {shown(cursor)}")
-        for buckets in index_sync.links_of_pod(self._store(), target, ordinal, start_bucket=cursor):
+        for buckets in index_sync.links_of_pod(self.store(), target, ordinal, start_bucket=cursor):
             yield LinksPage([uid for bucket in buckets for uid in bucket.uids], buckets[-1].number + 1)
 
     def count_links(self, namespace: str, service: str) -> dict[int, int]:
         """Pod → how many links it has, all in one pass; expired ones count until the next repair."""
         target = service_of(namespace, service)
-        return index_sync.count_links(self._store(), target)
+        return index_sync.count_links(self.store(), target)
 
     def migrate(
         self, namespace: str, service: str, source: int, batches: Sequence[Batch], *, reason: str
@@ -295,7 +295,7 @@ class StatefulExecutor:
         target, ordinal = service_of(namespace, service), check_ordinal(source)
         migrate.check_batches(target, batches)
         check_word(reason, "reason")
-        store = self._store()
+        store = self.store()
         results = migrate_sync.migrate(store, target, ordinal, batches)
         moved = [link for result in results for link in result.moved]
         try:
@@ -308,14 +308,14 @@ class StatefulExecutor:
     def repair(self, namespace: str, service: str, *, foreign: bool = False) -> Repaired:
         """Drop or mend index entries that disagree with their links; ``foreign``: also look at all keys for more."""
         target = service_of(namespace, service)
-        return index_sync.repair_service(self._store(), target, foreign=foreign)
+        return index_sync.repair_service(self.store(), target, foreign=foreign)
 
     def rebuild(self, namespace: str, service: str, *, keys_per_second: float | None = None) -> Repaired:
         """Make the index of a service anew from its links; at most so many keys are looked at in a second."""
         target = service_of(namespace, service)
-        return index_sync.rebuild(self._store(), target, keys_per_second=keys_per_second)
+        return index_sync.rebuild(self.store(), target, keys_per_second=keys_per_second)
 
-    def _store(self) -> Store:
+    def store(self) -> Store:
         """The store, once it is known to be usable."""
         if not self._checked:
             with self._checking:

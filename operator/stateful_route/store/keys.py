@@ -71,8 +71,13 @@ class Service:
         return f"{self.states}#mv"
 
     @property
+    def hints(self) -> str:
+        """Hash: pod index → when a caller last could not reach it."""
+        return f"{self.states}#hi"
+
+    @property
     def channel(self) -> str:
-        """Channel: wakes up whoever reads the two streams."""
+        """Channel: tells at once what the two streams keep, and of hints."""
         return f"{self.states}#ch"
 
     @property

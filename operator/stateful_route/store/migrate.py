@@ -18,6 +18,9 @@ MAX_BATCH = 200
 
 MOVES_STREAM_LENGTH = 4000
 
+NOBODY = -1
+"""In place of a pod index: the uid was released, its next call finds it a pod."""
+
 
 class Outcome(IntEnum):
     """What became of one link; the numbers are the script's."""
@@ -41,7 +44,7 @@ class Batch:
 
 
 class Moved(NamedTuple):
-    """One link that was moved: its uid, its pod index now, its epoch."""
+    """One link that was moved: its uid, its pod index now (`NOBODY`: the pod has released it), its epoch."""
 
     uid: str
     to: int
@@ -130,7 +133,8 @@ async def append_moves(
     if not moved:
         return
     text = json.dumps(moved, separators=(",", ":"))
-    args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner)
+    targets = ",".join(str(ordinal) for ordinal in sorted({link.to for link in moved}))
+    args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner, targets)
     try:
         await store.run(Call(script("appendMoves"), (service.moves, service.channel, service.owner), args))
     except StoreRejected as error:

@@ -65,7 +65,8 @@ def append_moves(
     if not moved:
         return
     text = json.dumps(moved, separators=(",", ":"))
-    args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner)
+    targets = ",".join(str(ordinal) for ordinal in sorted({link.to for link in moved}))
+    args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner, targets)
     try:
         store.run(Call(script("appendMoves"), (service.moves, service.channel, service.owner), args))
     except StoreRejected as error:

@@ -18,7 +18,7 @@ FIRST_PAUSE_SECONDS = 0.05
 """At most; each further one is twice as long."""
 BACKOFF: Any = ExponentialWithJitterBackoff(cap=LONGEST_PAUSE_SECONDS, base=FIRST_PAUSE_SECONDS)
 
-READING_COMMANDS = frozenset({"GET", "MGET", "HGET", "HKEYS"})
+READING_COMMANDS = frozenset({"GET", "MGET", "HGET", "HGETALL", "HKEYS", "XLEN", "XRANGE"})
 
 
 class PatientStore(Store):

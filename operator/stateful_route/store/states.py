@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stateful_route.domain.aliveness import PodView, ServiceState
+from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.errors import OwnedElsewhere, Replaced, StoreRejected
 from stateful_route.domain.names import MAX_ORDINAL, check_load, check_ordinal, check_word
 from stateful_route.domain.record import OperatorRecord
@@ -19,9 +20,15 @@ from stateful_route.store.scripts import Argument, Call, script
 STREAM_LENGTH = 1000
 """About how many changes a service's stream keeps; who has missed more reads the states anew."""
 
+NO_ENTRY = "0-0"
+"""As the id of a stream's last entry: there is none."""
+
 _POD = re.compile(rb"0|[1-9]\d{0,3}")
 
 PODS_PER_CALL = 100
+HINT_SECONDS = 60
+"""How long a caller's hint lives: the operator has looked by then, or was away and looks at everything anew."""
+
 REFRESHED_PER_CALL = 500
 """Bounds what one script touches, so that other callers are not held up."""
 
@@ -35,12 +42,18 @@ class ServiceView:
         owner: ``<cluster id>/<StatefulRoute uid>``, or None: no operator has it.
         pods: What is known of each pod index.
         unparsable: Pod indexes whose state record a foreign client has written in no form that we know.
+        config: What the StatefulRoute says; the defaults without one.
+        changes: The id of the last entry in the stream of changes; ``0-0``: it has none.
+        moves: Likewise, of moved links.
     """
 
     time_ms: int
     owner: str | None
     pods: Mapping[int, PodView]
     unparsable: frozenset[int]
+    config: ServiceConfig = field(default_factory=ServiceConfig)
+    changes: str = NO_ENTRY
+    moves: str = NO_ENTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +67,9 @@ class Written:
 
 async def get_service(store: Store, service: Service) -> ServiceView:
     """All pods of a service with the operator's records, in one round trip; ``pods`` is empty for an unknown one."""
-    keys = (service.states, service.records, service.owner)
-    time_ms, owner, states, records = await store.run(Call(script("statefulGetService"), keys, ()))
+    keys = (service.states, service.records, service.owner, service.config, service.changes, service.moves)
+    reply = await store.run(Call(script("statefulGetService"), keys, ()))
+    time_ms, owner, states, records, fields, changes, moves = reply
     raw_states, raw_records = _pairs(states), _pairs(records)
     pods: dict[int, PodView] = {}
     unparsable = set()
@@ -66,7 +80,16 @@ async def get_service(store: Store, service: Service) -> ServiceView:
             unparsable.add(ordinal)
         age = None if state is None else max(0.0, (time_ms - state.update_time) / 1000)
         pods[ordinal] = PodView(state, record, age)
-    return ServiceView(time_ms, owner.decode() or None, pods, frozenset(unparsable))
+    words = [word.decode(errors="replace") for word in fields]
+    return ServiceView(
+        time_ms,
+        owner.decode() or None,
+        pods,
+        frozenset(unparsable),
+        ServiceConfig.from_fields(dict(zip(words[::2], words[1::2], strict=True))),
+        changes.decode(),
+        moves.decode(),
+    )
 
 
 async def get_service_pod(store: Store, service: Service, ordinal: int) -> PodView:
@@ -185,8 +208,8 @@ async def claim(store: Store, service: Service, owner: str, config: Mapping[str,
         OwnedElsewhere: somebody else has it; nothing was written.
     """
     args: list[Any] = [owner, take_over]
-    for field, value in config.items():
-        args += (field, json.dumps(value) if isinstance(value, Mapping) else str(value))
+    for name, value in config.items():
+        args += (name, json.dumps(value) if isinstance(value, Mapping) else str(value))
     mine, before = await store.run(Call(script("claimService"), (service.owner, service.config), args))
     if not mine:
         raise OwnedElsewhere(str(service), before.decode())
@@ -195,8 +218,20 @@ async def claim(store: Store, service: Service, owner: str, config: Mapping[str,
 async def release(store: Store, service: Service, owner: str) -> bool:
     """Give the service up and delete what is ours; False when it was not ours: then nothing was changed."""
     state_keys = (service.states, service.records, service.owner, service.config)
-    keys = (*state_keys, service.changes, service.moves, service.channel)
+    keys = (*state_keys, service.changes, service.moves, service.hints, service.channel)
     return bool(await store.run(Call(script("releaseService"), keys, (owner, store.publish))))
+
+
+async def report_unreachable(store: Store, service: Service, ordinal: int) -> None:
+    """Leave the operator a hint that a caller could not reach a pod; it looks for itself before it does anything."""
+    args = (check_ordinal(ordinal), store.publish, HINT_SECONDS)
+    await store.run(Call(script("reportUnreachable"), (service.hints, service.channel), args))
+
+
+async def get_hints(store: Store, service: Service) -> dict[int, int]:
+    """Pod index → ms since the epoch, when a caller last could not reach it; empty for none in the last minute."""
+    flat = [word for pair in (await store.command("HGETALL", service.hints)).items() for word in pair]
+    return {ordinal: int(value) for ordinal, value in _pairs(flat).items() if value.isdigit()}
 
 
 async def _owned(store: Store, service: Service, call: Call) -> Any:

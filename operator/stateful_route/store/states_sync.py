@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stateful_route.domain.aliveness import PodView, ServiceState
+from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.errors import OwnedElsewhere, Replaced, StoreRejected
 from stateful_route.domain.names import check_ordinal
 from stateful_route.domain.record import OperatorRecord
@@ -15,6 +16,7 @@ from stateful_route.store.failures import as_ours
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Argument, Call, script
 from stateful_route.store.states import (
+    HINT_SECONDS,
     PODS_PER_CALL,
     REFRESHED_PER_CALL,
     STREAM_LENGTH,
@@ -28,8 +30,9 @@ from stateful_route.store.states import (
 
 def get_service(store: Store, service: Service) -> ServiceView:
     """All pods of a service with the operator's records, in one round trip; ``pods`` is empty for an unknown one."""
-    keys = (service.states, service.records, service.owner)
-    time_ms, owner, states, records = store.run(Call(script("statefulGetService"), keys, ()))
+    keys = (service.states, service.records, service.owner, service.config, service.changes, service.moves)
+    reply = store.run(Call(script("statefulGetService"), keys, ()))
+    time_ms, owner, states, records, fields, changes, moves = reply
     raw_states, raw_records = _pairs(states), _pairs(records)
     pods: dict[int, PodView] = {}
     unparsable = set()
@@ -40,7 +43,16 @@ def get_service(store: Store, service: Service) -> ServiceView:
             unparsable.add(ordinal)
         age = None if state is None else max(0.0, (time_ms - state.update_time) / 1000)
         pods[ordinal] = PodView(state, record, age)
-    return ServiceView(time_ms, owner.decode() or None, pods, frozenset(unparsable))
+    words = [word.decode(errors="replace") for word in fields]
+    return ServiceView(
+        time_ms,
+        owner.decode() or None,
+        pods,
+        frozenset(unparsable),
+        ServiceConfig.from_fields(dict(zip(words[::2], words[1::2], strict=True))),
+        changes.decode(),
+        moves.decode(),
+    )
 
 
 def get_service_pod(store: Store, service: Service, ordinal: int) -> PodView:
@@ -144,8 +156,8 @@ def claim(store: Store, service: Service, owner: str, config: Mapping[str, objec
         OwnedElsewhere: somebody else has it; nothing was written.
     """
     args: list[Any] = [owner, take_over]
-    for field, value in config.items():
-        args += (field, json.dumps(value) if isinstance(value, Mapping) else str(value))
+    for name, value in config.items():
+        args += (name, json.dumps(value) if isinstance(value, Mapping) else str(value))
     mine, before = store.run(Call(script("claimService"), (service.owner, service.config), args))
     if not mine:
         raise OwnedElsewhere(str(service), before.decode())
@@ -154,8 +166,20 @@ def claim(store: Store, service: Service, owner: str, config: Mapping[str, objec
 def release(store: Store, service: Service, owner: str) -> bool:
     """Give the service up and delete what is ours; False when it was not ours: then nothing was changed."""
     state_keys = (service.states, service.records, service.owner, service.config)
-    keys = (*state_keys, service.changes, service.moves, service.channel)
+    keys = (*state_keys, service.changes, service.moves, service.hints, service.channel)
     return bool(store.run(Call(script("releaseService"), keys, (owner, store.publish))))
+
+
+def report_unreachable(store: Store, service: Service, ordinal: int) -> None:
+    """Leave the operator a hint that a caller could not reach a pod; it looks for itself before it does anything."""
+    args = (check_ordinal(ordinal), store.publish, HINT_SECONDS)
+    store.run(Call(script("reportUnreachable"), (service.hints, service.channel), args))
+
+
+def get_hints(store: Store, service: Service) -> dict[int, int]:
+    """Pod index → ms since the epoch, when a caller last could not reach it; empty for none in the last minute."""
+    flat = [word for pair in (store.command("HGETALL", service.hints)).items() for word in pair]
+    return {ordinal: int(value) for ordinal, value in _pairs(flat).items() if value.isdigit()}
 
 
 def _owned(store: Store, service: Service, call: Call) -> Any:

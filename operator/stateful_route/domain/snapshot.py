@@ -1,0 +1,138 @@
+"""What a caller knows of a service at one moment: which pods take new uids, which still serve, which are to be left."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from stateful_route.domain.aliveness import Author, PodView, is_alive, is_routable
+from stateful_route.domain.config import ServiceConfig
+from stateful_route.domain.placement import Target
+from stateful_route.domain.routing import LinkAction, RoutingState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All pods of a service as one reader sees them; never changed, only replaced by a newer one.
+
+    Attributes:
+        pods: What is known of each pod index; ages are those at the moment of reading.
+        config: What the StatefulRoute says.
+        read_at: When it was read, seconds by the reader's monotonic clock.
+        time_ms: The same moment by the server's clock.
+        alive: Pods that serve the uids they have.
+        routable: Pods that take new uids, by load (smaller is less).
+        dead: Pods whose uids get another pod at their next call: those that serve nobody, and those that are drained.
+        held: All pods had expired at once (a fault of publishing, not a mass death): they count as before for one
+            period more.
+        changed_at: When a foreign client's record was last seen to change, by the reader's clock.
+    """
+
+    pods: Mapping[int, PodView]
+    config: ServiceConfig
+    read_at: float
+    time_ms: int
+    alive: frozenset[int] = frozenset()
+    routable: Mapping[int, float] = field(default_factory=dict)
+    dead: frozenset[int] = frozenset()
+    held: bool = False
+    changed_at: Mapping[int, float] = field(default_factory=dict)
+
+    def state(self, ordinal: int) -> RoutingState | None:
+        """The pod's effective routing state; None: there is no such pod."""
+        view = self.pods.get(ordinal)
+        return None if view is None else view.effective
+
+    def states(self) -> dict[int, RoutingState]:
+        """Pod index → effective routing state."""
+        return {ordinal: view.effective for ordinal, view in self.pods.items()}
+
+    def targets(self, avoid: frozenset[int] = frozenset()) -> list[Target]:
+        """The pods that take new uids, in the order of their indexes, but for those to ``avoid``."""
+        return [
+            Target(ordinal, load, record.count if (record := self.pods[ordinal].record) else 0)
+            for ordinal, load in sorted(self.routable.items())
+            if ordinal not in avoid
+        ]
+
+
+def observed(
+    pods: Mapping[int, PodView], config: ServiceConfig, time_ms: int, now: float, before: Snapshot | None
+) -> Snapshot:
+    """The snapshot of what has just been read.
+
+    Args:
+        pods: What was read; ages are by the server's clock alone.
+        config: Likewise.
+        time_ms: The server's clock then.
+        now: The reader's monotonic clock, seconds.
+        before: The reader's last snapshot; None: this is the first.
+    """
+    changed_at = {
+        ordinal: _changed_at(ordinal, view, now, before)
+        for ordinal, view in pods.items()
+        if view.state is not None and view.state.author is Author.FOREIGN
+    }
+    aged = {
+        ordinal: replace(view, age_seconds=now - changed_at[ordinal]) if ordinal in changed_at else view
+        for ordinal, view in pods.items()
+    }
+    alive = frozenset(o for o, view in aged.items() if is_alive(view, config.heartbeat, config.expire_seconds))
+    held = False
+    if not alive and before is not None and before.alive and not before.held:
+        alive = frozenset(o for o in before.alive if o in aged and aged[o].effective is not RoutingState.SHUTDOWN)
+        held = bool(alive)
+    routable = {
+        ordinal: view.state.load if view.state else 0.0
+        for ordinal, view in aged.items()
+        if ordinal in alive
+        and (
+            view.effective is RoutingState.READY if held else is_routable(view, config.heartbeat, config.expire_seconds)
+        )
+    }
+    return Snapshot(
+        pods=aged,
+        config=config,
+        read_at=now,
+        time_ms=time_ms,
+        alive=alive,
+        routable=routable,
+        dead=frozenset(o for o, view in aged.items() if o not in alive or _is_left(view)),
+        held=held,
+        changed_at=changed_at,
+    )
+
+
+def worsened(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAction | None) -> Snapshot | None:
+    """The same snapshot, but for a pod that has just become more severe; None: read anew to know what this means.
+
+    ``links``: what becomes of the pod's links; None: as before.
+    """
+    view = snapshot.pods.get(ordinal)
+    if view is None or state.severity < view.effective.severity or state is RoutingState.READY:
+        return None
+    known = view.record
+    record = replace(known, links=links) if known is not None and links is not None else known
+    told = replace(view.state, routing_state=state) if view.state is not None else None
+    if told is None:
+        record = None if record is None else replace(record, state=state)
+    new = replace(view, state=told, record=record)
+    leaves = state is RoutingState.SHUTDOWN or _is_left(new) or (links is not None and links is not LinkAction.STAY)
+    return replace(
+        snapshot,
+        pods={**snapshot.pods, ordinal: new},
+        alive=snapshot.alive - {ordinal} if state is RoutingState.SHUTDOWN else snapshot.alive,
+        routable={other: load for other, load in snapshot.routable.items() if other != ordinal},
+        dead=snapshot.dead | {ordinal} if leaves else snapshot.dead,
+    )
+
+
+def _is_left(view: PodView) -> bool:
+    return view.record is not None and view.record.links is not LinkAction.STAY
+
+
+def _changed_at(ordinal: int, view: PodView, now: float, before: Snapshot | None) -> float:
+    """A foreign clock is not to be trusted: what counts is when we have seen the record change."""
+    former = before.pods.get(ordinal) if before is not None else None
+    if before is None or former is None or former.state != view.state:
+        return now
+    return before.changed_at.get(ordinal, -math.inf)

@@ -1,0 +1,122 @@
+"""What goes on in the background, and what several callers share: all that is asynchronous besides ``await``.
+
+The rest of the drivers can be read word by word as synchronous code.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
+"""A step that raised is tried again; nothing that happens once ends a loop."""
+
+
+class Loop:
+    """A step that is done again and again in the background, from `start` to `stop`."""
+
+    def __init__(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+        """``step`` says after how many seconds it wants to be done again; one that raises is logged."""
+        self._name = name
+        self._step = step
+        self._alarm = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """It has been started and not been stopped."""
+        return self._task is not None
+
+    def start(self) -> None:
+        """Begin, with a step at once; nothing happens if it is running."""
+        if self._task is None:
+            self._alarm.set()
+            self._task = asyncio.create_task(self._run(), name=self._name)
+
+    def wake(self) -> None:
+        """Do the next step at once; one that is under way is followed by another."""
+        self._alarm.set()
+
+    async def stop(self) -> None:
+        """End it, wherever it is; nothing happens if it is not running."""
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        pause = 0.0
+        while True:
+            await self._rest(pause)
+            try:
+                pause = await self._step()
+            except Exception:
+                log.exception("%s failed; it goes on", self._name)
+                pause = PAUSE_AFTER_FAILURE_SECONDS
+
+    async def _rest(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self._alarm.set)
+        try:
+            await self._alarm.wait()
+        finally:
+            timer.cancel()
+        self._alarm.clear()
+
+
+class Flights:
+    """Callers who want the same thing at the same time share one piece of work."""
+
+    def __init__(self) -> None:
+        self._flying: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def share(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work`` gives, or raises; done once for all who ask with the same key meanwhile.
+
+        A caller who is cancelled disturbs no other.
+        """
+        task = self._flying.get(key)
+        if task is None:
+            task = asyncio.ensure_future(_awaited(work))
+            self._flying[key] = task
+            task.add_done_callback(lambda _: self._flying.pop(key, None))
+        result: T = await asyncio.shield(task)
+        return result
+
+    async def close(self) -> None:
+        """Give up what is under way; who waits for it is cancelled."""
+        tasks = list(self._flying.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def tell(callback: Callable[..., Any], *args: Any) -> None:
+    """Call a user's function, which may be a coroutine function; one that raises is logged, and stops nothing."""
+    try:
+        told = callback(*args)
+        if inspect.isawaitable(told):
+            await told
+    except Exception:
+        log.exception("callback %s failed", getattr(callback, "__qualname__", callback))
+
+
+async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
+    """Do something with each item, with at most ``at_once`` of them at the same time; ``work`` must not raise."""
+    rest = iter(items)
+
+    async def some() -> None:
+        for item in rest:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(some())
+
+
+async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()

@@ -1,0 +1,116 @@
+"""The synchronous twin of `runtime`, written by hand: daemon threads."""
+
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from stateful_route.domain.errors import InvalidArgument
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
+"""A step that raised is tried again; nothing that happens once ends a loop."""
+
+STOP_SECONDS = 10.0
+"""A step ends within the store's deadline; a thread that does not is left behind, and does not keep the process up."""
+
+
+class Loop:
+    """A step that is done again and again in a thread, from `start` to `stop`."""
+
+    def __init__(self, name: str, step: Callable[[], float]) -> None:
+        """``step`` says after how many seconds it wants to be done again; one that raises is logged."""
+        self._name = name
+        self._step = step
+        self._alarm = threading.Event()
+        self._guard = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """It has been started and not been stopped."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Begin, with a step at once; nothing happens if it is running."""
+        with self._guard:
+            if self._thread is None:
+                self._alarm.set()
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Do the next step at once; one that is under way is followed by another."""
+        self._alarm.set()
+
+    def stop(self) -> None:
+        """End it after the step that is under way; nothing happens if it is not running."""
+        with self._guard:
+            thread, self._thread = self._thread, None
+        self._alarm.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while True:
+            self._alarm.wait(pause)
+            self._alarm.clear()
+            if self._thread is not threading.current_thread():
+                return
+            try:
+                pause = self._step()
+            except Exception:
+                log.exception("%s failed; it goes on", self._name)
+                pause = PAUSE_AFTER_FAILURE_SECONDS
+
+
+class Flights:
+    """Threads that want the same thing at the same time share one piece of work."""
+
+    def __init__(self) -> None:
+        self._flying: dict[Hashable, Future[Any]] = {}
+        self._guard = threading.Lock()
+
+    def share(self, key: Hashable, work: Callable[[], T]) -> T:
+        """What ``work`` gives, or raises; done once, by the first thread, for all who ask with that key meanwhile."""
+        with self._guard:
+            flight = self._flying.get(key)
+            if mine := flight is None:
+                flight = self._flying[key] = Future()
+        if mine:
+            try:
+                flight.set_result(work())
+            except BaseException as error:  # noqa: BLE001  whoever waits is told, whatever it was
+                flight.set_exception(error)
+            finally:
+                with self._guard:
+                    self._flying.pop(key, None)
+        result: T = flight.result()
+        return result
+
+    def close(self) -> None:
+        """Whoever is under way ends within the store's deadline."""
+
+
+def tell(callback: Callable[..., Any], *args: Any) -> None:
+    """Call a user's function; one that raises is logged, and stops nothing."""
+    try:
+        told = callback(*args)
+        if inspect.iscoroutine(told):
+            told.close()
+            raise InvalidArgument("a coroutine function needs the asynchronous driver")  # noqa: TRY301
+    except Exception:
+        log.exception("callback %s failed", getattr(callback, "__qualname__", callback))
+
+
+def each(items: Iterable[T], work: Callable[[T], None], at_once: int) -> None:
+    """Do something with each item, with at most ``at_once`` threads; ``work`` must not raise."""
+    with ThreadPoolExecutor(at_once, thread_name_prefix="stateful-route") as pool:
+        for done in [pool.submit(work, item) for item in items]:
+            done.result()
