@@ -6,13 +6,14 @@
   KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
   ARGV[1]  uid
   ARGV[2]  service name
-  ARGV[3]  seconds to live of a link that is made or moved, -1 for a persistent one
+  ARGV[3]  seconds to live of a link that is made or moved, -1 for a persistent one; one that is found, has a time to
+           live and less than half of this left is given as much again: a link that is used does not expire
   ARGV[4]  the dead pods, each between commas: ',3,17,'; '' for none. Who drains a pod calls it dead, too
   ARGV[5]  turn, a number from 0: among candidates of the same load it is the turn of the (turn mod their number)-th
   ARGV[6…] pod index, load, pod index, load …: the candidates; the lowest load is the best, dead ones do not count
 
-  Returns  {pod, epoch, pod it was linked to before or -1}; {-1, -1, that pod} when there is no candidate for it:
-           nothing was changed then
+  Returns  {pod, epoch, pod it was linked to before or -1, ms to live or -1 for a persistent link};
+           {-1, -1, that pod, -1} when there is no candidate for it: nothing was changed then
   Error    FOREIGN when a link is there whose value is no pod index; it is left untouched
   A link that a foreign client made without our index is entered there: that is how it gets an epoch.
 ]]
@@ -37,15 +38,24 @@ if not found then
     end
   end
   if #best == 0 then
-    return {-1, -1, before or -1}
+    return {-1, -1, before or -1, -1}
   end
   pod = best[tonumber(ARGV[5]) % #best + 1]
+end
+local lives = seconds == -1 and -1 or seconds * 1000
+if found then
+  local left = redis.call('PTTL', KEYS[1])
+  if left >= 0 and left < lives / 2 and redis.call('HGET', KEYS[2], ARGV[2]) then  -- not a retained one: it must end
+    redis.call('PEXPIRE', KEYS[1], lives)
+  else
+    lives = left
+  end
 end
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
 local indexed = math.floor(score / STEP)
 local epoch = score - indexed * STEP
 if found and indexed == pod then
-  return {pod, epoch, before}
+  return {pod, epoch, before, lives}
 end
 local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
 local time = redis.call('TIME')
@@ -60,4 +70,4 @@ if not found and seconds == -1 then
 elseif not found then
   redis.call('SET', KEYS[1], pod, 'EX', seconds)
 end
-return {pod, epoch, before or -1}
+return {pod, epoch, before or -1, lives}

@@ -247,7 +247,7 @@ class Links(RuleBasedStateMachine):
         self.repaired(service, lambda _: True, self.repair_buckets(service, buckets))
 
     async def repair_buckets(self, service, buckets):
-        return await repair(await self.executor._store(), service, buckets)
+        return await repair(await self.executor.store(), service, buckets)
 
     def repaired(self, service, finds, work):
         found = Counter()

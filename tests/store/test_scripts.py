@@ -354,7 +354,25 @@ async def test_without_a_candidate_nothing_changes(candidates, store, service, c
 async def test_candidates_of_the_same_load_take_turns(store, service):
     candidates = Candidates({2: 1, 0: 1, 5: 1, 9: 2}, turn=4)
     calls = [compute_link_if_absent_request(service, f"user-{n}", candidates, 60, n).call for n in range(6)]
-    assert [pod for pod, _, _ in await store.run_many(calls)] == [0, 5, 2, 0, 5, 2]
+    assert [pod for pod, *_ in await store.run_many(calls)] == [0, 5, 2, 0, 5, 2]
+
+
+async def test_a_temporary_link_that_is_used_lives_on(store, raw, service):
+    for seconds, found in ((200, 200), (100, 300)):
+        await set_link(store, service, UID, 3, seconds)
+        computed = await compute_link_if_absent(store, service, UID, Candidates({}), 300)
+        assert (computed.ordinal, computed.previous) == (3, 3)
+        assert found - 2 <= computed.lives_ms / 1000 <= found
+        assert found - 2 <= await raw.ttl(service.link(UID)) <= found
+
+
+async def test_a_link_that_must_end_or_never_does_is_left_so(store, raw, service):
+    await set_link(store, service, UID, 3)
+    assert (await compute_link_if_absent(store, service, UID, Candidates({}), 300)).lives_ms is None
+    assert await raw.ttl(service.link(UID)) == -1
+    await remove_link(store, service, UID, keep_seconds=20)
+    assert (await compute_link_if_absent(store, service, UID, Candidates({}), 300)).lives_ms <= 20_000
+    assert await raw.ttl(service.link(UID)) <= 20
 
 
 async def test_the_script_itself_chooses_among_all_candidates(raw, service):

@@ -29,3 +29,11 @@ async def always(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], w
         seen = await look()
         assert holds(seen), f"it must stay so that {what}; seen {seen!r}"
         await asyncio.sleep(0.05)
+
+
+async def until(holds: Callable[[], object], *, seconds: float = 15.0) -> None:
+    """Wait for something in this process; fails when it does not hold in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        await asyncio.sleep(0.002)

@@ -190,7 +190,7 @@ class Writers:
 
     async def everywhere(self, executor: StatefulExecutor) -> tuple[dict[str, int], dict[str, int]]:
         """uid → pod, by the whole index and by a SCAN over all links; fails when a uid is in either of them twice."""
-        store = await executor._store()
+        store = await executor.store()
         uids = [uid async for buckets in all_links(store, self.service) for bucket in buckets for uid in bucket.uids]
         keyed = [uid async for buckets in linked_uids(store, self.service) for bucket in buckets for uid in bucket.uids]
         assert len(set(uids)) == len(uids), "a uid with two entries"

@@ -6,7 +6,10 @@ The rest of the drivers can be read word by word as synchronous code.
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,6 +18,11 @@ log = logging.getLogger(__name__)
 
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
 """A step that raised is tried again; nothing that happens once ends a loop."""
+
+TERMINATIONS = (signal.SIGTERM, signal.SIGINT)
+
+Guard = nullcontext[None]
+"""Keeps threads apart for a few lines that wait for nothing; tasks need no such thing."""
 
 
 class Loop:
@@ -51,7 +59,7 @@ class Loop:
 
     async def _run(self) -> None:
         pause = 0.0
-        while True:
+        while self._task is asyncio.current_task():  # a step may stop its own loop
             await self._rest(pause)
             try:
                 pause = await self._step()
@@ -95,14 +103,19 @@ class Flights:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def tell(callback: Callable[..., Any], *args: Any) -> None:
-    """Call a user's function, which may be a coroutine function; one that raises is logged, and stops nothing."""
+async def tell(callback: Callable[..., Any], *args: Any) -> bool:
+    """Call a user's function, which may be a coroutine function; one that raises is logged, and stops nothing.
+
+    Whether it went well.
+    """
     try:
         told = callback(*args)
         if inspect.isawaitable(told):
             await told
     except Exception:
         log.exception("callback %s failed", getattr(callback, "__qualname__", callback))
+        return False
+    return True
 
 
 async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
@@ -120,3 +133,81 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once
 
 async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
+
+
+class Notice:
+    """Something that happens once, and that others wait for."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def given(self) -> bool:
+        """It has happened."""
+        return self._event.is_set()
+
+    def give(self) -> None:
+        """It happens."""
+        self._event.set()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait for it, at most so long; whether it has happened."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Crew:
+    """Some workers that deal with a queue of items, each with one at a time; they can be sent home in the middle."""
+
+    def __init__(self, items: deque[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
+        """They begin at once; what is taken out of ``items`` meanwhile nobody deals with."""
+        self._tasks = [asyncio.create_task(_worked_off(items, work)) for _ in range(min(at_once, len(items)))]
+
+    async def done(self, seconds: float) -> bool:
+        """Wait at most so long; whether all have finished."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(0.0, seconds))
+        return all(task.done() for task in self._tasks)
+
+    async def dismiss(self) -> None:
+        """End, wherever they are; what they were doing is cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+@contextmanager
+def terminations(first: Notice, again: Notice) -> Iterator[None]:
+    """Take SIGTERM and SIGINT for notices: the first signal gives ``first``, another one ``again``.
+
+    Raises:
+        RuntimeError: the loop does not run in the main thread, which alone is told of signals.
+    """
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in TERMINATIONS}
+
+    def heard() -> None:
+        (again if first.given else first).give()
+
+    for number in TERMINATIONS:
+        loop.add_signal_handler(number, heard)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+async def _worked_off(items: deque[T], work: Callable[[T], Awaitable[None]]) -> None:
+    while items:
+        try:
+            await work(items.popleft())
+        except Exception:
+            log.exception("an item of the queue failed; the others go on")
+        await asyncio.sleep(0)  # work that waits for nothing must not hold up everything else

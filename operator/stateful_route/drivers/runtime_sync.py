@@ -2,9 +2,15 @@
 
 import inspect
 import logging
+import signal
 import threading
-from collections.abc import Callable, Hashable, Iterable
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, TypeVar
 
 from stateful_route.domain.errors import InvalidArgument
@@ -18,6 +24,11 @@ PAUSE_AFTER_FAILURE_SECONDS = 1.0
 
 STOP_SECONDS = 10.0
 """A step ends within the store's deadline; a thread that does not is left behind, and does not keep the process up."""
+
+TERMINATIONS = (signal.SIGTERM, signal.SIGINT)
+
+Guard = threading.RLock
+"""Keeps threads apart for a few lines that wait for nothing."""
 
 
 class Loop:
@@ -98,8 +109,8 @@ class Flights:
         """Whoever is under way ends within the store's deadline."""
 
 
-def tell(callback: Callable[..., Any], *args: Any) -> None:
-    """Call a user's function; one that raises is logged, and stops nothing."""
+def tell(callback: Callable[..., Any], *args: Any) -> bool:
+    """Call a user's function; one that raises is logged, and stops nothing. Whether it went well."""
     try:
         told = callback(*args)
         if inspect.iscoroutine(told):
@@ -107,6 +118,8 @@ def tell(callback: Callable[..., Any], *args: Any) -> None:
             raise InvalidArgument("a coroutine function needs the asynchronous driver")  # noqa: TRY301
     except Exception:
         log.exception("callback %s failed", getattr(callback, "__qualname__", callback))
+        return False
+    return True
 
 
 def each(items: Iterable[T], work: Callable[[T], None], at_once: int) -> None:
@@ -114,3 +127,90 @@ def each(items: Iterable[T], work: Callable[[T], None], at_once: int) -> None:
     with ThreadPoolExecutor(at_once, thread_name_prefix="stateful-route") as pool:
         for done in [pool.submit(work, item) for item in items]:
             done.result()
+
+
+class Notice:
+    """Something that happens once, and that others wait for.
+
+    It may be given by a signal's handler, in the middle of a wait for it: of all queues only this one allows that.
+    """
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[None] = SimpleQueue()
+        self._given = False
+
+    @property
+    def given(self) -> bool:
+        """It has happened."""
+        return self._given
+
+    def give(self) -> None:
+        """It happens."""
+        self._given = True
+        self._queue.put(None)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for it, at most so long; whether it has happened."""
+        try:
+            self._queue.get(timeout=None if seconds is None else max(0.0, seconds))
+        except Empty:
+            return self._given
+        self._queue.put(None)  # for the next who waits
+        return True
+
+
+class Crew:
+    """Some threads that deal with a queue of items, each with one at a time; they can be left alone in the middle."""
+
+    def __init__(self, items: deque[T], work: Callable[[T], None], at_once: int) -> None:
+        """They begin at once; what is taken out of ``items`` meanwhile nobody deals with."""
+        self._items = items
+        self._work = work
+        self._dismissed = False
+        self._threads = [
+            threading.Thread(target=self._run, name="stateful-route release", daemon=True)
+            for _ in range(min(at_once, len(items)))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def done(self, seconds: float) -> bool:
+        """Wait at most so long; whether all have finished."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def dismiss(self) -> None:
+        """Each ends with the item that it is dealing with; nobody waits for it, and it does not keep the process up."""
+        self._dismissed = True
+
+    def _run(self) -> None:
+        while not self._dismissed:
+            try:
+                item = self._items.popleft()
+            except IndexError:
+                return
+            try:
+                self._work(item)
+            except Exception:
+                log.exception("an item of the queue failed; the others go on")
+
+
+@contextmanager
+def terminations(first: Notice, again: Notice) -> Iterator[None]:
+    """Take SIGTERM and SIGINT for notices: the first signal gives ``first``, another one ``again``.
+
+    Raises:
+        ValueError: this is not the main thread, which alone is told of signals.
+    """
+
+    def heard(_number: int, _frame: FrameType | None) -> None:
+        (again if first.given else first).give()
+
+    before = {number: signal.signal(number, heard) for number in TERMINATIONS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -58,6 +58,15 @@ class NodePool:
         self._node.release(connection)
 
 
+def own_connection(client: Any, node: str | None) -> Any:
+    """A connection that no call is given, not connected yet: to the node of that name, or the one server (None)."""
+    if node is None:
+        pool = client.connection_pool
+        return pool.connection_class(**pool.connection_kwargs)
+    found = client.get_node(node_name=node)
+    return found.connection_class(**found.connection_kwargs)
+
+
 async def rediscover(client: Any) -> None:
     """Ask the Cluster anew who has which slots."""
     with nothing_sent():

@@ -49,6 +49,15 @@ def _healthy(connection: Any, pool: Any) -> Any:
     return connection
 
 
+def own_connection(client: Any, node: str | None) -> Any:
+    """A connection that no call is given, not connected yet: to the node of that name, or the one server (None)."""
+    if node is None:
+        pool = client.connection_pool
+    else:
+        pool = client.get_redis_connection(client.get_node(node_name=node)).connection_pool
+    return pool.connection_class(**pool.connection_kwargs)
+
+
 def rediscover(client: Any) -> None:
     """Ask the Cluster anew who has which slots."""
     with nothing_sent():

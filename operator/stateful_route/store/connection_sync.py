@@ -12,7 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
-from stateful_route.store.clients_sync import NodePool, Pool, cluster_client, rediscover
+from stateful_route.store.clients_sync import NodePool, Pool, cluster_client, own_connection, rediscover
 from stateful_route.store.connection import (
     DEFAULT_PORT,
     DEFAULT_SENTINEL_PORT,
@@ -168,6 +168,26 @@ class Store:
             where = {"target_nodes": self._client.get_random_primary_node()} if self.cluster else {}
             reply = self._client.execute_command(*words, **where)
             return next(iter(reply.values())) if isinstance(reply, dict) else reply
+
+    def node_of(self, key: str) -> str | None:
+        """The name of the Cluster's node that has the key's slot; None: there is one server, or nobody has it.
+
+        Raises:
+            StoreUnavailable, StoreRejected: see there.
+        """
+        if not self.cluster:
+            return None
+        with translated(self.label, writes=False):
+            self._slots_known_in_time()
+        return self._node_of(key)
+
+    def own_connection(self, node: str | None) -> Any:
+        """A connection that no call is given, not connected yet; ``node``: what `node_of` has said."""
+        return own_connection(self._client, node)
+
+    def doubt_slots(self) -> None:
+        """Ask the Cluster anew who has which slots, before the next call."""
+        self._stale = True
 
     def scan(self, pattern: str, count: int) -> Any:
         """An iterator over the keys (bytes) that match a glob pattern, on all primaries."""

@@ -49,12 +49,15 @@ class Tried(NamedTuple):
     epoch: int
 
 
-class Computed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Computed:
     """The link that stands now, and the pod before: the same one for a link that was there, None where none was."""
 
     ordinal: int
     epoch: int
     previous: int | None
+    lives_ms: int | None = field(default=None, compare=False)
+    """How long the link lives if nobody uses it; None: for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ async def compute_link_if_absent(
 ) -> Computed | None:
     """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate, for so many seconds.
 
-    None when there is no candidate for a uid that needs one: nothing was changed.
+    A temporary link that is found with less than half of these left lives as long again. None when there is no candidate for a uid that needs one: nothing was changed.
 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
@@ -325,5 +328,7 @@ def _link_or_none(reply: Any) -> Link | None:
 
 
 def _computed(reply: Any) -> Computed | None:
-    ordinal, epoch, previous = reply
-    return None if ordinal < 0 else Computed(ordinal, epoch, None if previous < 0 else previous)
+    ordinal, epoch, previous, lives = reply
+    if ordinal < 0:
+        return None
+    return Computed(ordinal, epoch, None if previous < 0 else previous, None if lives < 0 else lives)

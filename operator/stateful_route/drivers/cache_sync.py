@@ -1,0 +1,269 @@
+# Generated from cache.py by tools/twins.py: change that one, then run: make twins
+"""What this process knows of the pods: a snapshot for each service that it was asked about, kept fresh."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
+from stateful_route.domain.snapshot import Snapshot, observed, worsened
+from stateful_route.drivers.cache import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    MOVE_WORDS,
+    REFRESHED_AFTER,
+    CacheOptions,
+    Listener,
+    _Followed,
+    _place,
+    _told,
+    log,
+)
+from stateful_route.drivers.push_sync import Push
+from stateful_route.drivers.runtime_sync import Flights, Guard, Loop
+from stateful_route.store.executor_sync import StatefulExecutor
+from stateful_route.store.keys import Service
+from stateful_route.store.moves_sync import read_moves
+from stateful_route.store.runtime_sync import together
+from stateful_route.store.states_sync import get_service
+
+
+class ServiceStateCache:
+    """Snapshots of services, by period and by push; one for a process, shared by its drivers.
+
+    A service is followed from the first question about it until `close`.
+    """
+
+    def __init__(
+        self,
+        executor: StatefulExecutor,
+        options: CacheOptions | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is read before the first question; ``clock``: monotonic seconds."""
+        self.executor = executor
+        self.options = options or CacheOptions()
+        self.clock = clock
+        self._followed: dict[Service, _Followed] = {}
+        self._by_channel: dict[str, _Followed] = {}
+        self._listeners: tuple[Listener, ...] = ()
+        self._push: Push | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+        self._trouble: StatefulRouteError | None = None
+        self._flights = Flights()
+        self._guard = Guard()
+        self._loop = Loop("service states", self._step)
+
+    @property
+    def trouble(self) -> StatefulRouteError | None:
+        """Why the store cannot be reached, as of the last attempt; None: it can."""
+        return self._trouble
+
+    def listen(self, listener: Listener) -> None:
+        """Tell it from now on."""
+        self._listeners = (*self._listeners, listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it no more."""
+        self._listeners = tuple(known for known in self._listeners if known is not listener)
+
+    def known(self, service: Service) -> Snapshot | None:
+        """What is in memory, however old; None: nothing, it has not been asked for."""
+        followed = self._followed.get(service)
+        return followed.snapshot if followed else None
+
+    def age_seconds(self, service: Service) -> float | None:
+        """How old the knowledge of a service is; None: there is none."""
+        snapshot = self.known(service)
+        return None if snapshot is None else self.clock() - snapshot.read_at
+
+    def snapshot(self, service: Service) -> Snapshot:
+        """The service's pods, as they were at most ``refresh_seconds`` ago: from memory, but for the first question.
+
+        Raises:
+            StoreUnavailable: nothing is known that is fresh enough, and the store does not answer; at once, if it has
+                not answered before.
+            StoreRejected, LayoutMismatch, UnfitServer: the store cannot be used.
+        """
+        snapshot = self.known(service)
+        if snapshot is not None and self.clock() - snapshot.read_at <= self.options.refresh_seconds:
+            return snapshot
+        self.demand_store()
+        return self.refresh(service)
+
+    def demand_store(self) -> None:
+        """Raise `StoreUnavailable` if the store is known to be away: whoever needs it need not wait to find out."""
+        if (trouble := self._trouble) is not None and self._loop.running:
+            raise StoreUnavailable(f"{trouble} (it is tried again all the time)", maybe_written=False) from trouble
+
+    def refresh(self, service: Service) -> Snapshot:
+        """The same, read anew in any case."""
+        followed = self._followed.get(service)
+        if followed is None:
+            followed = self._flights.share(("follow", service), lambda: self._follow(service))
+        return self._flights.share(service, lambda: self._read(followed))
+
+    def doubt(self) -> None:
+        """Somebody had trouble with the store: see whether it is there, and read everything anew."""
+        for followed in list(self._followed.values()):
+            followed.due = 0.0
+        self._loop.wake()
+
+    def close(self) -> None:
+        """End the push and the refreshing; what is known stays readable, and grows old."""
+        self._loop.stop()
+        self._flights.close()
+        if self._push is not None:
+            self._push.close()
+
+    def _follow(self, service: Service) -> "_Followed":
+        """Subscribe first, then read: what happens between the two is told."""
+        followed = _Followed(service)
+        if self.options.push:
+            if self._push is None:
+                self._push = Push(self.executor.store(), self._hear, self._silence, self.doubt)
+            self._by_channel[service.channel] = followed
+            self._push.subscribe(service.channel)
+        self._followed[service] = followed
+        self._loop.start()
+        return followed
+
+    # Reading
+
+    def _step(self) -> float:
+        """Read what is due; the seconds until something is again."""
+        now = self.clock()
+        due = [followed for followed in list(self._followed.values()) if followed.due <= now]
+        if self._trouble is not None:
+            due = due[:1]  # one is enough to see whether the store is back
+        done = together([self._refreshed(followed) for followed in due])
+        behind = [followed for followed in list(self._followed.values()) if followed.behind]
+        done += together([self._caught_up(followed) for followed in behind])
+        if not all(done):
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            return pause
+        self._pause = FIRST_PAUSE_SECONDS
+        return max(0.0, min((f.due for f in list(self._followed.values())), default=now + 60) - self.clock())
+
+    def _refreshed(self, followed: "_Followed") -> bool:
+        try:
+            self._flights.share(followed.service, lambda: self._read(followed))
+        except StoreUnavailable:
+            return False
+        except StatefulRouteError:  # it is told to whoever asks for this service
+            followed.due = self.clock() + self.options.refresh_seconds
+        return True
+
+    def _read(self, followed: "_Followed") -> Snapshot:
+        try:
+            store = self.executor.store()
+            while True:
+                began, known = self.clock(), followed.changes
+                view = get_service(store, followed.service)
+                with self._guard:
+                    overtaken = followed.changes != known and _place(view.changes) < _place(followed.changes)
+                    if overtaken:  # a message has told more meanwhile
+                        continue
+                    before = followed.snapshot
+                    snapshot = observed(view.pods, view.config, view.time_ms, began, before)
+                    followed.snapshot, followed.changes = snapshot, view.changes
+                    if before is None:
+                        followed.moves = view.moves
+                    followed.behind = followed.behind or followed.moves != view.moves
+                    followed.due = began + self.options.refresh_seconds * REFRESHED_AFTER
+                break
+        except StoreUnavailable as error:
+            if self._trouble is None:
+                log.warning("the states of %s cannot be read: %s", followed.service, error)
+            self._trouble = error
+            raise
+        if self._trouble is not None:
+            log.info("the store answers again")
+            self._trouble = None
+            self._loop.wake()
+        if snapshot.held and not (before and before.held):
+            log.warning("all pods of %s have expired at once: they count for one period more", followed.service)
+        self._announce(followed, before, snapshot)
+        if followed.behind:
+            self._loop.wake()
+        return snapshot
+
+    def _caught_up(self, followed: "_Followed") -> bool:
+        """Read which links have moved since one has looked last; False: the store does not say."""
+        try:
+            store = self.executor.store()
+            while followed.behind:
+                followed.behind = False
+                moves = read_moves(store, followed.service, followed.moves)
+                with self._guard:
+                    followed.moves = moves.last
+                    followed.behind = followed.behind or moves.more
+                if moves.entries or moves.missed:
+                    for listener in self._listeners:
+                        listener.moved(followed.service, moves.entries, missed=moves.missed)
+        except StatefulRouteError as error:
+            followed.behind = True
+            followed.due = 0.0
+            log.warning("the moves of %s cannot be read: %s", followed.service, error)
+            return False
+        return True
+
+    def _announce(self, followed: "_Followed", before: Snapshot | None, now: Snapshot) -> None:
+        for listener in self._listeners:
+            listener.changed(followed.service, before, now)
+
+    # Push
+
+    def _hear(self, channel: str, message: str) -> None:
+        followed = self._by_channel.get(channel)
+        if followed is None:
+            return
+        kind, *words = message.split(" ")
+        if kind == "ev":
+            self._hear_changes(followed, words)
+        elif kind == "mv" and len(words) == MOVE_WORDS:
+            self._hear_moves(followed, words)
+
+    def _hear_changes(self, followed: "_Followed", words: Sequence[str]) -> None:
+        """What is worse now counts at once; what is better, or was missed, is read."""
+        with self._guard:
+            before = snapshot = followed.snapshot
+            if len(words) > 1 and snapshot is not None and _place(words[1]) <= _place(followed.changes):
+                return  # the snapshot has it already
+            contiguous = len(words) > 1 and words[0] == followed.changes
+            if len(words) > 1:
+                followed.changes = words[1]
+            for change in words[2:] if snapshot is not None else ():
+                told = _told(change)
+                worse = worsened(snapshot, *told) if snapshot is not None and told is not None else None
+                contiguous = contiguous and worse is not None
+                snapshot = worse or snapshot
+            followed.snapshot = snapshot
+        if snapshot is not None and snapshot is not before:
+            self._announce(followed, before, snapshot)
+        if not contiguous:
+            followed.due = 0.0
+            self._loop.wake()
+
+    def _hear_moves(self, followed: "_Followed", words: Sequence[str]) -> None:
+        before, last, source, targets = words
+        if followed.snapshot is None:
+            return
+        with self._guard:
+            contiguous = followed.moves == before and not followed.behind
+            if contiguous and not self._concerned(followed.service, source, targets):
+                followed.moves = last
+            else:
+                followed.behind = True
+        if followed.behind:
+            self._loop.wake()
+
+    def _concerned(self, service: Service, source: str, targets: str) -> bool:
+        try:
+            pods = [int(pod) for pod in (source, *targets.split(","))]
+        except ValueError:
+            return True
+        return any(listener.concerned(service, pods[0], pods[1:]) for listener in self._listeners)
+
+    def _silence(self) -> None:
+        """The push is broken: the store may be, too."""
+        self.doubt()

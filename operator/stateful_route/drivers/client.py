@@ -1,0 +1,375 @@
+"""What a caller imports: which pod has this uid, and where is it (reference §7)."""
+
+import random
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StatefulRouteError, StoreUnavailable
+from stateful_route.domain.names import check_ordinal, check_uid
+from stateful_route.domain.placement import Spread
+from stateful_route.domain.snapshot import Snapshot
+from stateful_route.drivers.cache import ServiceStateCache
+from stateful_route.drivers.link_cache import LinkCache, spread_out
+from stateful_route.drivers.runtime import Flights, Guard
+from stateful_route.store.batch import answered_each
+from stateful_route.store.keys import Service, service_of
+from stateful_route.store.links import MAX_EPOCH, Candidates, Computed, compute_link_if_absent_request
+from stateful_route.store.migrate import NOBODY
+from stateful_route.store.moves import Move
+from stateful_route.store.states import report_unreachable
+
+monotonic = time.monotonic
+
+SHORTER_SECONDS = 60
+"""By so much less than the link behind it a cached answer lives (reference §7): it never outlives it."""
+
+ATTEMPTS = 3
+"""To find a pod that is alive for a uid: its pod may fail between our looking and our linking, and once more."""
+
+HINT_PAUSE_SECONDS = 5.0
+"""Between two hints about the same pod: the operator has looked by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """How a caller behaves.
+
+    Attributes:
+        cache_size: Links that are remembered at most.
+        cache_seconds: For how long at most; 0: none is.
+        avoid_seconds: For how long a pod that was reported unreachable is given no new uids by this caller.
+        address: Where a pod is that the operator has no address for; may name ``{pod}`` (its name), ``{ordinal}``,
+            ``{service}`` and ``{namespace}``.
+        port: Is put behind an address that has none; None: nothing is.
+    """
+
+    cache_size: int = 100_000
+    cache_seconds: float = 240.0
+    avoid_seconds: float = 10.0
+    address: str = "{pod}.{service}.{namespace}.svc"
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cache_size < 1 or self.cache_seconds < 0 or self.avoid_seconds < 0:
+            raise InvalidArgument("cache_size is at least 1, cache_seconds and avoid_seconds at least 0")
+
+
+class ClientDriver:
+    """Finds, or makes, the links of uids; remembers them until something is told of their pods.
+
+    Raises, every operation that asks the store:
+        InvalidArgument: something that cannot be stored; nothing was sent.
+        StoreUnavailable, StoreRejected: see there. At once, without another attempt, while the store is known to be
+            away.
+    """
+
+    def __init__(self, cache: ServiceStateCache, options: ClientOptions | None = None) -> None:
+        self.options = options or ClientOptions()
+        self._states = cache
+        self._executor = cache.executor
+        self._cache = LinkCache(self.options.cache_size)
+        self._links = self._cache.links
+        self._flights = Flights()
+        self._avoided: dict[tuple[Service, int], float] = {}
+        """Until when, by the monotonic clock."""
+        self._hinted: dict[tuple[Service, int], float] = {}
+        self._turns: dict[Service, _Turns] = {}
+        self._flying = 0
+        """Computations under way."""
+        self._overtaken: dict[tuple[Service, str], int] = {}
+        """Epochs of links that have moved meanwhile."""
+        self._guard = Guard()
+        cache.listen(self)
+
+    async def init(self, namespace: str, *services: str) -> None:
+        """Read these services now, so that no caller waits for it; nothing else needs it."""
+        for name in services:
+            await self._states.snapshot(service_of(namespace, name))
+
+    async def close(self) -> None:
+        """Forget everything; the cache of states and the executor go on."""
+        self._states.unlisten(self)
+        await self._flights.close()
+        self._links.clear()
+
+    # Computing
+
+    async def compute_linked_pod(self, namespace: str, uid: str, service: str) -> int:
+        """The pod of the uid: the one it is linked to while that is alive, else a READY one, linked at once.
+
+        From memory where it is known there; else one round trip, shared by all who ask for the same uid meanwhile.
+
+        Raises:
+            NoPodAvailable: it needs a pod, and none takes new uids.
+        """
+        try:
+            entry = self._links.get((namespace, uid, service))
+        except TypeError:  # no text: said below
+            entry = None
+        if entry is not None and monotonic() < entry[0] and entry[1].good:
+            return entry[1].ordinal
+        target = service_of(namespace, service)
+        check_uid(uid)
+        return await self._flights.share((target, uid), lambda: self._compute(target, uid))
+
+    async def compute_linked_pods(self, namespace: str, uids: Iterable[str], service: str) -> dict[str, int]:
+        """Uid → its pod, as `compute_linked_pod`, for many in one round trip (for each 1,000 that are not known).
+
+        Raises:
+            NoPodAvailable: one of them needs a pod, and none takes new uids; what was found for others is remembered.
+        """
+        target = service_of(namespace, service)
+        if isinstance(uids, (str, bytes)):
+            raise InvalidArgument("a batch takes a list of uids, not one text")
+        found: dict[str, int] = {}
+        wanted, now = [], monotonic()
+        for uid in dict.fromkeys(uids):
+            known = self._cache.get((namespace, uid, service), now)
+            found[uid] = -1 if known is None else known
+            if known is None:
+                wanted.append(uid)
+        if wanted:
+            found |= await self._compute_many(target, wanted)
+        return found
+
+    # Links as they stand
+
+    async def set_linked_pod_if_absent(
+        self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int | None = None
+    ) -> int:
+        """Link the uid to the pod unless it is linked; the pod that it is linked to now. No seconds: the service's."""
+        target = service_of(namespace, service)
+        self._states.demand_store()
+        if persist_seconds is None:
+            persist_seconds = (await self._states.snapshot(target)).config.temporary_seconds
+        return await self._executor.set_linked_pod_if_absent(namespace, uid, service, pod, persist_seconds)
+
+    async def get_linked_pod(self, namespace: str, uid: str, service: str) -> int | None:
+        """The pod that the uid is linked to, from memory or else from the store; None: it has none."""
+        known = self.get_linked_in_cache(namespace, uid, service)
+        return await self.get_linked_pod_not_cache(namespace, uid, service) if known is None else known
+
+    async def get_linked_pod_not_cache(self, namespace: str, uid: str, service: str) -> int | None:
+        """The pod that the uid is linked to, from the store; None: it has none."""
+        self._states.demand_store()
+        return await self._executor.get_linked_pod(namespace, uid, service)
+
+    def get_linked_in_cache(self, namespace: str, uid: str, service: str) -> int | None:
+        """The pod that the uid is linked to, from memory alone; None: it is not known there."""
+        return self._cache.get((namespace, uid, service), monotonic())
+
+    async def get_linked_pod_in_cache_or_if_persist(self, namespace: str, uid: str, service: str) -> int | None:
+        """The pod from memory, or else the one that the store has a persistent link to; None: neither."""
+        if (known := self.get_linked_in_cache(namespace, uid, service)) is not None:
+            return known
+        self._states.demand_store()
+        return await self._executor.get_linked_pod_if_persist(namespace, uid, service)
+
+    async def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
+        """Service → pod of all services that the uid is linked to, from the store."""
+        self._states.demand_store()
+        return await self._executor.get_link_service(namespace, uid)
+
+    async def batch_get_linked_pod(self, namespace: str, uids: Iterable[str], service: str) -> dict[int, list[str]]:
+        """Pod → the uids that are linked to it, from the store; not those without a link."""
+        self._states.demand_store()
+        return await self._executor.batch_get_linked_pod(namespace, uids, service)
+
+    def cache_expired(self, namespace: str, uid: str, service: str) -> int | None:
+        """Forget the uid's pod, for example because it said that it does not have the uid; the pod, or None."""
+        return self._cache.take((namespace, uid, service), monotonic())
+
+    def set_cache(self, namespace: str, uid: str, service: str, pod: int) -> int | None:
+        """Remember the uid's pod, for example because it has told so; the pod that was remembered before, or None."""
+        target, ordinal = service_of(namespace, service), check_ordinal(pod)
+        before = self.cache_expired(namespace, check_uid(uid), service)
+        with self._guard:
+            self._cache.put(target, uid, ordinal, monotonic() + self.options.cache_seconds)
+        return before
+
+    # Pods
+
+    async def address(self, namespace: str, service: str, pod: int) -> str:
+        """``host:port`` of a pod, or ``host`` where nobody has said which port.
+
+        From the operator's record (``spec.address``); else by its name in the cluster's DNS, which needs a headless
+        Service with ``publishNotReadyAddresses: true``: a pod that drains is not Ready, and must still be found.
+        """
+        snapshot = await self._states.snapshot(service_of(namespace, service))
+        view = snapshot.pods.get(check_ordinal(pod))
+        host = view.record.address if view is not None and view.record is not None else None
+        if host is None:
+            names: Mapping[str, object] = {"pod": f"{service}-{pod}", "ordinal": pod}
+            host = self.options.address.format(**names, service=service, namespace=namespace)
+        port = self.options.port
+        return host if port is None or ":" in host.rpartition("]")[2] else f"{host}:{port}"
+
+    async def report_unreachable(self, namespace: str, service: str, pod: int) -> bool:
+        """This caller cannot reach the pod: give it no new uids for a while, and let the operator have a look.
+
+        Links stay: one caller's bad network moves nobody. Whether the operator was given a hint; not more than one in
+        a few seconds is sent, and none while the store is away.
+        """
+        target, now = service_of(namespace, service), monotonic()
+        self._avoided[target, check_ordinal(pod)] = now + self.options.avoid_seconds
+        self._turns.pop(target, None)
+        if now < self._hinted.get((target, pod), now):
+            return False
+        self._hinted[target, pod] = now + HINT_PAUSE_SECONDS
+        try:
+            await report_unreachable(await self._executor.store(), target, pod)
+        except StatefulRouteError:
+            return False
+        return True
+
+    # What the cache tells
+
+    def changed(self, service: Service, before: Snapshot | None, now: Snapshot) -> None:
+        """There is a newer snapshot: forget links to pods that are another thing now, or no more."""
+        ended = [
+            ordinal
+            for ordinal in self._cache.pods(service)
+            if ordinal not in now.alive
+            or (ordinal in now.dead and (before is None or ordinal not in before.dead))
+            or (before is not None and before.state(ordinal) is not now.state(ordinal))
+        ]
+        self._cache.end(service, ended)
+
+    def concerned(self, service: Service, source: int, targets: Sequence[int]) -> bool:
+        """Whether links to that pod are remembered."""
+        del targets
+        return self._flying > 0 or self._cache.has(service, source)
+
+    def moved(self, service: Service, moves: Sequence[Move], *, missed: bool) -> None:
+        """Forget what has moved."""
+        if missed:
+            self._cache.end_all(service)
+        now = monotonic()
+        for move in moves:
+            for link in move.links if self.concerned(service, move.source, ()) else ():
+                key = (service.namespace, link.uid, service.name)
+                if self._cache.get(key, now) == move.source:
+                    self._links.pop(key, None)
+                if self._flying:
+                    self._overtaken[service, link.uid] = MAX_EPOCH if link.to == NOBODY else link.epoch
+
+    # Inside
+
+    async def _compute(self, service: Service, uid: str) -> int:
+        self._states.demand_store()
+        snapshot = await self._states.snapshot(service)
+        failed: frozenset[int] = frozenset()
+        self._departed()
+        try:
+            for _ in range(ATTEMPTS):
+                candidates, seconds = self._candidates(service, snapshot, failed), snapshot.config.temporary_seconds
+                asked = monotonic()
+                computed = await self._executor.compute_link_if_absent(
+                    service.namespace, uid, service.name, candidates, seconds
+                )
+                if computed is None:
+                    raise _nobody(service, snapshot)
+                known = self._states.known(service) or snapshot
+                if not _serves(known, computed.ordinal, candidates):
+                    known = await self._states.refresh(service)  # it may be younger than what we know
+                if _serves(known, computed.ordinal, candidates):
+                    self._remember(service, uid, computed, known, asked)
+                    return computed.ordinal
+                snapshot, failed = known, failed | {computed.ordinal}
+        except StoreUnavailable:
+            self._states.doubt()
+            raise
+        finally:
+            self._landed()
+        raise _nobody(service, snapshot)
+
+    async def _compute_many(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
+        self._states.demand_store()
+        snapshot = await self._states.snapshot(service)
+        seconds, asked = snapshot.config.temporary_seconds, monotonic()
+        candidates = [self._candidates(service, snapshot, frozenset()) for _ in uids]
+        found: dict[str, int] = {}
+        self._departed()
+        try:
+            replies = await answered_each(
+                self._executor.store,
+                uids,
+                lambda uid, place: compute_link_if_absent_request(service, uid, candidates[place], seconds),
+            )
+            known = self._states.known(service) or snapshot
+            for uid, computed in replies.done.items():
+                if computed is not None and _serves(known, computed.ordinal, candidates[0]):
+                    self._remember(service, uid, computed, known, asked)
+                    found[uid] = computed.ordinal
+        finally:
+            self._landed()
+        for error in replies.failed.values():
+            if isinstance(error, StoreUnavailable):
+                self._states.doubt()
+            raise error
+        for uid in replies.done.keys() - found.keys():  # few: a pod has failed meanwhile; or nobody takes any
+            found[uid] = await self._compute(service, uid)
+        return found
+
+    def _candidates(self, service: Service, snapshot: Snapshot, failed: frozenset[int]) -> Candidates:
+        """Who may take the uid: one pod, by the service's strategy; nobody takes any: then who is drained keeps it."""
+        with self._guard:
+            turns = self._turns.get(service)
+            if turns is None or turns.snapshot is not snapshot:
+                now = monotonic()
+                avoided = {
+                    pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
+                }
+                turns = self._turns[service] = _Turns(snapshot, avoided, 0 if turns is None else turns.taken)
+            ordinal = turns.take(failed)
+        if ordinal is None:
+            return Candidates({}, snapshot.dead - snapshot.alive | failed)
+        return Candidates({ordinal: 0.0}, snapshot.dead | failed)
+
+    def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:
+        """For as long as the link surely lives."""
+        seconds = min(self.options.cache_seconds, snapshot.config.temporary_seconds - SHORTER_SECONDS)
+        if computed.lives_ms is not None:
+            seconds = min(seconds, computed.lives_ms / 1000 - 1)
+        if seconds > 0 and self._overtaken.get((service, uid), -1) < computed.epoch:
+            with self._guard:
+                self._cache.put(service, uid, computed.ordinal, asked + spread_out(seconds))
+
+    def _departed(self) -> None:
+        with self._guard:
+            self._flying += 1
+
+    def _landed(self) -> None:
+        with self._guard:
+            self._flying -= 1
+            if not self._flying:
+                self._overtaken.clear()
+
+
+class _Turns:
+    """Whose turn it is, by one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, avoided: Collection[int], taken: int) -> None:
+        self.snapshot = snapshot
+        self.taken = taken or random.randrange(2**16)  # noqa: S311  callers that begin together need not choose the same
+        self._avoided = frozenset(avoided)
+        self._spread = self._over(frozenset())
+
+    def take(self, failed: frozenset[int]) -> int | None:
+        """A pod for a new uid, none of those that have just failed; None: nobody takes any."""
+        self.taken += 1
+        return (self._over(failed) if failed else self._spread).take()
+
+    def _over(self, failed: frozenset[int]) -> Spread:
+        targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)
+        return Spread(targets, self.snapshot.config.placement, self.taken, at_least=1)
+
+
+def _serves(snapshot: Snapshot, ordinal: int, candidates: Candidates) -> bool:
+    return ordinal in snapshot.alive and (ordinal not in snapshot.dead or not candidates.loads)
+
+
+def _nobody(service: Service, snapshot: Snapshot) -> NoPodAvailable:
+    states = ", ".join(f"{ordinal} {state}" for ordinal, state in sorted(snapshot.states().items())) or "there is none"
+    return NoPodAvailable(f"no pod of {service} takes new uids: {states}")

@@ -1,0 +1,77 @@
+"""Links that a caller has found, for as long as they can be relied upon; bounded, and emptied by what is told."""
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from stateful_route.store.keys import Service
+
+Key = tuple[str, str, str]
+"""Namespace, uid, service name."""
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """What all cached links to one pod have in common: they end together, at once."""
+
+    ordinal: int
+    good: bool = True
+
+
+class LinkCache:
+    """uid → pod, each until a time; the oldest give way when it is full.
+
+    A look-up is one in a dict and a look at the clock; nobody waits for anybody.
+    """
+
+    def __init__(self, size: int) -> None:
+        """``size``: how many links it holds at most."""
+        self.links: dict[Key, tuple[float, Lease]] = {}
+        """Until when (monotonic seconds), and the lease; a link counts while both hold."""
+        self._size = size
+        self._leases: dict[tuple[Service, int], Lease] = {}
+
+    def get(self, key: Key, now: float) -> int | None:
+        """The pod; None: nothing is known, or not any more."""
+        entry = self.links.get(key)
+        return entry[1].ordinal if entry is not None and now < entry[0] and entry[1].good else None
+
+    def put(self, service: Service, uid: str, ordinal: int, until: float) -> None:
+        """Enter a link, in place of a former one."""
+        key = (service.namespace, uid, service.name)
+        lease = self._leases.get((service, ordinal))
+        if lease is None or not lease.good:
+            lease = self._leases[service, ordinal] = Lease(ordinal)
+        self.links.pop(key, None)  # so that the order is that of entering
+        while len(self.links) >= self._size:
+            self.links.pop(next(iter(self.links), key), None)
+        self.links[key] = (until, lease)
+
+    def take(self, key: Key, now: float) -> int | None:
+        """Forget a link; the pod, or None as `get`."""
+        entry = self.links.pop(key, None)
+        return entry[1].ordinal if entry is not None and now < entry[0] and entry[1].good else None
+
+    def end(self, service: Service, ordinals: Collection[int]) -> None:
+        """Forget all links to these pods, however many."""
+        for ordinal in ordinals:
+            lease = self._leases.pop((service, ordinal), None)
+            if lease is not None:
+                lease.good = False
+
+    def end_all(self, service: Service) -> None:
+        """Forget all links of a service."""
+        self.end(service, [ordinal for known, ordinal in list(self._leases) if known == service])
+
+    def has(self, service: Service, ordinal: int) -> bool:
+        """Whether links to the pod may be here."""
+        return (service, ordinal) in self._leases
+
+    def pods(self, service: Service) -> list[int]:
+        """The pods to which links may be here."""
+        return [ordinal for known, ordinal in list(self._leases) if known == service]
+
+
+def spread_out(seconds: float) -> float:
+    """A little less, by chance: links that were entered together need not expire together."""
+    return seconds * random.uniform(0.9, 1.0)  # noqa: S311  no secret
