@@ -29,10 +29,14 @@ control-plane: $(STAMP) ## Find the control plane that demo and tests use, or bu
 test: $(if $(ARGS),$(STAMP),control-plane) ## Run all tests (ARGS="tests/unit -k brake" for some of them), JOBS=2 at a time
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-lint: $(STAMP) ## ruff, mypy, import-linter
+lint: $(STAMP) ## ruff, mypy, import-linter, and the documentation without a warning
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(MAKE) --no-print-directory docs
+
+docs: $(STAMP) ## Build the documentation: build/docs/index.html
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --doctree-dir build/doctrees docs build/docs
 
 twins: $(STAMP) ## Write the synchronous twins of the asynchronous modules
 	@$(BIN)/python tools/twins.py
@@ -44,10 +48,10 @@ bench: $(STAMP) ## Measure and print the tables of figures
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## Refresh requirements.lock from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
-		--no-header --no-annotate --generate-hashes $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --generate-hashes $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
-.PHONY: help setup control-plane demo test lint twins format bench lock clean
+.PHONY: help setup control-plane demo test lint docs twins format bench lock clean

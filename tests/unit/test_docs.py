@@ -17,6 +17,7 @@ from stateful_route.domain import routing
 from stateful_route.domain.lifecycle import Memory, Situation, judge
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import OnLoss, Policy
+from stateful_route.drivers.identity import Identity
 from stateful_route.kube.pods import DRAIN_ANNOTATION
 from stateful_route.reconcile.spec import config_of
 from stateful_route.store.keys import META, Service
@@ -28,6 +29,7 @@ EXAMPLES = sorted(REPO.glob("examples/*.yaml"))
 README = (REPO / "README.md").read_text()
 REASONS = (REPO / "docs" / "reasons.md").read_text()
 LAYOUT = (REPO / "docs" / "store-layout.md").read_text()
+PODS = (REPO / "docs" / "how-to" / "pods.md").read_text()
 CONTRIBUTING = (REPO / "CONTRIBUTING.md").read_text()
 FULL_EXAMPLE = (REPO / "examples" / "statefulroute.yaml").read_text()
 SPEC_SCHEMA = load_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
@@ -105,7 +107,11 @@ def every_verdict() -> dict[routing.Reason, set[tuple[str, str]]]:
 
 def test_a_reason_has_the_state_and_action_that_the_rules_give_it():
     verdicts = every_verdict()
-    assert set(verdicts) == set(routing.Reason) - {routing.Reason.FAILOVER_PAUSED}, "the brake looks at all pods"
+    by_others = {
+        routing.Reason.FAILOVER_PAUSED,  # the brake looks at all pods
+        routing.Reason.POD_FAILURE,  # a route manager says so
+    }
+    assert set(verdicts) == set(routing.Reason) - by_others
     wrong = {reason: pairs for reason, pairs in verdicts.items() if tuple(POD_REASONS[reason][:2]) not in pairs}
     assert wrong == {}
 
@@ -156,7 +162,7 @@ def manifests(text: str) -> list[dict]:
 
 ROUTES = [
     pytest.param(document, id=f"{origin}:{document['metadata']['name']}")
-    for origin, text in [("README.md", block) for block in blocks(README, "yaml")]
+    for origin, text in [(page.name, block) for page in DOCUMENTS for block in blocks(page.read_text(), "yaml")]
     + [(p.name, p.read_text()) for p in EXAMPLES]
     for document in manifests(text)
     if document["kind"] == KIND
@@ -244,6 +250,27 @@ def test_the_headless_service_publishes_pods_that_are_not_ready():
     )
     assert service["metadata"]["name"] == stateful_set["spec"]["serviceName"]
     assert service["spec"]["selector"] == stateful_set["spec"]["template"]["metadata"]["labels"]
+
+
+def test_the_pods_of_the_page_on_pods_are_told_who_they_are_and_given_time_to_release_their_users():
+    stateful_set, service, route = manifests("---\n".join(blocks(PODS, "yaml")))
+    template = stateful_set["spec"]["template"]["spec"]
+    values = {
+        "metadata.name": "rooms-2",
+        "metadata.namespace": "games",
+        "metadata.uid": "0b6c",
+    }
+    (container,) = template["containers"]
+    given = {
+        variable["name"]: values[source["fieldRef"]["fieldPath"]]
+        for variable in container["env"]
+        if "fieldRef" in (source := variable["valueFrom"])
+    }
+    assert Identity.from_environment(given) == Identity("games", "rooms", 2, "0b6c")
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert template["terminationGracePeriodSeconds"] > route["spec"]["drain"]["deadlineSeconds"]
+    (stop_seconds,) = map(int, re.findall(r"ServerOptions\(stop_seconds=(\d+)\)", PODS))
+    assert template["terminationGracePeriodSeconds"] > stop_seconds
 
 
 def anchors(document: Path) -> set[str]:

@@ -22,7 +22,8 @@ REPO = Path(__file__).resolve().parents[2]
 PACKAGE = REPO / "operator" / "stateful_route"
 SHIPPED = ("lua", "crds", "examples")
 DATA_PLANE = [name for name in ("domain", "store", "drivers", "router") if (PACKAGE / name).is_dir()]
-OPERATOR_ONLY = ["hiredis", "kopf", "kubernetes", "pydantic", "typer", "rich", "yaml", "aiohttp", "pythonjsonlogger"]
+OF_EXTRAS = ["hiredis", "kopf", "kubernetes", "pydantic", "typer", "rich", "yaml", "aiohttp", "pythonjsonlogger"]
+OF_EXTRAS += ["psutil", "grpc"]
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -148,7 +149,8 @@ def modules(*folders: str) -> set[str]:
 
 def test_the_wheel_has_every_module_script_and_manifest_of_the_tree(wheel):
     code = {str(path.relative_to(PACKAGE.parent)) for path in PACKAGE.rglob("*.py")}
-    data = {f"stateful_route/{path.relative_to(REPO)}" for folder in SHIPPED for path in (REPO / folder).iterdir()}
+    files = [path for folder in SHIPPED for path in (REPO / folder).rglob("*") if path.is_file()]
+    data = {f"stateful_route/{path.relative_to(REPO)}" for path in files if "__pycache__" not in path.parts}
     assert shipped_files(wheel) >= code | data | {"stateful_route/py.typed"}
 
 
@@ -159,7 +161,9 @@ def test_the_wheel_has_the_pinned_go_modules_of_the_control_plane(wheel, module)
 
 
 def test_the_wheel_has_nothing_else(wheel):
-    known = re.compile(r"stateful_route/(.+\.py|py\.typed|lua/\w+\.lua|(crds|examples)/\w+\.yaml|devcluster/.+)")
+    known = re.compile(
+        r"stateful_route/(.+\.py|py\.typed|lua/\w+\.lua|crds/\w+\.yaml|examples/.+\.(yaml|md)|devcluster/.+)"
+    )
     assert [name for name in sorted(shipped_files(wheel)) if not known.fullmatch(name) or "__pycache__" in name] == []
 
 
@@ -203,8 +207,8 @@ def test_the_version_stands_in_one_place(wheel, sdist):
     assert f"-{stateful_route.__version__}.tar.gz" in sdist.name
 
 
-def test_the_library_comes_with_none_of_the_operators_packages(library):
-    code = f"import importlib.util as u\nprint(*[n for n in {OPERATOR_ONLY} if u.find_spec(n)])"
+def test_the_library_comes_with_no_package_of_an_extra(library):
+    code = f"import importlib.util as u\nprint(*[n for n in {OF_EXTRAS} if u.find_spec(n)])"
     assert library.evaluate(code) == [""]
 
 
@@ -213,6 +217,12 @@ def test_every_module_of_the_data_plane_imports_with_redis_alone(library):
     code = f"import importlib\nfor name in {wanted}: print(importlib.import_module(name).__name__)"
     assert library.evaluate(code) == wanted
     assert {"stateful_route.store.links", "stateful_route.domain.lifecycle"} <= set(wanted)
+
+
+@pytest.mark.parametrize("module", ["stateful_route", "stateful_route.sync"])
+def test_everything_that_a_module_offers_is_there_with_redis_alone(library, module):
+    code = f"import {module} as m\nfor name in m.__all__: print(getattr(m, name).__name__)"
+    assert "StatefulRoute" in library.evaluate(code)
 
 
 def test_modules_are_those_of_the_wheel_and_not_of_this_tree(library):
