@@ -35,15 +35,37 @@ TRANSLATED = (
     "stateful_route.store.index",
     "stateful_route.store.migrate",
     "stateful_route.store.moves",
+    "stateful_route.store.reading",
     "stateful_route.store.batch",
     "stateful_route.store.executor",
+    "stateful_route.store.failed_pods",
+    "stateful_route.drivers.push",
+    "stateful_route.drivers.cache",
+    "stateful_route.drivers.route_info",
+    "stateful_route.drivers.client",
+    "stateful_route.drivers.telling",
+    "stateful_route.drivers.pod",
+    "stateful_route.drivers.publisher",
+    "stateful_route.drivers.comparison",
+    "stateful_route.drivers.handover",
+    "stateful_route.drivers.upkeep",
+    "stateful_route.drivers.server",
+    "stateful_route.router.probes",
+    "stateful_route.router.failover",
+    "stateful_route.router.link_counts",
+    "stateful_route.router.health",
+    "stateful_route.router.failover_handler",
+    "stateful_route.router.manager",
+    "stateful_route.router.route",
 )
 HAND_WRITTEN = (
     "stateful_route.store.runtime",
     "stateful_route.store.clients",
     "stateful_route.store.pipelining",
-    "stateful_route.store.push",
+    "stateful_route.drivers.line",
     "stateful_route.drivers.runtime",
+    "stateful_route.router.runtime",
+    "stateful_route.router.wire",
 )
 
 WORDS = {
@@ -152,6 +174,10 @@ class Module:
                 head.append(spoken(text))
             elif isinstance(item, (ast.Import, ast.ImportFrom)):
                 head.append(self._imports(item, text))
+            elif isinstance(item, ast.If):  # TYPE_CHECKING
+                late = [self._imports(each, "") for each in item.body if isinstance(each, ast.ImportFrom)]
+                block = "".join(f"    {line}\n" for line in "".join(late).splitlines())
+                body.append(f"\nif {ast.unparse(item.test)}:\n{block}")
             elif isinstance(item, ast.Expr):  # the docstring of what stands before
                 if previous == "coloured":
                     body.append(gap + text)
@@ -218,6 +244,11 @@ class Module:
             match node:
                 case ast.Subscript(value=ast.Name(id="Awaitable"), slice=inner):
                     edits += [(at(node, shift), at(inner, shift), ""), (end_of(inner, shift), end_of(node, shift), "")]
+                case ast.ImportFrom():  # a late one
+                    lines = self._imports(node, "").splitlines()
+                    text_of_it = f"\n{' ' * node.col_offset}".join(lines)
+                    ends = ((node.end_lineno or node.lineno) - shift, node.end_col_offset or 0)
+                    edits.append(((node.lineno - shift, node.col_offset), ends, text_of_it))
                 case ast.Attribute(value=ast.Name(id=name)) if name in modules and node.attr in modules[name].coloured:
                     end = end_of(node.value, shift)
                     edits.append((end, end, "_sync"))

@@ -1,5 +1,6 @@
 """Where links that must move go: every strategy, limits, and never all on one."""
 
+import math
 from collections import Counter
 from itertools import pairwise
 
@@ -115,6 +116,33 @@ SPREAD = {
         {"strategy": Strategy.WEIGHTED_ROUND_ROBIN, "weights": {0: 1, 1: 0}, "max_links": 2},
         [None],
     ),
+    "round robin goes by the index, not by the load": (
+        loads(900, 0, 5000),
+        {"strategy": Strategy.ROUND_ROBIN},
+        [0, 1, 2, 0, 1, 2],
+    ),
+    "the least loaded takes all": (loads(5, 3, 9), {"strategy": Strategy.LEAST_LOAD}, [1, 1, 1, 1]),
+    "those of the lowest load take turns": (loads(3, 5, 3), {"strategy": Strategy.LEAST_LOAD}, [0, 2, 0, 2]),
+    "the least loaded until it is full, then the next": (
+        [Target(0, 5), Target(1, 3, links=1), Target(2, 3)],
+        {"strategy": Strategy.LEAST_LOAD, "max_links": 2},
+        [1, 2, 2, 0, 0, None],
+    ),
+    "the quickest takes all": (
+        [Target(0, response_seconds=0.2), Target(1, response_seconds=0.1), Target(2)],
+        {"strategy": Strategy.LEAST_RESPONSE_TIME},
+        [1, 1, 1],
+    ),
+    "the quickest until it is full, and those never asked come last": (
+        [Target(0, response_seconds=0.2), Target(1, response_seconds=0.1), Target(2)],
+        {"strategy": Strategy.LEAST_RESPONSE_TIME, "max_links": 1},
+        [1, 0, 2, None],
+    ),
+    "when nobody was ever asked they take turns": (
+        loads(0, 9),
+        {"strategy": Strategy.LEAST_RESPONSE_TIME},
+        [0, 1, 0, 1],
+    ),
     "weights hold until who has them is full": (
         [Target(0, links=0), Target(1), Target(2)],
         {"strategy": Strategy.WEIGHTED_ROUND_ROBIN, "weights": {0: 3, 1: 1, 2: 0}, "max_links": 2},
@@ -131,20 +159,33 @@ def test_a_spread_hands_out(sentence):
 
 
 TARGETS = st.lists(
-    st.builds(Target, st.integers(0, 20), st.floats(-1e6, 1e6), st.integers(0, 30)),
+    st.builds(
+        Target,
+        st.integers(0, 20),
+        st.floats(-1e6, 1e6),
+        st.integers(0, 30),
+        st.one_of(st.just(math.inf), st.floats(0, 5)),
+    ),
     max_size=8,
     unique_by=lambda target: target.ordinal,
 )
 WEIGHTS = st.dictionaries(st.integers(0, 20), st.integers(-2, 9), max_size=8)
 
 
-@pytest.mark.timeout(30)
-@given(targets=TARGETS, strategy=st.sampled_from(Strategy), weights=WEIGHTS, limit=st.integers(1, 25))
+@pytest.mark.timeout(60)
+@given(
+    targets=TARGETS,
+    strategy=st.sampled_from(Strategy),
+    weights=WEIGHTS,
+    limit=st.integers(1, 25),
+    start=st.integers(0, 2**16),
+    at_least=st.integers(1, 3),
+)
 def test_no_pod_is_filled_over_its_limit_and_nobody_is_refused_while_a_wanted_one_has_room(
-    targets, strategy, weights, limit
+    targets, strategy, weights, limit, start, at_least
 ):
     placement = Placement(strategy=strategy, weights=weights, max_links=limit)
-    spread = Spread(targets, placement)
+    spread = Spread(targets, placement, start, at_least)
     placed = Counter(iter(spread.take, None))
     links = {target.ordinal: target.links for target in targets}
     for ordinal, count in placed.items():
@@ -153,6 +194,55 @@ def test_no_pod_is_filled_over_its_limit_and_nobody_is_refused_while_a_wanted_on
     wanted = [ordinal for ordinal in links if not weighing or weights.get(ordinal, 1) > 0]
     assert placed.total() == sum(max(0, limit - links[ordinal]) for ordinal in wanted)
     assert spread.take() is None
+
+
+START = {
+    "round robin": ({"strategy": Strategy.ROUND_ROBIN}, 4),
+    "the good range": ({"load_range": 15}, 2),
+    "the good range with a limit": ({"load_range": 15, "max_links": 100}, 2),
+    "pods of the lowest load": ({"strategy": Strategy.LEAST_LOAD}, 2),
+    "pods of the fewest links": ({"strategy": Strategy.LEAST_CONNECTIONS}, 4),
+    "pods that nobody has asked": ({"strategy": Strategy.LEAST_RESPONSE_TIME}, 4),
+    "weights, smoothly": ({"strategy": Strategy.WEIGHTED_ROUND_ROBIN, "weights": {0: 2}}, 4),
+    "weights that are all zero": (
+        {"strategy": Strategy.WEIGHTED_ROUND_ROBIN, "weights": dict.fromkeys(range(4), 0)},
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", START)
+def test_many_callers_that_see_the_same_pods_begin_with_each_of_them(sentence):
+    """Else the first of them would get all new uids between two refreshes."""
+    placement, as_good = START[sentence]
+    pods = loads(10, 10, 900, 1000)
+    first = Counter(Spread(pods, Placement(**placement), start, at_least=1).take() for start in range(1000))
+    assert len(first) == as_good
+    share = {0: 2 / 5} if "smoothly" in sentence else {}
+    for ordinal, count in first.items():
+        usual = 1 / 5 if share else 1 / as_good
+        assert count == pytest.approx(1000 * share.get(ordinal, usual), rel=0.01)
+
+
+@given(targets=TARGETS, weights=WEIGHTS, strategy=st.sampled_from(Strategy), start=st.integers(0, 100))
+def test_where_it_begins_changes_the_order_and_not_the_shares(targets, weights, strategy, start):
+    placement = Placement(strategy=strategy, weights=weights)
+    usual, later = (Spread(targets, placement, at) for at in (0, start))
+    one, other = (Counter(spread.take() for _ in range(200)) for spread in (usual, later))
+    assert all(abs(one[ordinal] - other[ordinal]) <= 10 for ordinal in one | other)
+
+
+def test_a_large_sum_of_weights_does_not_hold_up_the_beginning():
+    weights = dict.fromkeys(range(4), 10**9)
+    placement = Placement(strategy=Strategy.WEIGHTED_ROUND_ROBIN, weights=weights)
+    assert Spread(loads(0, 0, 0, 0), placement, start=10**9 - 1).take() in range(4)
+
+
+def test_the_good_range_spreads_over_as_many_as_one_says():
+    pods = loads(0, 5000, 9000)
+    assert {Spread(pods, Placement(), at, at_least=1).take() for at in range(9)} == {0}
+    assert {Spread(pods, Placement(), at, at_least=2).take() for at in range(9)} == {0, 1}
+    assert {Spread(pods, Placement(), at, at_least=3).take() for at in range(9)} == {0, 1, 2}
 
 
 @given(targets=TARGETS, strategy=st.sampled_from([Strategy.GOOD_RANGE, Strategy.ROUND_ROBIN]))

@@ -83,3 +83,7 @@ class NotRunning(StatefulRouteError):  # noqa: N818  names the fact
 
 class Replaced(StatefulRouteError):  # noqa: N818  names the fact
     """A state was published by an incarnation of the pod that has a successor; it was not written."""
+
+
+class ExtraMissing(StatefulRouteError, ImportError):  # noqa: N818  names the fact
+    """What was asked for needs a package that is not installed; the message says which."""

@@ -5,7 +5,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
+from itertools import cycle, islice
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Strategy(StrEnum):
@@ -24,8 +27,8 @@ class Strategy(StrEnum):
     """The pod that answered its last health check soonest; those never asked come last."""
 
 
-TAKING_TURNS = frozenset(Strategy) - {Strategy.LEAST_CONNECTIONS}
-"""Strategies under which several pods are as good, and take turns."""
+MOST_TURNS_SKIPPED = 1000
+"""Skipping takes time, and a thousand places to begin at are enough for any number of callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +64,19 @@ class Spread:
         Args:
             targets: Who can take links.
             placement: How they are chosen.
-            start: How many turns are skipped, where pods take turns: many callers that see the same pods would else
-                all begin with the same one.
+            start: At whose turn it begins, where pods take turns or are as good: many callers that see the same pods
+                would else all begin with the same one.
             at_least: Over how many pods the good range spreads, even if only one is in it: a whole pod's users on the
                 one least loaded pod would be the next failure. 1: the reference's rule, for new users, who come singly.
         """
         self.ordinals = frozenset(target.ordinal for target in targets)
         self._limited = placement.max_links > 0
-        weighted = placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN
-        wanted = [target for target in targets if placement.weights.get(target.ordinal, 1) > 0] if weighted else []
-        ranked = sorted(wanted or targets, key=lambda target: (target.load, target.ordinal))
-        self._left = {target.ordinal: placement.max_links - target.links for target in ranked}
-        self._order = _order(ranked, placement, at_least)
-        if ranked and placement.strategy in TAKING_TURNS:
-            turns = sum(placement.weights.get(target.ordinal, 1) for target in ranked) if weighted else len(ranked)
-            self._order = islice(self._order, start % max(1, turns), None)
+        wanted: Sequence[Target] = ()
+        if placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN:
+            wanted = [target for target in targets if placement.weights.get(target.ordinal, 1) > 0]
+        candidates = sorted(wanted or targets, key=lambda target: target.ordinal)
+        self._left = {target.ordinal: placement.max_links - target.links for target in candidates}
+        self._order = _order(candidates, placement, start, at_least)
         if self._limited and not any(left > 0 for left in self._left.values()):
             self._order = iter(())
 
@@ -94,48 +95,58 @@ class Spread:
 
 def good_range(targets: Sequence[Target], load_range: float) -> list[Target]:
     """The targets within ``load_range`` of the lowest load, by load (reference §5); empty for no targets."""
-    ranked = sorted(targets, key=lambda target: (target.load, target.ordinal))
+    ranked = _by_load(targets)
     return [target for target in ranked if target.load <= ranked[0].load + load_range]
 
 
-def _order(targets: Sequence[Target], placement: Placement, at_least: int) -> Iterator[int]:
+def _order(targets: Sequence[Target], placement: Placement, start: int, at_least: int) -> Iterator[int]:
+    """``targets`` by ordinal."""
     order: Iterator[int] = iter(())
     if not targets:
         return order
     match placement.strategy:
         case Strategy.GOOD_RANGE:
-            order = _best_first(targets, placement, lambda ranked: _good(ranked, placement.load_range, at_least))
+            order = _best_first(targets, placement, start, lambda left: _good(left, placement.load_range, at_least))
         case Strategy.LEAST_LOAD:
-            order = _best_first(targets, placement, lambda ranked: [t for t in ranked if t.load == ranked[0].load])
+            order = _best_first(targets, placement, start, _least_loaded)
         case Strategy.LEAST_RESPONSE_TIME:
-            order = _best_first(targets, placement, _quickest)
+            order = _best_first(targets, placement, start, _quickest)
         case Strategy.ROUND_ROBIN:
-            order = _cycle([target.ordinal for target in targets])
+            order = cycle(_turned([target.ordinal for target in targets], start))
         case Strategy.WEIGHTED_ROUND_ROBIN:
-            order = _smooth({target.ordinal: placement.weights.get(target.ordinal, 1) for target in targets})
+            order = _smooth({target.ordinal: placement.weights.get(target.ordinal, 1) for target in targets}, start)
         case Strategy.LEAST_CONNECTIONS:
-            order = _fewest_first(targets)
+            order = _fewest_first(_turned(targets, start))
     return order
 
 
 def _best_first(
-    targets: Sequence[Target], placement: Placement, best: Callable[[Sequence[Target]], Sequence[Target]]
+    targets: Sequence[Target], placement: Placement, start: int, best: Callable[[Sequence[Target]], Sequence[Target]]
 ) -> Iterator[int]:
     """The best ones in turn; who is full makes room for the next best."""
     room = {target.ordinal: placement.max_links - target.links for target in targets}
     if placement.max_links <= 0:
-        yield from _cycle([target.ordinal for target in best(targets)])
+        yield from cycle(_turned([target.ordinal for target in best(targets)], start))
     while targets := [target for target in targets if room[target.ordinal] > 0]:
-        chosen = [target.ordinal for target in best(targets)]
+        chosen = _turned([target.ordinal for target in best(targets)], start)
         while all(room[ordinal] > 0 for ordinal in chosen):
             for ordinal in chosen:
                 room[ordinal] -= 1
                 yield ordinal
 
 
-def _good(ranked: Sequence[Target], load_range: float, at_least: int) -> Sequence[Target]:
-    good = good_range(ranked, load_range)
-    return good if len(good) >= at_least else ranked[:at_least]
+def _good(targets: Sequence[Target], load_range: float, at_least: int) -> Sequence[Target]:
+    good = good_range(targets, load_range)
+    return good if len(good) >= at_least else _by_load(targets)[:at_least]
+
+
+def _by_load(targets: Sequence[Target]) -> list[Target]:
+    return sorted(targets, key=lambda target: (target.load, target.ordinal))
+
+
+def _least_loaded(targets: Sequence[Target]) -> list[Target]:
+    lowest = min(target.load for target in targets)
+    return [target for target in targets if target.load == lowest]
 
 
 def _quickest(targets: Sequence[Target]) -> list[Target]:
@@ -143,16 +154,21 @@ def _quickest(targets: Sequence[Target]) -> list[Target]:
     return [target for target in targets if target.response_seconds == quickest]
 
 
-def _cycle(ordinals: Sequence[int]) -> Iterator[int]:
-    while True:
-        yield from ordinals
+def _turned(items: Sequence[T], start: int) -> list[T]:
+    """The same in a circle, beginning with the ``start``-th."""
+    first = start % len(items)
+    return [*items[first:], *items[:first]]
 
 
-def _smooth(weights: Mapping[int, int]) -> Iterator[int]:
+def _smooth(weights: Mapping[int, int], start: int) -> Iterator[int]:
     """Smooth weighted round robin: a pod of weight 3 is not picked three times in a row when others are there."""
     total = sum(weights.values())
     if total <= 0:
-        yield from _cycle(list(weights))
+        return cycle(_turned(list(weights), start))
+    return islice(_smoothly(weights, total), start % min(total, MOST_TURNS_SKIPPED), None)
+
+
+def _smoothly(weights: Mapping[int, int], total: int) -> Iterator[int]:
     current = dict.fromkeys(weights, 0)
     while True:
         for ordinal, weight in weights.items():
@@ -163,9 +179,10 @@ def _smooth(weights: Mapping[int, int]) -> Iterator[int]:
 
 
 def _fewest_first(targets: Sequence[Target]) -> Iterator[int]:
-    heap = [(target.links, target.ordinal) for target in targets]
+    """Of those with as few links, the one that stands first in ``targets``."""
+    heap = [(target.links, place, target.ordinal) for place, target in enumerate(targets)]
     heapq.heapify(heap)
     while True:
-        links, ordinal = heap[0]
-        heapq.heapreplace(heap, (links + 1, ordinal))
+        links, place, ordinal = heap[0]
+        heapq.heapreplace(heap, (links + 1, place, ordinal))
         yield ordinal

@@ -62,8 +62,10 @@ class Reason(StrEnum):
     """This incarnation of the pod has not been Ready yet."""
     UNREADY_TOO_LONG = "UnreadyTooLong"
     """Not Ready for failover.delaySeconds or longer."""
+    UNREACHABLE_TOO_LONG = "UnreachableTooLong"
+    """Ready, but it has not answered the operator's own probe for failover.delaySeconds or longer."""
     FAILOVER_PAUSED = "FailoverPaused"
-    """Not Ready for too long, but so are more pods than failover.maxUnavailable allows: nothing moves."""
+    """Down for too long, but so are more pods than failover.maxUnavailable allows: nothing moves."""
     TERMINATING = "Terminating"
     """Asked to stop; its grace period runs."""
     DRAIN_REQUESTED = "DrainRequested"
@@ -72,3 +74,14 @@ class Reason(StrEnum):
     """The StatefulSet no longer wants this ordinal."""
     UNREADY = "Unready"
     """Not Ready, for less than failover.delaySeconds."""
+    UNREACHABLE = "Unreachable"
+    """Ready, but a caller could not reach it and it does not answer the operator's own probe; not for long yet."""
+    POD_FAILURE = "PodFailure"
+    """A route manager was told that the pod has failed, in a service that no operator owns."""
+
+
+DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG})
+"""The pod is there and does not serve, for too long: what the brake counts and holds back."""
+
+DRAINING = frozenset({Reason.TERMINATING, Reason.DRAIN_REQUESTED, Reason.SCALED_DOWN})
+"""The pod serves and should be emptied."""

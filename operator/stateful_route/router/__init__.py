@@ -1,1 +1,1 @@
-"""The route manager: placement and the one migration loop that moves links off a pod."""
+"""The route manager: placement, health checks, failures, and the one migration loop that moves links off a pod."""

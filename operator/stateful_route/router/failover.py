@@ -3,17 +3,20 @@
 Resumable at any point without a memory of its own: the index is the list of what is left to do.
 """
 
-import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
-from stateful_route.domain.placement import Spread
+from stateful_route.domain.errors import StoreRejected
 from stateful_route.router.pace import Pace
+from stateful_route.router.runtime import Trips
 from stateful_route.store.connection import Store
 from stateful_route.store.index import Bucket, links_of_pod
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import MAX_BATCH, Batch, Outcome, append_moves, migrate
+from stateful_route.store.runtime import sleep
 
 LINKS_PER_TRIP = 1000
 """Links in one round trip: enough to keep the server busy, few enough to stop within milliseconds."""
@@ -23,6 +26,17 @@ TRIPS_AT_ONCE = 2
 
 WAKE_SECONDS = 0.05
 """A wait shorter than this is saved up: sleeping costs more than it slows."""
+
+REFUSED_IN_A_ROW = 3
+"""So many round trips of which nothing was carried out are not the fault of single links: the store refuses."""
+
+
+class Targets(Protocol):
+    """Says where links go, one by one; see `stateful_route.domain.placement.Spread`."""
+
+    def take(self) -> int | None:
+        """The pod index for the next link; None: nobody has room."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +55,7 @@ class Task:
 
     source: int
     reason: str
-    spread: Callable[[], Spread]
+    spread: Callable[[], Targets]
     before: int | None = None
     owner: str = ""
     batch_size: int = MAX_BATCH
@@ -57,6 +71,7 @@ class Progress:
         overtaken: Somebody else was quicker.
         foreign: Links that hold no pod index; left untouched.
         unplaced: No READY pod had room; still on the source.
+        refused: The store has refused to move them (a key of another type under the name of one of ours); still there.
     """
 
     moved: Counter[int] = field(default_factory=Counter)
@@ -64,6 +79,7 @@ class Progress:
     overtaken: int = 0
     foreign: int = 0
     unplaced: int = 0
+    refused: int = 0
 
     @property
     def total(self) -> int:
@@ -86,60 +102,70 @@ async def move_links(
 
     Raises:
         StoreUnavailable: the store went away; call again to go on.
+        StoreRejected: it has refused to move some; all others have moved, unless it refused several times in a row.
         OwnedElsewhere: the service has another owner now.
     """
     progress = progress or Progress()
-    running: deque[asyncio.Task[None]] = deque()
+    work = _Work(store, service, task, progress)
     sent = 0
 
     def rate() -> float:
         return pace.rate(max(0, left - sent))
 
-    try:
+    async with Trips(TRIPS_AT_ONCE) as trips:  # cancelled or failed: what has moved is told all the same
         async for buckets in links_of_pod(store, service, task.source, task.before):
             for trip in _trips(buckets, task.batch_size, rate):
                 batches, unplaced = _assigned(trip, task.spread())
                 progress.unplaced += unplaced
                 if not batches:
                     continue
-                running.append(asyncio.create_task(_move(store, service, task, batches, progress)))
-                if len(running) == TRIPS_AT_ONCE:
-                    await asyncio.shield(running[0])
-                    running.popleft()
+                await trips.start(partial(work.move, batches))
                 links = sum(len(batch.uids) for batch in batches)
                 sent += links
                 wait = pace.wait_seconds(links, max(0, left - sent))
-                await asyncio.sleep(wait if wait > WAKE_SECONDS else 0)
-        while running:
-            await asyncio.shield(running[0])
-            running.popleft()
-    finally:
-        await _see_through(running)  # cancelled or failed: what has moved is told all the same
+                await sleep(wait if wait > WAKE_SECONDS else 0)
+    if work.refusal is not None:
+        raise work.refusal
     return progress
 
 
-async def _see_through(running: Collection[asyncio.Task[None]]) -> None:
-    """Wait for what was sent, however often this task is cancelled meanwhile: the store's deadline bounds it."""
-    cancelled: asyncio.CancelledError | None = None
-    while pending := [task for task in running if not task.done()]:
+class _Work:
+    """The round trips of one migration.
+
+    Attributes:
+        refusal: Why the store has carried out nothing of a round trip; None: there was no such trip.
+    """
+
+    def __init__(self, store: Store, service: Service, task: Task, progress: Progress) -> None:
+        self._store = store
+        self._service = service
+        self._task = task
+        self._progress = progress
+        self._refused_in_a_row = 0
+        self.refusal: StoreRejected | None = None
+
+    async def move(self, batches: Sequence[Batch]) -> None:
+        """Move the links of some batches, and tell it."""
+        task, progress = self._task, self._progress
+        links = sum(len(batch.uids) for batch in batches)
         try:
-            await asyncio.wait(pending)
-        except asyncio.CancelledError as again:
-            cancelled = again
-    await asyncio.gather(*running, return_exceptions=True)
-    if cancelled is not None:
-        raise cancelled
-
-
-async def _move(store: Store, service: Service, task: Task, batches: Sequence[Batch], progress: Progress) -> None:
-    results = await migrate(store, service, task.source, batches, task.before)
-    moved = [link for result in results for link in result.moved]
-    progress.moved.update(link.to for link in moved)
-    exceptions = Counter(outcome for result in results for outcome in result.exceptions.values())
-    progress.drift += exceptions[Outcome.DRIFT]
-    progress.overtaken += exceptions[Outcome.OVERTAKEN]
-    progress.foreign += exceptions[Outcome.FOREIGN]
-    await append_moves(store, service, task.source, task.reason, moved, task.owner)
+            results = await migrate(self._store, self._service, task.source, batches, task.before)
+        except StoreRejected as error:
+            progress.refused += links
+            self.refusal = error
+            self._refused_in_a_row += 1
+            if self._refused_in_a_row >= REFUSED_IN_A_ROW:
+                raise
+            return
+        self._refused_in_a_row = 0
+        moved = [link for result in results for link in result.moved]
+        progress.moved.update(link.to for link in moved)
+        exceptions = Counter(outcome for result in results for outcome in result.exceptions.values())
+        progress.drift += exceptions[Outcome.DRIFT]
+        progress.overtaken += exceptions[Outcome.OVERTAKEN]
+        progress.foreign += exceptions[Outcome.FOREIGN]
+        progress.refused += links - sum(len(result.batch.uids) for result in results)
+        await append_moves(self._store, self._service, task.source, task.reason, moved, task.owner)
 
 
 def _trips(buckets: Sequence[Bucket], batch_size: int, rate: Callable[[], float]) -> Iterator[list[Bucket]]:
@@ -164,7 +190,7 @@ def _room(links_per_second: float) -> int:
     return max(1, int(min(LINKS_PER_TRIP, links_per_second)))
 
 
-def _assigned(trip: Sequence[Bucket], spread: Spread) -> tuple[list[Batch], int]:
+def _assigned(trip: Sequence[Bucket], spread: Targets) -> tuple[list[Batch], int]:
     batches, unplaced = [], 0
     for bucket in trip:
         uids, targets = [], []
