@@ -102,27 +102,32 @@ def observed(
     )
 
 
-def worsened(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAction | None) -> Snapshot | None:
-    """The same snapshot, but for a pod that has just become more severe; None: read anew to know what this means.
+def told_of(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAction | None) -> Snapshot | None:
+    """The same snapshot, but for a pod whose effective state has just become another one; None: read anew.
 
-    ``links``: what becomes of the pod's links; None: as before.
+    ``links``: what becomes of the pod's links, if the operator has said it; None: the app has, and is alive.
     """
-    view = snapshot.pods.get(ordinal)
-    if view is None or state.severity < view.effective.severity or state is RoutingState.READY:
-        return None
-    known = view.record
-    record = replace(known, links=links) if known is not None and links is not None else known
-    told = replace(view.state, routing_state=state) if view.state is not None else None
-    if told is None:
-        record = None if record is None else replace(record, state=state)
-    new = replace(view, state=told, record=record)
-    leaves = state is RoutingState.SHUTDOWN or _is_left(new) or (links is not None and links is not LinkAction.STAY)
+    view, by_app = snapshot.pods.get(ordinal), links is None
+    if view is None or (by_app and (view.state is None or view.state.author is not Author.APP)):
+        return None  # its load, its incarnation and its heartbeat are not known
+    # The effective state is the more severe of two layers: with both at it, it is right, whoever has changed it.
+    record = None if view.record is None else replace(view.record, state=state, links=links or view.record.links)
+    published = None if view.state is None else replace(view.state, routing_state=state)
+    new = PodView(published, record, 0.0 if by_app else view.age_seconds)
+    heartbeat, expiry = snapshot.config.heartbeat, snapshot.config.expire_seconds
+    alive = is_alive(new, heartbeat, expiry)
+    pods = {**snapshot.pods, ordinal: new}
+    routable = {other: load for other, load in snapshot.routable.items() if other != ordinal}
+    if is_routable(new, heartbeat, expiry):
+        routable[ordinal] = published.load if published else 0.0
+    left = not alive or _is_left(new) or (record is None and links is not None and links is not LinkAction.STAY)
+    others_alive, others_dead = snapshot.alive - {ordinal}, snapshot.dead - {ordinal}
     return replace(
         snapshot,
-        pods={**snapshot.pods, ordinal: new},
-        alive=snapshot.alive - {ordinal} if state is RoutingState.SHUTDOWN else snapshot.alive,
-        routable={other: load for other, load in snapshot.routable.items() if other != ordinal},
-        dead=snapshot.dead | {ordinal} if leaves else snapshot.dead,
+        pods=pods,
+        alive=others_alive | {ordinal} if alive else others_alive,
+        routable=routable,
+        dead=others_dead | {ordinal} if left else others_dead,
     )
 
 

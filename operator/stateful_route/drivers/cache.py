@@ -1,6 +1,7 @@
 """What this process knows of the pods: a snapshot for each service that it was asked about, kept fresh."""
 
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Protocol
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.routing import LinkAction, RoutingState
-from stateful_route.domain.snapshot import Snapshot, observed, worsened
+from stateful_route.domain.snapshot import Snapshot, observed, told_of
 from stateful_route.drivers.push import Push
 from stateful_route.drivers.runtime import Flights, Guard, Loop
 from stateful_route.store.executor import StatefulExecutor
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 REFRESHED_AFTER = 0.8
 """Of the refresh period: a snapshot is replaced before it is too old to place anybody by it."""
+
+AGAIN_SECONDS = 0.5
+"""Within that time after a message that a pod is READY its record is read, by each caller at another moment."""
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 0.5
@@ -137,7 +141,6 @@ class ServiceStateCache:
     async def close(self) -> None:
         """End the push and the refreshing; what is known stays readable, and grows old."""
         await self._loop.stop()
-        await self._flights.close()
         if self._push is not None:
             await self._push.close()
 
@@ -250,7 +253,7 @@ class ServiceStateCache:
             self._hear_moves(followed, words)
 
     def _hear_changes(self, followed: "_Followed", words: Sequence[str]) -> None:
-        """What is worse now counts at once; what is better, or was missed, is read."""
+        """What it says counts at once, and what is better is read, too, in a moment; what was missed is read now."""
         with self._guard:
             before = snapshot = followed.snapshot
             if len(words) > 1 and snapshot is not None and _place(words[1]) <= _place(followed.changes):
@@ -258,16 +261,21 @@ class ServiceStateCache:
             contiguous = len(words) > 1 and words[0] == followed.changes
             if len(words) > 1:
                 followed.changes = words[1]
+            better = False
             for change in words[2:] if snapshot is not None else ():
                 told = _told(change)
-                worse = worsened(snapshot, *told) if snapshot is not None and told is not None else None
-                contiguous = contiguous and worse is not None
-                snapshot = worse or snapshot
+                newer = told_of(snapshot, *told) if snapshot is not None and told is not None else None
+                contiguous = contiguous and newer is not None
+                better = better or (told is not None and told[1] is RoutingState.READY)
+                snapshot = newer or snapshot
             followed.snapshot = snapshot
         if snapshot is not None and snapshot is not before:
             self._announce(followed, before, snapshot)
         if not contiguous:
             followed.due = 0.0
+            self._loop.wake()
+        elif better:  # its load and its address are to be read; not by all callers at the same moment
+            followed.due = min(followed.due, self.clock() + random.uniform(0, AGAIN_SECONDS))  # noqa: S311  no secret
             self._loop.wake()
 
     def _hear_moves(self, followed: "_Followed", words: Sequence[str]) -> None:

@@ -1,12 +1,15 @@
 # Generated from cache.py by tools/twins.py: change that one, then run: make twins
 """What this process knows of the pods: a snapshot for each service that it was asked about, kept fresh."""
 
+import random
 import time
 from collections.abc import Callable, Sequence
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
-from stateful_route.domain.snapshot import Snapshot, observed, worsened
+from stateful_route.domain.routing import RoutingState
+from stateful_route.domain.snapshot import Snapshot, observed, told_of
 from stateful_route.drivers.cache import (
+    AGAIN_SECONDS,
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     MOVE_WORDS,
@@ -111,7 +114,6 @@ class ServiceStateCache:
     def close(self) -> None:
         """End the push and the refreshing; what is known stays readable, and grows old."""
         self._loop.stop()
-        self._flights.close()
         if self._push is not None:
             self._push.close()
 
@@ -224,7 +226,7 @@ class ServiceStateCache:
             self._hear_moves(followed, words)
 
     def _hear_changes(self, followed: "_Followed", words: Sequence[str]) -> None:
-        """What is worse now counts at once; what is better, or was missed, is read."""
+        """What it says counts at once, and what is better is read, too, in a moment; what was missed is read now."""
         with self._guard:
             before = snapshot = followed.snapshot
             if len(words) > 1 and snapshot is not None and _place(words[1]) <= _place(followed.changes):
@@ -232,16 +234,21 @@ class ServiceStateCache:
             contiguous = len(words) > 1 and words[0] == followed.changes
             if len(words) > 1:
                 followed.changes = words[1]
+            better = False
             for change in words[2:] if snapshot is not None else ():
                 told = _told(change)
-                worse = worsened(snapshot, *told) if snapshot is not None and told is not None else None
-                contiguous = contiguous and worse is not None
-                snapshot = worse or snapshot
+                newer = told_of(snapshot, *told) if snapshot is not None and told is not None else None
+                contiguous = contiguous and newer is not None
+                better = better or (told is not None and told[1] is RoutingState.READY)
+                snapshot = newer or snapshot
             followed.snapshot = snapshot
         if snapshot is not None and snapshot is not before:
             self._announce(followed, before, snapshot)
         if not contiguous:
             followed.due = 0.0
+            self._loop.wake()
+        elif better:  # its load and its address are to be read; not by all callers at the same moment
+            followed.due = min(followed.due, self.clock() + random.uniform(0, AGAIN_SECONDS))  # noqa: S311  no secret
             self._loop.wake()
 
     def _hear_moves(self, followed: "_Followed", words: Sequence[str]) -> None:

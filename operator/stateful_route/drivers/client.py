@@ -90,7 +90,6 @@ class ClientDriver:
     async def close(self) -> None:
         """Forget everything; the cache of states and the executor go on."""
         self._states.unlisten(self)
-        await self._flights.close()
         self._links.clear()
 
     # Computing
@@ -111,7 +110,7 @@ class ClientDriver:
             return entry[1].ordinal
         target = service_of(namespace, service)
         check_uid(uid)
-        return await self._flights.share((target, uid), lambda: self._compute(target, uid))
+        return await self._flights.share((namespace, uid, service), lambda: self._compute(target, uid))
 
     async def compute_linked_pods(self, namespace: str, uids: Iterable[str], service: str) -> dict[str, int]:
         """Uid → its pod, as `compute_linked_pod`, for many in one round trip (for each 1,000 that are not known).
@@ -322,10 +321,7 @@ class ClientDriver:
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
                 }
                 turns = self._turns[service] = _Turns(snapshot, avoided, 0 if turns is None else turns.taken)
-            ordinal = turns.take(failed)
-        if ordinal is None:
-            return Candidates({}, snapshot.dead - snapshot.alive | failed)
-        return Candidates({ordinal: 0.0}, snapshot.dead | failed)
+            return turns.take(failed)
 
     def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:
         """For as long as the link surely lives."""
@@ -355,11 +351,23 @@ class _Turns:
         self.taken = taken or random.randrange(2**16)  # noqa: S311  callers that begin together need not choose the same
         self._avoided = frozenset(avoided)
         self._spread = self._over(frozenset())
+        self._candidates: dict[int | None, Candidates] = {}
 
-    def take(self, failed: frozenset[int]) -> int | None:
-        """A pod for a new uid, none of those that have just failed; None: nobody takes any."""
+    def take(self, failed: frozenset[int]) -> Candidates:
+        """A pod for a new uid, none of those that have just failed; empty: nobody takes any."""
         self.taken += 1
-        return (self._over(failed) if failed else self._spread).take()
+        ordinal = (self._over(failed) if failed else self._spread).take()
+        if failed:
+            return self._only(ordinal, failed)
+        known = self._candidates.get(ordinal)
+        if known is None:
+            known = self._candidates[ordinal] = self._only(ordinal, failed)
+        return known
+
+    def _only(self, ordinal: int | None, failed: frozenset[int]) -> Candidates:
+        if ordinal is None:
+            return Candidates({}, self.snapshot.dead - self.snapshot.alive | failed)
+        return Candidates({ordinal: 0.0}, self.snapshot.dead | failed)
 
     def _over(self, failed: frozenset[int]) -> Spread:
         targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)

@@ -62,7 +62,6 @@ class ClientDriver:
     def close(self) -> None:
         """Forget everything; the cache of states and the executor go on."""
         self._states.unlisten(self)
-        self._flights.close()
         self._links.clear()
 
     # Computing
@@ -83,7 +82,7 @@ class ClientDriver:
             return entry[1].ordinal
         target = service_of(namespace, service)
         check_uid(uid)
-        return self._flights.share((target, uid), lambda: self._compute(target, uid))
+        return self._flights.share((namespace, uid, service), lambda: self._compute(target, uid))
 
     def compute_linked_pods(self, namespace: str, uids: Iterable[str], service: str) -> dict[str, int]:
         """Uid → its pod, as `compute_linked_pod`, for many in one round trip (for each 1,000 that are not known).
@@ -294,10 +293,7 @@ class ClientDriver:
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
                 }
                 turns = self._turns[service] = _Turns(snapshot, avoided, 0 if turns is None else turns.taken)
-            ordinal = turns.take(failed)
-        if ordinal is None:
-            return Candidates({}, snapshot.dead - snapshot.alive | failed)
-        return Candidates({ordinal: 0.0}, snapshot.dead | failed)
+            return turns.take(failed)
 
     def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:
         """For as long as the link surely lives."""

@@ -80,27 +80,36 @@ class Flights:
     """Callers who want the same thing at the same time share one piece of work."""
 
     def __init__(self) -> None:
-        self._flying: dict[Hashable, asyncio.Task[Any]] = {}
+        self._flying: dict[Hashable, asyncio.Future[Any] | None] = {}
+        """What others wait for; None while nobody but the first does."""
 
     async def share(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """What ``work`` gives, or raises; done once for all who ask with the same key meanwhile.
+        """What ``work`` gives, or raises; done once, by the first caller, for all who ask with that key meanwhile.
 
-        A caller who is cancelled disturbs no other.
+        A caller who is cancelled disturbs no other: if it was the first, another one begins anew.
         """
-        task = self._flying.get(key)
-        if task is None:
-            task = asyncio.ensure_future(_awaited(work))
-            self._flying[key] = task
-            task.add_done_callback(lambda _: self._flying.pop(key, None))
-        result: T = await asyncio.shield(task)
+        while key in self._flying:
+            others = self._flying[key]
+            if others is None:
+                others = self._flying[key] = asyncio.get_running_loop().create_future()
+            await asyncio.wait([others])
+            if not others.cancelled():
+                shared: T = others.result()
+                return shared
+        self._flying[key] = None
+        try:
+            result = await work()
+        except BaseException as error:
+            if (others := self._flying.pop(key)) is None:
+                pass
+            elif isinstance(error, Exception):
+                others.set_exception(error)
+            else:
+                others.cancel()
+            raise
+        if (others := self._flying.pop(key)) is not None:
+            others.set_result(result)
         return result
-
-    async def close(self) -> None:
-        """Give up what is under way; who waits for it is cancelled."""
-        tasks = list(self._flying.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def tell(callback: Callable[..., Any], *args: Any) -> bool:
@@ -129,10 +138,6 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(some())
-
-
-async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
 
 
 class Notice:

@@ -105,9 +105,6 @@ class Flights:
         result: T = flight.result()
         return result
 
-    def close(self) -> None:
-        """Whoever is under way ends within the store's deadline."""
-
 
 def tell(callback: Callable[..., Any], *args: Any) -> bool:
     """Call a user's function; one that raises is logged, and stops nothing. Whether it went well."""

@@ -1,0 +1,227 @@
+"""What a caller makes of the pods' records: tables of cases, and what must hold for any of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stateful_route.domain.aliveness import Author, Heartbeat, PodView, ServiceState
+from stateful_route.domain.config import ServiceConfig
+from stateful_route.domain.placement import Placement, Strategy
+from stateful_route.domain.routing import LinkAction, RoutingState
+from stateful_route.domain.snapshot import observed, told_of
+from support.operator_records import record
+
+READY, DENY, SHUTDOWN = RoutingState
+STAY, DRAIN, MOVE = LinkAction
+CONFIG = ServiceConfig(expire_seconds=60)
+
+
+def told(state=READY, age=1.0, author=Author.APP, load=0.0, update_time=1000):
+    return PodView(ServiceState(load, state, update_time, author, state if author is Author.APP else None), None, age)
+
+
+def ruled(state=READY, links=STAY):
+    """A pod that publishes nothing, by the operator's word; its entry is old."""
+    return PodView(ServiceState(0, state, 0, Author.OPERATOR), record(state, links), 10_000.0)
+
+
+VIEWS = {
+    "a fresh app takes new uids": (told(), True, True, False),
+    "an app that denies keeps its own": (told(DENY), True, False, False),
+    "an app that is down is dead": (told(SHUTDOWN), False, False, True),
+    "an app that is silent for the expiry is dead": (told(age=60.0), False, False, True),
+    "the operator's word is enough": (ruled(), True, True, False),
+    "a pod that the operator drains serves on, and is left": (ruled(DENY, DRAIN), True, False, True),
+    "a pod that the operator moves is dead": (ruled(SHUTDOWN, MOVE), False, False, True),
+    "the operator is stricter than the app": (
+        PodView(told().state, record("DENY_NEW_CALL"), 1.0),
+        True,
+        False,
+        False,
+    ),
+    "the app is stricter than the operator": (PodView(told(SHUTDOWN).state, record(), 1.0), False, False, True),
+    "a record that does not parse says nothing": (PodView(None, None, None), False, False, True),
+}
+
+
+@pytest.mark.parametrize("sentence", VIEWS)
+def test_one_pod(sentence):
+    view, alive, routable, dead = VIEWS[sentence]
+    snapshot = observed({3: view}, CONFIG, 5, 100.0, None)
+    assert (3 in snapshot.alive, 3 in snapshot.routable, 3 in snapshot.dead) == (alive, routable, dead)
+
+
+def test_pods_are_targets_with_their_load_and_their_links():
+    views = {
+        0: told(load=7.5),
+        1: PodView(told(load=2).state, record(count=40), 1.0),
+        2: told(DENY),
+        3: told(),
+    }
+    targets = observed(views, CONFIG, 5, 100.0, None).targets(frozenset({3}))
+    assert [(target.ordinal, target.load, target.links) for target in targets] == [(0, 7.5, 0), (1, 2, 40)]
+
+
+def test_a_foreign_record_is_aged_from_when_it_was_seen_to_change():
+    first = observed({0: told(author=Author.FOREIGN, age=9999.0)}, CONFIG, 5, 100.0, None)
+    assert 0 in first.alive, "it may have been written by a clock that is behind"
+    same = observed({0: told(author=Author.FOREIGN)}, CONFIG, 5, 159.0, first)
+    assert 0 in same.alive
+    changed = observed({0: told(author=Author.FOREIGN, update_time=2)}, CONFIG, 5, 159.5, same)
+    later = observed({0: told(author=Author.FOREIGN, update_time=2)}, CONFIG, 5, 219.0, changed)
+    assert 0 in later.alive
+    silent = observed({0: told(author=Author.FOREIGN, update_time=2), 1: told()}, CONFIG, 5, 219.6, later)
+    assert silent.alive == {1}
+
+
+def test_all_that_expire_at_once_are_held_for_one_reading():
+    fresh = observed({0: told(), 1: told(DENY), 2: told()}, CONFIG, 5, 100.0, None)
+    views = {0: told(age=61.0), 1: told(DENY, age=61.0), 2: told(SHUTDOWN, age=1.0)}
+    held = observed(views, CONFIG, 5, 161.0, fresh)
+    assert (held.held, held.alive, set(held.routable), held.dead) == (True, {0, 1}, {0}, {2})
+    over = observed(views, CONFIG, 5, 166.0, held)
+    assert (over.held, over.alive, over.dead) == (False, frozenset(), {0, 1, 2})
+
+
+def test_one_that_expires_alone_is_not_held():
+    fresh = observed({0: told(), 1: told()}, CONFIG, 5, 100.0, None)
+    later = observed({0: told(), 1: told(age=61.0)}, CONFIG, 5, 161.0, fresh)
+    assert (later.held, later.alive) == (False, {0})
+
+
+def test_a_service_that_is_emptied_is_not_held():
+    fresh = observed({0: told()}, CONFIG, 5, 100.0, None)
+    assert observed({}, CONFIG, 5, 101.0, fresh).alive == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("state", "links", "alive", "dead"),
+    [
+        (DENY, STAY, True, False),
+        (DENY, DRAIN, True, True),
+        (SHUTDOWN, STAY, False, True),
+        (SHUTDOWN, MOVE, False, True),
+        (READY, STAY, True, False),
+    ],
+)
+@pytest.mark.parametrize("was", [READY, DENY, SHUTDOWN])
+@pytest.mark.parametrize("kind", ["app and record", "operator", "record"])
+def test_what_the_operator_says_counts_at_once(kind, was, state, links, alive, dead):
+    views = {
+        "app and record": PodView(told(was).state, record(was), 1.0),
+        "operator": ruled(was),
+        "record": PodView(None, record(was), None),
+    }
+    before = observed({0: views[kind], 1: told(load=3)}, CONFIG, 5, 100.0, None)
+    now = told_of(before, 0, state, links)
+    assert now is not None
+    assert (0 in now.alive, 0 in now.routable, 0 in now.dead) == (alive, state is READY, dead)
+    assert now.state(0) is state
+    assert (1 in now.alive, now.routable[1]) == (True, 3)
+    assert before.state(0) is was, "a snapshot is never changed"
+    assert now.read_at == before.read_at
+
+
+@pytest.mark.parametrize("state", [READY, DENY, SHUTDOWN])
+@pytest.mark.parametrize("was", [READY, DENY, SHUTDOWN])
+def test_what_an_app_says_counts_at_once_and_is_a_heartbeat(was, state):
+    before = observed({0: told(was, age=61.0, load=7), 1: told()}, CONFIG, 5, 100.0, None)
+    now = told_of(before, 0, state, None)
+    assert now is not None
+    assert (0 in now.alive, now.routable.get(0)) == (state is not SHUTDOWN, 7 if state is READY else None)
+    assert now.dead == (set() if 0 in now.alive else {0})
+
+
+def test_a_pod_that_is_drained_stays_so_when_its_app_says_something():
+    before = observed({0: PodView(told().state, record("DENY_NEW_CALL", DRAIN), 1.0)}, CONFIG, 5, 100.0, None)
+    now = told_of(before, 0, SHUTDOWN, None)
+    assert now is not None
+    assert (now.alive, now.dead) == (frozenset(), {0})
+
+
+@pytest.mark.parametrize("pod", [0, 1, 7])
+def test_an_app_that_is_heard_of_for_the_first_time_is_to_be_read(pod):
+    before = observed({0: ruled(), 1: told(author=Author.FOREIGN)}, CONFIG, 5, 100.0, None)
+    assert told_of(before, pod, READY, None) is None
+
+
+def test_a_silent_app_is_not_alive_by_the_operators_word():
+    before = observed(
+        {0: PodView(told(age=61.0, author=Author.APP).state, record("DENY_NEW_CALL"), 61.0)}, CONFIG, 5, 100, None
+    )
+    now = told_of(before, 0, READY, STAY)
+    assert now is not None
+    assert not now.routable
+
+
+ANY_VIEW = st.builds(
+    lambda state, author, age, ruling, links: PodView(
+        None if state is None else ServiceState(0, state, 0, author, state if author is Author.APP else None),
+        None if ruling is None else record(ruling, links),
+        None if state is None else age,
+    ),
+    st.one_of(st.none(), st.sampled_from(RoutingState)),
+    st.sampled_from(Author),
+    st.floats(0, 120),
+    st.one_of(st.none(), st.sampled_from(RoutingState)),
+    st.sampled_from(LinkAction),
+)
+
+
+@given(
+    views=st.dictionaries(st.integers(0, 9), ANY_VIEW),
+    heartbeat=st.sampled_from(Heartbeat),
+    before=st.one_of(st.none(), st.dictionaries(st.integers(0, 9), ANY_VIEW)),
+)
+def test_whatever_is_read_who_takes_new_uids_is_alive_and_ready(views, heartbeat, before):
+    config = ServiceConfig(heartbeat=heartbeat)
+    former = None if before is None else observed(before, config, 1, 99.0, None)
+    snapshot = observed(views, config, 2, 100.0, former)
+    assert set(snapshot.routable) <= snapshot.alive <= set(views)
+    assert all(snapshot.state(ordinal) is READY for ordinal in snapshot.routable)
+    assert all(snapshot.state(ordinal) is not SHUTDOWN for ordinal in snapshot.alive)
+    assert snapshot.alive | snapshot.dead == set(views)
+    assert {target.ordinal for target in snapshot.targets()} == set(snapshot.routable)
+
+
+CONFIGS = {
+    "nothing is said": ({}, ServiceConfig()),
+    "all is said": (
+        {
+            "heartbeat": "Required",
+            "expireSeconds": "30",
+            "strategy": "WeightedRoundRobin",
+            "loadRange": "20",
+            "weights": '{"0":2,"1":0}',
+            "maxLinksPerPod": "9",
+            "temporaryTTLSeconds": "120",
+            "retainAfterRemoveSeconds": "0",
+        },
+        ServiceConfig(
+            heartbeat=Heartbeat.REQUIRED,
+            expire_seconds=30,
+            placement=Placement(Strategy.WEIGHTED_ROUND_ROBIN, 20, {0: 2, 1: 0}, 9),
+            temporary_seconds=120,
+            retain_seconds=0,
+        ),
+    ),
+    "what does not parse, or is of a later version, has its default": (
+        {
+            "heartbeat": "Sometimes",
+            "expireSeconds": "-1",
+            "strategy": "Newest",
+            "loadRange": "wide",
+            "weights": "[1]",
+            "maxLinksPerPod": "",
+            "temporaryTTLSeconds": "nan",
+            "somethingNew": "1",
+        },
+        ServiceConfig(),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", CONFIGS)
+def test_the_configuration_as_the_operator_leaves_it(sentence):
+    fields, expected = CONFIGS[sentence]
+    assert ServiceConfig.from_fields(fields) == expected
