@@ -1,4 +1,4 @@
-"""``python -m benchmarks [events|operator|links|callers|million …]``: prints tables of figures; all of them by default."""
+"""``python -m benchmarks [events|operator|links|callers|million …]``: prints tables of figures, of all by default."""
 
 import argparse
 import asyncio

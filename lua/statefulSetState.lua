@@ -11,8 +11,9 @@
   ARGV[4]  its incarnation <pod uid>/<restarts>, or <pod uid> when it does not know how often it was restarted, or ''
   ARGV[5]  PUBLISH, or SPUBLISH on a Redis Cluster
   ARGV[6]  about how many entries the stream keeps
+  ARGV[7]  1 for the first word of an incarnation: whoever has spoken for this pod index before has a successor now
 
-  Returns  {effective routing state, ms since the epoch}
+  Returns  {effective routing state, ms since the epoch, 1 if there was a record before, else 0}
   Error    REPLACED when the incarnation has a successor; nothing is written then
 ]]
 local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
@@ -26,13 +27,20 @@ local function parsed(text)
 end
 
 local record, state = parsed(redis.call('HGET', KEYS[2], pod)), parsed(redis.call('HGET', KEYS[1], pod))
-if record and life ~= '' then
+local former = state and type(state.former) == 'table' and state.former or {}
+if life ~= '' then
   local uid, restarts = string.match(life, '^(.*)/(%d+)$')
   uid = uid or life
-  for _, former in ipairs(record.former or {}) do
-    if former == uid then return redis.error_reply('REPLACED') end
+  for _, list in ipairs({former, record and record.former or {}}) do
+    for _, gone in ipairs(list) do
+      if gone == uid then return redis.error_reply('REPLACED') end
+    end
   end
-  local known_uid, known_restarts = string.match(record.incarnation or '', '^(.*)/(%d+)$')
+  local before = state and type(state.inc) == 'string' and string.gsub(state.inc, '/%d+$', '') or uid
+  if ARGV[7] == '1' and before ~= uid then
+    former = {before, former[1], former[2], former[3]}
+  end
+  local known_uid, known_restarts = string.match(record and record.incarnation or '', '^(.*)/(%d+)$')
   if restarts and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then
     return redis.error_reply('REPLACED')
   end
@@ -47,10 +55,14 @@ if before ~= effective then
   prior = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 end
 local life_field = life ~= '' and ',"inc":' .. cjson.encode(life) or ''
+if #former > 0 then
+  life_field = life_field .. ',"former":' .. cjson.encode(former)
+end
+local found = state and 1 or 0
 local fresh = '{"state":%s,"routingState":"%s","updateTime":%.0f,"app":"%s"%s}'  -- cjson would round a long load
 redis.call('HSET', KEYS[1], pod, string.format(fresh, ARGV[2], effective, now, word, life_field))
 if before ~= effective then
   local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
   redis.call(ARGV[5], KEYS[4], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. pod .. '=' .. effective)
 end
-return {effective, now}
+return {effective, now, found}

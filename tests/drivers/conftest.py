@@ -14,6 +14,7 @@ from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.keys import Service
 from stateful_route.store.states import claim, set_operator_states
+from support.pod_drivers import make_pod, start_pod  # noqa: F401  fixtures
 from support.servers import (  # noqa: F401  fixtures
     StartServer,
     cluster,

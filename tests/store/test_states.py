@@ -14,8 +14,11 @@ from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 from stateful_route.store.states import (
     PODS_PER_CALL,
     STREAM_LENGTH,
+    Publication,
+    Published,
     claim,
     get_service,
+    publish_state,
     remove_states,
     set_operator_states,
     set_state,
@@ -623,3 +626,26 @@ async def test_a_change_stream_of_another_type_is_told_before_anything_is_writte
     with pytest.raises(StoreRejected, match="WRONGTYPE"):
         await remove_states(store, service, owned, [0])
     assert (await raw.hgetall(service.states), await raw.hgetall(service.records)) == before
+
+
+async def test_without_an_operator_the_first_word_of_a_successor_replaces_who_spoke_before(store, service, raw):
+    """A zombie is refused from then on, whatever it says first; who names no incarnation is not told apart."""
+    for life, begins in (("pod-a", True), ("pod-a", False), ("pod-b/2", True), ("pod-c", True)):
+        await publish_state(store, service, 0, Publication(READY, incarnation=life, begins=begins))
+    before = await raw.hget(service.states, "0")
+    for life in ("pod-a", "pod-b", "pod-b/3"):
+        for begins in (True, False):
+            with pytest.raises(Replaced):
+                await publish_state(store, service, 0, Publication(READY, incarnation=life, begins=begins))
+    assert await raw.hget(service.states, "0") == before
+    await set_state(store, service, 0, DENY, incarnation="pod-c")
+    await set_state(store, service, 0, DENY)
+    with pytest.raises(Replaced):
+        await set_state(store, service, 0, READY, incarnation="pod-a")
+
+
+async def test_who_publishes_learns_that_the_store_had_lost_its_record(store, service, raw):
+    assert await publish_state(store, service, 0, Publication(READY)) == Published(READY, found=False)
+    assert await publish_state(store, service, 0, Publication(DENY)) == Published(DENY, found=True)
+    await raw.flushall()
+    assert await publish_state(store, service, 0, Publication(DENY)) == Published(DENY, found=False)

@@ -287,6 +287,10 @@ class Scene:
     async def set_phase(self, ordinal: int, phase: str) -> None:
         await self._patch_status(ordinal, {"phase": phase})
 
+    async def set_ip(self, ordinal: int, address: str) -> None:
+        """The pod has this IP address, as its kubelet says."""
+        await self._patch_status(ordinal, {"podIP": address, "podIPs": [{"ip": address}]})
+
     async def restart_container(self, ordinal: int, *, ready: bool = True) -> None:
         """The container has ended and was started again in place: same pod, one restart more."""
         body = await self.pod(ordinal)

@@ -175,7 +175,8 @@ async def compute_link_if_absent(
 ) -> Computed | None:
     """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate, for so many seconds.
 
-    A temporary link that is found with less than half of these left lives as long again. None when there is no candidate for a uid that needs one: nothing was changed.
+    A temporary link that is found with less than half of these left lives as long again.
+    None when there is no candidate for a uid that needs one: nothing was changed.
 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.

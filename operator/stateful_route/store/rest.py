@@ -7,6 +7,12 @@ from stateful_route.store.runtime import sleep
 SHARE = 0.2
 """Unless a rate is given, at most this part of the time is spent in Redis."""
 
+LONGEST_SECONDS = 0.5
+"""Of such a pause: a step that took longer than an eighth of a second has not worked all the while, but waited itself.
+
+A process that was stopped for seconds would else rest for a multiple of them, of all times when it wakes up.
+"""
+
 
 class Rest:
     """Keeps work at a rate, in keys that are looked at each second; None: at `SHARE` of the time."""
@@ -18,6 +24,7 @@ class Rest:
     async def after(self, keys: int) -> None:
         """Wait as long as the step that has just looked at so many keys asks for; the next step begins afterwards."""
         took = time.monotonic() - self._began
-        pause = took * (1 - SHARE) / SHARE if self._rate is None else keys / self._rate - took
+        worked = min(took * (1 - SHARE) / SHARE, LONGEST_SECONDS)
+        pause = worked if self._rate is None else keys / self._rate - took
         await sleep(max(0.0, pause))
         self._began = time.monotonic()

@@ -3,7 +3,7 @@
 
 import time
 
-from stateful_route.store.rest import SHARE
+from stateful_route.store.rest import LONGEST_SECONDS, SHARE
 from stateful_route.store.runtime_sync import sleep
 
 
@@ -17,6 +17,7 @@ class Rest:
     def after(self, keys: int) -> None:
         """Wait as long as the step that has just looked at so many keys asks for; the next step begins afterwards."""
         took = time.monotonic() - self._began
-        pause = took * (1 - SHARE) / SHARE if self._rate is None else keys / self._rate - took
+        worked = min(took * (1 - SHARE) / SHARE, LONGEST_SECONDS)
+        pause = worked if self._rate is None else keys / self._rate - took
         sleep(max(0.0, pause))
         self._began = time.monotonic()

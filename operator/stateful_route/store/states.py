@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from stateful_route.domain.aliveness import PodView, ServiceState
 from stateful_route.domain.config import ServiceConfig
@@ -65,6 +65,29 @@ class Written:
     unparsable: frozenset[int]
 
 
+class Publication(NamedTuple):
+    """What a pod says of itself.
+
+    Attributes:
+        word: What callers may do with it.
+        load: Smaller is less.
+        incarnation: ``<pod uid>/<restarts>``, or the pod's uid alone; empty: unknown.
+        begins: It is this incarnation's first word: who has spoken for the pod index before is replaced.
+    """
+
+    word: RoutingState
+    load: float = 0
+    incarnation: str = ""
+    begins: bool = False
+
+
+class Published(NamedTuple):
+    """The effective state now, and whether the store had a record of the pod before."""
+
+    effective: RoutingState
+    found: bool
+
+
 async def get_service(store: Store, service: Service) -> ServiceView:
     """All pods of a service with the operator's records, in one round trip; ``pods`` is empty for an unknown one."""
     keys = (service.states, service.records, service.owner, service.config, service.changes, service.moves)
@@ -110,16 +133,22 @@ async def set_state(
         InvalidArgument: see `check_state`.
         Replaced: ``incarnation`` has a successor; nothing was written.
     """
+    return (await publish_state(store, service, ordinal, Publication(word, load, incarnation))).effective
+
+
+async def publish_state(store: Store, service: Service, ordinal: int, publication: Publication) -> Published:
+    """As `set_state`, and what stood there before."""
+    word, load, incarnation, begins = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH)
+    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins))
     try:
-        effective, _ = await store.run(Call(script("statefulSetState"), keys, args))
+        effective, _, found = await store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
         raise
-    return RoutingState(effective.decode())
+    return Published(RoutingState(effective.decode()), bool(found))
 
 
 def check_state(ordinal: int, load: float, incarnation: str) -> None:

@@ -20,6 +20,8 @@ from stateful_route.store.states import (
     PODS_PER_CALL,
     REFRESHED_PER_CALL,
     STREAM_LENGTH,
+    Publication,
+    Published,
     ServiceView,
     Written,
     _pairs,
@@ -73,16 +75,22 @@ def set_state(
         InvalidArgument: see `check_state`.
         Replaced: ``incarnation`` has a successor; nothing was written.
     """
+    return (publish_state(store, service, ordinal, Publication(word, load, incarnation))).effective
+
+
+def publish_state(store: Store, service: Service, ordinal: int, publication: Publication) -> Published:
+    """As `set_state`, and what stood there before."""
+    word, load, incarnation, begins = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH)
+    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins))
     try:
-        effective, _ = store.run(Call(script("statefulSetState"), keys, args))
+        effective, _, found = store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
         raise
-    return RoutingState(effective.decode())
+    return Published(RoutingState(effective.decode()), bool(found))
 
 
 def get_workloads(store: Store, services: Sequence[Service]) -> dict[str, str | None]:

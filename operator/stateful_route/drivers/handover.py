@@ -1,0 +1,154 @@
+"""Gives the pod's uids away, one by one: save the state, remove the link if it still names the pod, tell callers."""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stateful_route.domain.errors import StatefulRouteError
+from stateful_route.drivers.holdings import Holding
+from stateful_route.drivers.pod import Pod
+from stateful_route.drivers.runtime import Crew, tell
+from stateful_route.store.batch import answered_each
+from stateful_route.store.links import remove_link_with_id_request
+from stateful_route.store.migrate import NOBODY, Moved, append_moves
+
+log = logging.getLogger(__name__)
+
+RELEASED = "Released"
+"""The reason that callers are told: the pod has given the uid up."""
+
+ATTEMPTS = 3
+"""To save a uid's state, `RETRY_SECONDS` apart."""
+
+RETRY_SECONDS = 1.0
+
+TELL_SECONDS = 0.05
+"""For so long uids that were saved are gathered, to be removed and told together."""
+
+UIDS_PER_TRIP = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """To give everything away: from when, and until when, by the monotonic clock."""
+
+    begin: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A uid whose state is saved and whose link is to be removed; ``tried``: it may have been, no answer came."""
+
+    uid: str
+    holding: Holding
+    tried: bool = False
+
+
+class Handover:
+    """Gives away all that is held, for as long as somebody asks for it."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self._me = pod.me
+        self._holdings = pod.holdings
+        self._saved: deque[Saved] = deque()
+        self._untold: deque[Moved] = deque()
+        self._attempts: Counter[str] = Counter()
+
+    def forget(self) -> None:
+        """What could not be saved may be tried as often again: nobody asks for it any more, or somebody else does."""
+        self._attempts.clear()
+
+    def left(self) -> list[str]:
+        """Uids that are still to be given away; without those that were tried often enough."""
+        return [uid for uid in self._holdings.uids() if self._attempts[uid] < ATTEMPTS]
+
+    async def give_away(self, order: Callable[[], Order | None]) -> None:
+        """Give away what is held, once; ``order`` is asked again and again whether that is still wanted.
+
+        Where it is not any more, what has begun is finished; past its end, that is abandoned.
+        """
+        uids = deque(self.left())
+        if not uids:
+            return
+        log.info("%s gives %d uids away", self._me, len(uids))
+        released = self._pod.tally.stats(0).released
+        crew = Crew(uids, self._save, self._pod.options.releases_at_once)
+        until = self._pod.now()
+        try:
+            finished = False
+            while not finished:
+                wanted = order()
+                if wanted is None:
+                    uids.clear()
+                else:
+                    until = wanted.until
+                if self._pod.now() >= until:
+                    break
+                finished = await crew.done(min(TELL_SECONDS, until - self._pod.now()))
+                await self._remove()
+        finally:
+            await crew.dismiss()
+        await self._remove()
+        released = self._pod.tally.stats(0).released - released
+        log.info("%s has given %d uids away, %d are left", self._me, released, len(self._holdings))
+
+    async def _save(self, uid: str) -> None:
+        holding = self._holdings.leave(uid)
+        if holding is None:
+            return
+        good = False
+        try:
+            hook = self._pod.hooks.on_release
+            good = hook is None or await tell(hook, uid)
+        finally:
+            if good:
+                self._saved.append(Saved(uid, holding))
+            else:
+                self._attempts[uid] += 1
+                self._pod.tally.add("unsaved")
+                self._holdings.stay(uid, holding)
+
+    async def _remove(self) -> None:
+        """Remove the links of what is saved, where they still name this pod, and tell callers."""
+        while self._saved:
+            part = [self._saved.popleft() for _ in range(min(UIDS_PER_TRIP, len(self._saved)))]
+            part = [one for one in part if self._holdings.held(one.uid) is one.holding]
+            if not await self._removed({one.uid: one for one in part}):
+                break
+        await self._tell()
+
+    async def _removed(self, saved: dict[str, Saved]) -> bool:
+        """Whether all were answered; the others are kept, to be tried again."""
+        target, me = self._me.target, self._me.ordinal
+        try:
+            replies = await answered_each(
+                self._pod.executor.store, saved, lambda uid, _: remove_link_with_id_request(target, uid, me)
+            )
+        except StatefulRouteError as error:
+            log.warning("links of %s cannot be removed, they are tried again: %s", self._me, error)
+            self._saved.extend(saved.values())
+            return False
+        for uid, failure in replies.failed.items():
+            one = saved[uid]
+            self._saved.append(Saved(uid, one.holding, tried=one.tried or failure.maybe_written))
+        for uid, removed in replies.done.items():
+            one = saved[uid]
+            if removed or one.tried:
+                self._untold.append(Moved(uid, NOBODY, one.holding.epoch))
+                self._pod.tally.add("released")
+            if self._holdings.drop(uid) not in {one.holding, None}:
+                self._pod.telling.moved(uid, None)  # the app has taken it again while it was being removed
+        return not replies.failed
+
+    async def _tell(self) -> None:
+        while self._untold:
+            part = [self._untold.popleft() for _ in range(min(UIDS_PER_TRIP, len(self._untold)))]
+            try:
+                await append_moves(await self._pod.executor.store(), self._me.target, self._me.ordinal, RELEASED, part)
+            except StatefulRouteError as error:
+                log.warning("callers cannot be told what %s has given away: %s", self._me, error)
+                self._untold.extendleft(reversed(part))
+                return

@@ -1,0 +1,38 @@
+"""What the parts of a `ServerDriver` share: who the pod is, what it owns, whom it tells and what it counts."""
+
+from dataclasses import dataclass
+
+from stateful_route.drivers.cache import ServiceStateCache
+from stateful_route.drivers.holdings import Holdings
+from stateful_route.drivers.identity import Identity
+from stateful_route.drivers.server_options import ServerHooks, ServerOptions, Tally
+from stateful_route.drivers.telling import Telling
+from stateful_route.store.executor import StatefulExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One routed pod, from the inside."""
+
+    cache: ServiceStateCache
+    me: Identity
+    options: ServerOptions
+    hooks: ServerHooks
+    holdings: Holdings
+    telling: Telling
+    tally: Tally
+
+    @classmethod
+    def of(cls, cache: ServiceStateCache, me: Identity, options: ServerOptions, hooks: ServerHooks) -> "Pod":
+        """One that owns nothing yet."""
+        holdings = Holdings(me.target.bucket, cache.clock)
+        return cls(cache, me, options, hooks, holdings, Telling(hooks), Tally())
+
+    @property
+    def executor(self) -> StatefulExecutor:
+        """The store of links and states."""
+        return self.cache.executor
+
+    def now(self) -> float:
+        """Seconds by the monotonic clock."""
+        return self.cache.clock()

@@ -1,0 +1,292 @@
+"""What a routed pod imports: publishes its state, owns its uids, and gives them away when it stops (reference §6)."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from stateful_route.domain.errors import AlreadyRunning, InvalidArgument, NotRunning, Replaced, StatefulRouteError
+from stateful_route.domain.names import check_uid, shown
+from stateful_route.domain.routing import RoutingState
+from stateful_route.drivers.cache import ServiceStateCache
+from stateful_route.drivers.holdings import Act
+from stateful_route.drivers.identity import Identity
+from stateful_route.drivers.pod import Pod
+from stateful_route.drivers.runtime import Flights, terminations
+from stateful_route.drivers.server_options import ServerHooks, ServerOptions, ServerStats
+from stateful_route.drivers.upkeep import Upkeep
+from stateful_route.store.links import MAX_EPOCH
+from stateful_route.store.migrate import Moved, append_moves
+
+log = logging.getLogger(__name__)
+
+TAKEN = "Taken"
+"""The reason that the former owner and callers are told: another pod has linked the uid to itself."""
+
+
+class ServerDriver:
+    """One routed pod: it publishes how it is, knows which uids it owns, and gives them away when it stops.
+
+    ::
+
+        async with ServerDriver(cache, Identity.from_environment(), hooks=ServerHooks(on_release=save)) as server:
+            ...
+            ok, pod = await server.try_set_linked_pod(uid)  # at a uid's first request: it stays here from now on
+            ...
+            if not server.owns(uid):  # at each further one
+                ...
+
+    Raises, every operation that asks the store:
+        InvalidArgument: something that cannot be stored; nothing was sent.
+        NotRunning: it has not been started, or was stopped.
+        Replaced: the pod has a successor.
+        StoreUnavailable, StoreRejected: see there.
+    """
+
+    def __init__(
+        self,
+        cache: ServiceStateCache,
+        identity: Identity,
+        options: ServerOptions | None = None,
+        hooks: ServerHooks | None = None,
+    ) -> None:
+        """``cache``: shared with other drivers of this process, or not; whoever made it closes it."""
+        self.identity = identity
+        self.options = options or ServerOptions()
+        self._cache = cache
+        self._pod = Pod.of(cache, identity, self.options, hooks or ServerHooks())
+        self._upkeep = Upkeep(self._pod)
+        self._holdings = self._pod.holdings
+        self._publisher = self._upkeep.publisher
+        self._flights = Flights()
+
+    # Life
+
+    @property
+    def running(self) -> bool:
+        """It has been started and not been stopped."""
+        return self._upkeep.running
+
+    @property
+    def stats(self) -> ServerStats:
+        """What it has done so far."""
+        return self._pod.tally.stats(len(self._holdings))
+
+    async def start(self) -> None:
+        """Publish the pod's state, and go on doing so; the pod owns nothing yet.
+
+        Raises:
+            AlreadyRunning: it has been started.
+            InvalidArgument: the options do not make sense, or do not fit the service's expiry.
+            Replaced: the pod has a successor.
+            StoreUnavailable, StoreRejected: the state was not published; nothing runs.
+        """
+        if self.running:
+            raise AlreadyRunning(f"{self.identity} has been started already")
+        await self._upkeep.start()
+
+    async def stop(self, deadline_seconds: float | None = None) -> None:
+        """Give everything away and end: nothing happens if it does not run.
+
+        The pod says that it takes no new uids (DENY_NEW_CALL), waits until every caller can have seen that, gives its
+        uids away one by one (``on_release``), and says that it is down (SHUTDOWN). What is left at the deadline stays
+        linked: it is moved once callers and operator know that the pod is down.
+
+        Args:
+            deadline_seconds: How long it may take in all; None: as the options say.
+        """
+        seconds = self.options.stop_seconds if deadline_seconds is None else deadline_seconds
+        await self._flights.share("stop", lambda: self._upkeep.stop(seconds))
+
+    async def run_until_terminated(self, deadline_seconds: float | None = None) -> None:
+        """Start, if it does not run yet, wait for SIGTERM or SIGINT, and stop; a second signal stops at once.
+
+        For a process that has no use for these signals itself; in the main thread. Where a web server takes the
+        signals, start and stop the driver with it.
+
+        Raises:
+            Replaced: the pod has a successor; it has stopped.
+        """
+        over = self._upkeep.over
+        with terminations(over, self._upkeep.hurry):
+            if not self.running:
+                await self.start()
+            await over.wait()
+            await self.stop(deadline_seconds)
+        self._demand_life()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # State
+
+    def set_load_state(self, load: float) -> None:
+        """Say how loaded the app is, on a scale of its own; smaller is less. Published with the next update."""
+        self._publisher.set_load_state(load)
+
+    def get_load_state(self) -> float:
+        """What the app has said last; 0 at first."""
+        return self._publisher.load_state
+
+    async def set_routing_state(self, state: RoutingState | str) -> None:
+        """Say what callers may do with the pod; published at once while it runs, with the start otherwise.
+
+        When this returns, the store has it. If it raises `StoreUnavailable`, the word stays, and is published as soon
+        as the store answers.
+        """
+        try:
+            self._publisher.word = RoutingState(state)
+        except ValueError:
+            raise InvalidArgument(f"a routing state is one of {', '.join(RoutingState)}, not {shown(state)}") from None
+        if self.running:
+            await self._upkeep.publish_change()
+
+    def get_routing_state(self) -> RoutingState:
+        """What the app has said last, READY at first; the operator or a stop may have made more of it."""
+        return self._publisher.word
+
+    @property
+    def effective_state(self) -> RoutingState | None:
+        """What callers see of the pod: the more severe of the app's word and the operator's; None: nothing yet."""
+        return self._publisher.seen
+
+    async def set_workload_state(self, word: str | None) -> bool:
+        """Say yourself what the one word for the whole service is; None: what the pods' states make of it, as at first.
+
+        Published by pod 0, or while that is away by the live pod with the lowest ordinal: on all others the word waits
+        for their turn.
+
+        Returns:
+            Whether it was this pod's turn, so that the word is written.
+        """
+        self._publisher.set_workload(word)
+        return self.running and await self._publisher.publish_word(self._cache.known(self.identity.target))
+
+    # Links
+
+    async def set_linked_pod(self, uid: str) -> int | None:
+        """Own the uid for good, whoever has it; the pod it was linked to, or None."""
+        self._demand_running()
+        me = self.identity
+        with self._acting(uid) as act:
+            linked = await self._pod.executor.set_link(me.namespace, uid, me.service, me.ordinal)
+            act.take(linked.epoch, persistent=True)
+        if linked.previous is not None and linked.previous != me.ordinal:
+            await self._tell_taken(uid, linked.previous, linked.epoch)
+        return linked.previous
+
+    async def try_set_linked_pod(self, uid: str) -> tuple[bool, int]:
+        """Own the uid for good, unless another pod does; whether this one does, and the pod that does."""
+        self._demand_running()
+        me = self.identity
+        with self._acting(uid) as act:
+            tried = await self._pod.executor.try_set_link(me.namespace, uid, me.service, me.ordinal)
+            if tried.done:
+                act.take(tried.epoch, persistent=True)
+        if not tried.done:
+            self._upkeep.gone(uid, MAX_EPOCH if tried.epoch < 0 else tried.epoch, tried.ordinal)
+        return tried.done, tried.ordinal
+
+    async def remove_linked_pod(self, uid: str, persist_seconds: int | None = None) -> bool:
+        """Remove the uid's link, whatever pod it names; whether there was one.
+
+        Late callers still find the pod for ``persist_seconds``; None: as long as the service says (60).
+        """
+        self._demand_running()
+        me, snapshot = self.identity, self._cache.known(self.identity.target)
+        if persist_seconds is None:
+            persist_seconds = 60 if snapshot is None else snapshot.config.retain_seconds
+        with self._giving_up(uid):
+            return await self._pod.executor.remove_linked_pod(me.namespace, uid, me.service, persist_seconds)
+
+    async def remove_linked_pod_with_id(self, uid: str, persist_seconds: int = 0) -> bool:
+        """Remove the uid's link if it names this pod, else change nothing; whether it did."""
+        self._demand_running()
+        me = self.identity
+        with self._giving_up(uid):
+            return await self._pod.executor.remove_linked_pod_with_id(
+                me.namespace, uid, me.service, me.ordinal, persist_seconds
+            )
+
+    # Ownership
+
+    def owns(self, uid: str) -> bool:
+        """Whether this pod owns the uid, from memory: some hundred nanoseconds.
+
+        False, for all uids, as soon as nothing could be published for longer than the expiry. What another pod has
+        taken is known within milliseconds by push, at worst one update period later; whoever must know asks `is_owner`.
+        """
+        return self._holdings.owns(uid)
+
+    def token(self, uid: str) -> int | None:
+        """The epoch since which this pod owns the uid, from memory; None: it does not.
+
+        For writes that are to be fenced: a later owner has a higher one. It is still given while ``on_release`` runs,
+        and when the pod may have been taken for dead: then the store has to say whether it still counts (`is_owner`).
+        """
+        return self._holdings.token(uid)
+
+    async def is_owner(self, uid: str) -> bool:
+        """Whether this pod owns the uid, by the store: one round trip, right whatever this process has slept through.
+
+        Also while ``on_release`` runs.
+        """
+        me, epoch = self.identity, self._holdings.token(uid)
+        if epoch is None or self._publisher.replaced is not None:
+            return False
+        owner = await self._pod.executor.is_owner(me.namespace, uid, me.service, me.ordinal, epoch)
+        if not owner and self.running:
+            self._upkeep.suspect(uid)
+        return owner
+
+    def owned(self) -> list[str]:
+        """All uids that this pod owns, from memory."""
+        return [uid for uid in self._holdings.uids() if self._holdings.owns(uid)]
+
+    # Helping
+
+    def _demand_running(self) -> None:
+        self._demand_life()
+        if not self.running:
+            raise NotRunning(f"{self.identity} does not run: start the driver first")
+
+    def _demand_life(self) -> None:
+        if (replaced := self._publisher.replaced) is not None:
+            raise Replaced(*replaced.args) from replaced
+
+    @contextmanager
+    def _acting(self, uid: str) -> Iterator[Act]:
+        """The app takes or gives away a uid; where it is not known what has come of it, the store is asked."""
+        act = self._holdings.act(check_uid(uid))
+        try:
+            with act:
+                yield act
+        finally:
+            if act.uncertain:
+                self._upkeep.suspect(uid)
+
+    @contextmanager
+    def _giving_up(self, uid: str) -> Iterator[None]:
+        """The app removes a link: nobody is served by it any more; if it stands after all, the pod still owns it."""
+        held = self._holdings.drop(check_uid(uid))
+        with self._acting(uid) as act:
+            try:
+                yield
+            except StatefulRouteError as error:
+                if held is not None and not error.maybe_written:
+                    act.take(held.epoch, persistent=held.persistent)
+                raise
+
+    async def _tell_taken(self, uid: str, previous: int, epoch: int) -> None:
+        taken = [Moved(uid, self.identity.ordinal, epoch)]
+        try:
+            await append_moves(await self._pod.executor.store(), self.identity.target, previous, TAKEN, taken)
+        except StatefulRouteError as error:
+            log.warning("pod %s cannot be told that it has lost a uid: %s", previous, error)

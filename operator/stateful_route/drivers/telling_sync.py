@@ -1,0 +1,63 @@
+# Generated from telling.py by tools/twins.py: change that one, then run: make twins
+"""Tells the app what has become of its uids, one thing after the other, without holding anything else up."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from stateful_route.drivers.runtime_sync import Loop, Notice, tell
+from stateful_route.drivers.server_options import ServerHooks
+from stateful_route.drivers.telling import IDLE_SECONDS, LAST_WORDS_SECONDS
+
+
+class Telling:
+    """Calls the hooks in the order of what happened; what nobody wants to know is dropped."""
+
+    def __init__(self, hooks: ServerHooks) -> None:
+        self._hooks = hooks
+        self._untold: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._over: Notice | None = None
+        self._loop = Loop("hooks", self._step)
+
+    def start(self) -> None:
+        """Begin."""
+        self._over = None
+        self._loop.start()
+
+    def gained(self, uid: str, source: int | None) -> None:
+        """The pod owns a uid; ``source``: the pod it was on, if that is known."""
+        self._queue(self._hooks.on_gained, uid, source)
+
+    def moved(self, uid: str, target: int | None) -> None:
+        """The pod has lost a uid; ``target``: to whom, None: to nobody."""
+        self._queue(self._hooks.on_moved, uid, target)
+
+    def replaced(self) -> None:
+        """The pod has a successor."""
+        self._queue(self._hooks.on_replaced)
+
+    def assume_replaced(self) -> None:
+        """The pod may have been taken for dead."""
+        self._queue(self._hooks.on_assume_replaced)
+
+    def finish(self) -> None:
+        """End after what has happened so far was told, or, where a hook takes its time, once it has returned."""
+        if not self._loop.running:
+            return
+        self._over = Notice()
+        self._loop.wake()
+        self._over.wait(LAST_WORDS_SECONDS)
+
+    def _queue(self, hook: Callable[..., Any] | None, *args: Any) -> None:
+        if hook is not None:
+            self._untold.append((hook, args))
+            self._loop.wake()
+
+    def _step(self) -> float:
+        while self._untold:
+            hook, args = self._untold.popleft()
+            tell(hook, *args)
+        if self._over is not None:
+            self._over.give()
+            self._loop.stop()  # it ends with this step
+        return IDLE_SECONDS

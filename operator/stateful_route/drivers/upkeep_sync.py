@@ -1,0 +1,340 @@
+# Generated from upkeep.py by tools/twins.py: change that one, then run: make twins
+"""What a routed pod does in the background, from start to stop: publish, compare, listen, give away."""
+
+import math
+from collections.abc import Sequence
+
+from stateful_route.domain.errors import Replaced, StatefulRouteError
+from stateful_route.domain.routing import RoutingState
+from stateful_route.domain.snapshot import Snapshot
+from stateful_route.drivers.comparison_sync import Comparison
+from stateful_route.drivers.handover import RETRY_SECONDS, Order
+from stateful_route.drivers.handover_sync import Handover
+from stateful_route.drivers.pod_sync import Pod
+from stateful_route.drivers.publisher_sync import Publisher
+from stateful_route.drivers.runtime_sync import Loop, Notice
+from stateful_route.drivers.upkeep import IDLE_SECONDS, LOOK_AGAIN_SECONDS, log
+from stateful_route.store.keys import Service
+from stateful_route.store.migrate import NOBODY
+from stateful_route.store.moves import Move
+from stateful_route.store.runtime_sync import Lock
+
+
+class Upkeep:
+    """The work of a `ServerDriver` that nobody waits for.
+
+    Attributes:
+        running: From the beginning of `start` to the end of `stop`.
+        over: The pod is asked to end: by a signal, by `stop`, or because it has a successor.
+        hurry: It is asked to end at once.
+    """
+
+    def __init__(self, pod: Pod) -> None:
+        self.running = False
+        self.over = Notice()
+        self.hurry = Notice()
+        self.publisher = Publisher(pod)
+        self._pod = pod
+        self._me = pod.me
+        self._holdings = pod.holdings
+        self._comparison = Comparison(pod, self.publish)
+        self._handover = Handover(pod)
+        self._publishing = Loop("publishing", self._publish_step)
+        self._watching = Loop("lease", self._watch_step)
+        self._comparing = Loop("comparing", self._compare_step)
+        self._handing_over = Loop("handing over", self._hand_over_step)
+        self._giving = Lock()
+        self._publish_at = math.inf
+        self._word_failing = False
+        self._publish_now = False
+        """Before that: the store has lost the state, or may take the pod for another one."""
+        self._replaced_told = False
+        self._lapse_told = 0
+        """The life of the lease whose end the app was told."""
+        self._compare_at = math.inf
+        self._urgent = self._missed = False
+        """Whether to compare everything at once; and to look into the index for what nobody has told."""
+        self._record_changed = False
+        self._asked_at: float | None = None
+        """Since when the operator asks the app to give its uids away."""
+        self._stop_order: Order | None = None
+
+    # Life
+
+    def start(self) -> None:
+        """Publish the state, and go on doing so.
+
+        Raises:
+            InvalidArgument: the options do not make sense, or do not fit the service's expiry.
+            Replaced: the pod has a successor.
+            StoreUnavailable, StoreRejected: the state was not published; nothing runs.
+        """
+        self._pod.options.check()
+        self.running = True
+        try:
+            self._begin()
+            snapshot = self._pod.cache.snapshot(self._me.target)
+            self._pod.options.check_expiry(snapshot.config.expire_seconds)
+            self.publish()
+        except BaseException:
+            self._halt()
+            raise
+        for loop in (self._publishing, self._watching, self._comparing, self._handing_over):
+            loop.start()
+        log.info("%s has started", self._me)
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Give everything away, within so many seconds, and end."""
+        if not self.running:
+            return
+        self.over.give()
+        until = self._pod.now() + deadline_seconds
+        try:
+            if self.publisher.replaced is None:
+                self._leave(until, deadline_seconds / 2)
+        finally:
+            self._end()
+
+    def publish(self) -> None:
+        """Publish the state now.
+
+        Raises:
+            Replaced: the pod has a successor.
+            StoreUnavailable, StoreRejected: it is tried again soon.
+        """
+        life, known = self._holdings.life, self.publisher.seen is not None
+        try:
+            lapsed = self.publisher.publish()
+        except Replaced:
+            self._succeeded()
+            raise
+        self._publish_at = self._pod.now() + self.publisher.pause(failed=False)
+        if self.publisher.lost:
+            self._urgent = True
+            self._comparing.wake()
+        if lapsed and known and self.publisher.floor is not RoutingState.SHUTDOWN:
+            self._note_lapse(life)
+            self._urgent = True
+            self._comparing.wake()
+
+    def publish_change(self) -> None:
+        """Publish a new word of the app now; errors as `publish`."""
+        try:
+            self.publish()
+        except StatefulRouteError:
+            self._publish_now = True
+            raise
+        finally:
+            self._publishing.wake()  # also since the service's word may be another one now
+
+    def suspect(self, uid: str) -> None:
+        """Look at once whether the pod owns the uid."""
+        self._comparison.suspect(uid)
+        self._comparing.wake()
+
+    def gone(self, uid: str, epoch: int, to: int | None) -> None:
+        """The uid went elsewhere with that epoch; ``to`` None: to nobody."""
+        if self._holdings.left(uid, epoch):
+            self._pod.tally.add("expired" if to is None else "moved")
+            self._pod.telling.moved(uid, to)
+
+    # What the cache tells
+
+    def changed(self, service: Service, before: Snapshot | None, now: Snapshot) -> None:
+        """There is a newer snapshot."""
+        me = self._me
+        if service != me.target:
+            return
+        lost = self.publisher.is_lost(now)
+        new_expiry = before is not None and before.config.expire_seconds != now.config.expire_seconds
+        if lost or new_expiry or self.publisher.is_doubtful(now):
+            self._publish_now = True
+            self._publishing.wake()
+        elif self.publisher.has_word_changed(now):
+            self._publishing.wake()
+        was, view = (None if snapshot is None else snapshot.pods.get(me.ordinal) for snapshot in (before, now))
+        if lost:  # and so are the links
+            self._urgent = True
+            self._comparing.wake()
+        if view is None or was is None or (view.record, view.effective) != (was.record, was.effective):
+            told = before is not None and now.read_at == before.read_at
+            if view is not None:
+                self.publisher.notice(view.effective, now.read_at, told=told)
+            self._record_changed = self._record_changed or told  # the message says the state, not what is asked for
+            self._handing_over.wake()
+
+    def concerned(self, service: Service, source: int, targets: Sequence[int]) -> bool:
+        """Whether links have moved off or to this pod."""
+        me = self._me
+        return service == me.target and (source == me.ordinal or me.ordinal in targets)
+
+    def moved(self, service: Service, moves: Sequence[Move], *, missed: bool) -> None:
+        """Links have moved."""
+        if service != self._me.target:
+            return
+        for move in moves:
+            for uid, to, epoch in move.links:
+                if to == self._me.ordinal:
+                    self._comparison.suspect(uid, move.source)
+                else:
+                    self.gone(uid, epoch, None if to == NOBODY else to)
+        self._missed = self._missed or missed
+        if missed or self._comparison.suspects:
+            self._comparing.wake()
+
+    # In the background
+
+    def _publish_step(self) -> float:
+        now_due, self._publish_now = self._publish_now, False
+        try:
+            if now_due or self._pod.now() >= self._publish_at:
+                self.publish()
+        except Replaced:
+            return IDLE_SECONDS
+        except StatefulRouteError:  # it was logged
+            self._publish_at = self._pod.now() + self.publisher.pause(failed=True)
+        else:
+            self._publish_word_if_possible()
+        return max(0.0, self._publish_at - self._pod.now())
+
+    def _watch_step(self) -> float:
+        life = self._holdings.life
+        left = self._holdings.seconds_left
+        if self.publisher.replaced is not None:
+            return IDLE_SECONDS
+        if left <= 0:
+            self._note_lapse(life)
+        return max(left, LOOK_AGAIN_SECONDS)
+
+    def _compare_step(self) -> float:
+        missed, self._missed = self._missed, False
+        urgent, self._urgent = self._urgent, False
+        try:
+            self._comparison.settle_suspects()
+            if missed or urgent or self._pod.now() >= self._compare_at:
+                self._comparison.compare_all(urgent=missed or urgent)
+                self._compare_at = self._pod.now() + self._pod.options.update_seconds
+            if missed:
+                self._comparison.find_gained()
+        except Replaced:
+            return IDLE_SECONDS
+        except StatefulRouteError as error:
+            self._missed, self._urgent = self._missed or missed, self._urgent or urgent
+            log.warning("the links of %s cannot be compared: %s", self._me, error)
+            return RETRY_SECONDS
+        if self._comparison.suspects:
+            return LOOK_AGAIN_SECONDS
+        return max(0.0, self._compare_at - self._pod.now())
+
+    def _hand_over_step(self) -> float:
+        if self._record_changed:
+            self._record_changed = False
+            try:
+                self._pod.cache.refresh(self._me.target)
+            except StatefulRouteError:
+                self._record_changed = True
+                return RETRY_SECONDS
+        order, now = self._order(), self._pod.now()
+        if self._stop_order is not None or order is None or now >= order.until:
+            self._handover.forget()
+            return IDLE_SECONDS
+        if now < order.begin:
+            return order.begin - now
+        with self._giving:
+            self._handover.give_away(self._order)
+        return RETRY_SECONDS
+
+    def _order(self) -> Order | None:
+        """Whether everything is to be given away: because the pod stops, or because the operator asks for it."""
+        if self.hurry.given:
+            return Order(-math.inf, -math.inf)
+        if self._stop_order is not None:
+            return self._stop_order
+        snapshot = self._pod.cache.known(self._me.target)
+        view = None if snapshot is None else snapshot.pods.get(self._me.ordinal)
+        if snapshot is None or view is None or view.record is None or view.record.release is None:
+            self._asked_at = None
+            return None
+        until = snapshot.read_at + (view.record.release - snapshot.time_ms) / 1000
+        if self._asked_at is None:
+            self._asked_at = self._pod.now()
+        return Order(self._asked_at + min(self._pod.options.settle_seconds, (until - self._asked_at) / 2), until)
+
+    def _note_lapse(self, life: int) -> None:
+        if self._lapse_told != life:
+            self._lapse_told = life
+            self._pod.tally.add("lapses")
+            log.warning(
+                "%s could publish nothing for longer than the expiry: it assumes that it was replaced", self._me
+            )
+            self._pod.telling.assume_replaced()
+
+    def _succeeded(self) -> None:
+        if not self._replaced_told:
+            self._replaced_told = True
+            log.error("%s has a successor: it owns nothing any more", self._me)
+            self._pod.telling.replaced()
+            self.over.give()
+
+    # Ending
+
+    def _leave(self, until: float, settle_at_most: float) -> None:
+        self.publisher.floor = RoutingState.DENY_NEW_CALL
+        self._publish_if_possible()
+        settled = self.publisher.settled_at(min(self._pod.options.settle_seconds, settle_at_most))
+        self.hurry.wait(settled - self._pod.now())
+        self._handover.forget()
+        self._stop_order = Order(settled, until)
+        with self._giving:
+            while not self.hurry.given and self._pod.now() < until and self._handover.left():
+                self._handover.give_away(self._order)
+                if self._handover.left():
+                    self.hurry.wait(min(RETRY_SECONDS, until - self._pod.now()))
+
+    def _end(self) -> None:
+        left = len(self._holdings)
+        for loop in (self._watching, self._comparing, self._handing_over):
+            loop.stop()
+        self._holdings.end()
+        if self.publisher.replaced is None:
+            self.publisher.floor = RoutingState.SHUTDOWN
+            self._publish_if_possible()
+            self._publish_word_if_possible()
+        self._halt()
+        log.info("%s has stopped, %d uids are left on it", self._me, left)
+
+    def _halt(self) -> None:
+        """Let nothing run any more."""
+        self._pod.cache.unlisten(self)
+        for loop in (self._publishing, self._watching, self._comparing, self._handing_over):
+            loop.stop()
+        self._holdings.end()
+        self._pod.telling.finish()
+        self.over, self.hurry = Notice(), Notice()
+        self.running = False
+
+    def _begin(self) -> None:
+        self.publisher.begin()
+        self._comparison.forget()
+        self._stop_order = self._asked_at = None
+        self._urgent = self._missed = self._record_changed = False
+        self._lapse_told = self._holdings.life
+        self._compare_at = self._pod.now() + self._pod.options.update_seconds
+        self._pod.telling.start()
+        self._pod.cache.listen(self)
+
+    def _publish_if_possible(self) -> None:
+        try:
+            self.publish()
+        except StatefulRouteError as error:
+            log.warning("the state of %s cannot be published: %s", self._me, error)
+
+    def _publish_word_if_possible(self) -> None:
+        try:
+            self.publisher.publish_word(self._pod.cache.known(self._me.target))
+        except StatefulRouteError as error:
+            if not self._word_failing:
+                log.warning("the workload state of %s cannot be published: %s", self._me.target, error)
+            self._word_failing = True
+        else:
+            self._word_failing = False
