@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from stateful_route.domain.errors import (
         InvalidArgument,
         NoPodAvailable,
+        NotRunning,
         Replaced,
         StatefulRouteError,
         StoreRejected,
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidArgument",
     "ManagerOptions",
     "NoPodAvailable",
+    "NotRunning",
     "Replaced",
     "RouteOptions",
     "RoutingState",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -365,6 +366,15 @@ async def test_a_pod_is_avoided_only_for_a_while(two, connect, server, later):
     assert set((await caller.client.compute_linked_pods(NS, UIDS[10:20], SVC)).values()) == {0, 1}
 
 
+async def test_a_pod_that_becomes_another_thing_is_avoided_no_longer(two, publish, pushed, service):
+    await pushed.client.report_unreachable(NS, SVC, 0)
+    assert set((await pushed.client.compute_linked_pods(NS, UIDS[:10], SVC)).values()) == {1}
+    for word in ("SHUTDOWN", "READY"):
+        await publish({0: word})
+        await until(partial(_is, pushed, service, word))
+    assert set((await pushed.client.compute_linked_pods(NS, UIDS[10:20], SVC)).values()) == {0, 1}
+
+
 async def test_if_all_pods_are_unreachable_none_is_avoided(two, pushed):
     for pod in (0, 1):
         await pushed.client.report_unreachable(NS, SVC, pod)
@@ -464,6 +474,10 @@ async def test_on_a_cluster(cluster, connect, kind):
         pod: [uid for uid in UIDS if found[uid] == pod]
         for pod in sorted(set(found.values()), key=list(found.values()).index)
     }
+
+
+def _is(caller, service: Service, word: str) -> bool:
+    return caller.states.known(service).state(0) is RoutingState(word)
 
 
 async def _scripts(raw: Redis) -> int:

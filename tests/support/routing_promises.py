@@ -4,6 +4,7 @@
 """
 
 import bisect
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def placements_against_the_view(history: History, times: Times) -> list[str]:
         said = placement.said
         if said.pod not in placement.ready:
             breaches.append(f"{said.who} saw {sorted(placement.ready)} READY and has linked {said}")
-        if placement.read is None or placement.begun - placement.read > times.refresh + 0.05:
+        read = -math.inf if placement.read is None else placement.read
+        if placement.begun - read > times.refresh + history.lateness(said.who, read, placement.begun):
             breaches.append(f"{said.who} has placed by a view of {placement.read}: {said}")
     return breaches
 

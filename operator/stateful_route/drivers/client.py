@@ -38,7 +38,8 @@ class ClientOptions:
     Attributes:
         cache_size: Links that are remembered at most.
         cache_seconds: For how long at most; 0: none is.
-        avoid_seconds: For how long a pod that was reported unreachable is given no new uids by this caller.
+        avoid_seconds: For how long at most a pod that was reported unreachable is given no new uids by this caller; it
+            ends when the pod's state changes.
         address: Where a pod is that the operator has no address for; may name ``{pod}`` (its name), ``{ordinal}``,
             ``{service}`` and ``{namespace}``.
         port: Is put behind an address that has none; None: nothing is.
@@ -216,6 +217,8 @@ class ClientDriver:
         if now < self._hinted.get((target, pod), now):
             return False
         self._hinted[target, pod] = now + HINT_PAUSE_SECONDS
+        if self._states.trouble is not None:
+            return False
         try:
             await report_unreachable(await self._executor.store(), target, pod)
         except StatefulRouteError:
@@ -234,6 +237,9 @@ class ClientDriver:
             or (before is not None and before.state(ordinal) is not now.state(ordinal))
         ]
         self._cache.end(service, ended)
+        for of, ordinal in list(self._avoided):
+            if of == service and before is not None and before.state(ordinal) is not now.state(ordinal):
+                self._avoided.pop((of, ordinal), None)  # it is another thing now, and may well be reached
 
     def concerned(self, service: Service, source: int, targets: Sequence[int]) -> bool:
         """Whether links to that pod are remembered."""

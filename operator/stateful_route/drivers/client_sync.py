@@ -188,6 +188,8 @@ class ClientDriver:
         if now < self._hinted.get((target, pod), now):
             return False
         self._hinted[target, pod] = now + HINT_PAUSE_SECONDS
+        if self._states.trouble is not None:
+            return False
         try:
             report_unreachable(self._executor.store(), target, pod)
         except StatefulRouteError:
@@ -206,6 +208,9 @@ class ClientDriver:
             or (before is not None and before.state(ordinal) is not now.state(ordinal))
         ]
         self._cache.end(service, ended)
+        for of, ordinal in list(self._avoided):
+            if of == service and before is not None and before.state(ordinal) is not now.state(ordinal):
+                self._avoided.pop((of, ordinal), None)  # it is another thing now, and may well be reached
 
     def concerned(self, service: Service, source: int, targets: Sequence[int]) -> bool:
         """Whether links to that pod are remembered."""

@@ -1,6 +1,6 @@
 """Everything for one store, made and closed together: what `stateful_route.StatefulRoute` is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # most processes are a caller or a pod, and load in half the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteOptions:
-    """How all parts behave; each part's defaults are the reference's. No ``manager``: its defaults."""
+    """How all parts behave; each part's defaults are the reference's, the manager asks the client for addresses."""
 
     store: StoreOptions = field(default_factory=StoreOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
@@ -67,9 +67,12 @@ class StatefulRoute:
     def manager(self) -> "StatefulRouteManager":
         """Placement by strategies, health checks and failover, for who runs no operator."""
         if self._manager is None:
-            from stateful_route.router.manager import StatefulRouteManager
+            from stateful_route.router.manager import ManagerOptions, StatefulRouteManager
 
-            self._manager = StatefulRouteManager(self.states, self._manager_options)
+            options = self._manager_options or ManagerOptions()
+            if options.address is None:
+                options = replace(options, address=self.client.address)
+            self._manager = StatefulRouteManager(self.states, options)
         return self._manager
 
     def server(
