@@ -38,14 +38,17 @@ def demo(log: Path) -> "Iterator[subprocess.Popen[bytes]]":
 
 def processes_of(owner: int) -> list[str]:
     """The command lines of live processes that the demo with this process id has started."""
-    marks = (f"cluster-{owner}-", f"store-{owner}-")
+    marks = (f"cluster-{owner}-", f"store-{owner}-", f"operator-{owner}-")
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            line, environment = (
+                each.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                for each in (path, path.with_name("environ"))
+            )
         except OSError:
             continue
-        if any(mark in line for mark in marks):
+        if any(mark in line + environment for mark in marks):
             found.append(line)
     return found
 
@@ -83,3 +86,15 @@ def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, moment: st
     assert code == 130, text
     assert "Traceback" not in text, text
     wait_until(lambda: not processes_of(process.pid), "no process of the demo is left", 5)
+
+
+@pytest.mark.parametrize("moment", ["operator:", "is deleted"])
+def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
+    log = tmp_path / "demo.log"
+    with demo(log) as process:
+        wait_until(lambda: moment in log.read_text() or process.poll() is not None, moment, PATIENCE_SECONDS)
+        assert process.poll() is None, log.read_text()
+        assert any("stateful_route operator" in line for line in processes_of(process.pid))
+        process.kill()
+        process.wait(5)
+        wait_until(lambda: not processes_of(process.pid), "its guard has ended all of it", STOP_SECONDS)

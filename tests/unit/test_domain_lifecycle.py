@@ -50,6 +50,12 @@ def outcome(situation, policy=DEFAULT):
     return verdict.state, verdict.links, verdict.reason
 
 
+def silent(seconds, facts=None, **memory):
+    """A situation in which the pod has not answered the operator for so long."""
+    facts = replace(facts or pod(), unreachable_since=NOW - seconds)
+    return at(facts, **({"unready_since": NOW - seconds} | memory))
+
+
 TERMINATING = pod(deletion_time=NOW + 30)
 LIFECYCLE = {
     "no pod has the ordinal": (at(None, unready_for=0), SHUTDOWN, MOVE, Reason.GONE),
@@ -92,6 +98,33 @@ LIFECYCLE = {
     "not Ready for the delay": (at(pod(), unready_for=DELAY), SHUTDOWN, MOVE, Reason.UNREADY_TOO_LONG),
     "not Ready for an instant less than the delay": (at(pod(), unready_for=DELAY - 0.001), DENY, STAY, Reason.UNREADY),
     "not Ready since this moment": (at(pod(), unready_for=0), DENY, STAY, Reason.UNREADY),
+    "Ready, and does not answer the operator since this moment": (
+        silent(0),
+        DENY,
+        STAY,
+        Reason.UNREACHABLE,
+    ),
+    "Ready, and has not answered the operator for an instant less than the delay": (
+        silent(DELAY - 0.001),
+        DENY,
+        STAY,
+        Reason.UNREACHABLE,
+    ),
+    "Ready, and has not answered the operator for the delay": (
+        silent(DELAY),
+        SHUTDOWN,
+        MOVE,
+        Reason.UNREACHABLE_TOO_LONG,
+    ),
+    "already down for not answering": (silent(1, held_down=True), SHUTDOWN, MOVE, Reason.UNREACHABLE_TOO_LONG),
+    "neither Ready nor answering": (silent(3, pod(ready=False)), DENY, STAY, Reason.UNREADY),
+    "Terminating, and has not answered for long: it drains": (silent(25, TERMINATING), DENY, DRAIN, Reason.TERMINATING),
+    "asked to drain, and has not answered for long": (
+        silent(DELAY, pod(drain_requested=True)),
+        SHUTDOWN,
+        MOVE,
+        Reason.UNREACHABLE_TOO_LONG,
+    ),
     "already down for being unready, whatever the delay is now": (
         at(pod(), unready_for=1, held_down=True),
         SHUTDOWN,
@@ -247,6 +280,7 @@ DUE = {
     "an unready pod is looked at again when the delay is over": (at(pod(), unready_for=4), NOW + 6),
     "a Terminating pod when its grace period is over": (at(TERMINATING), NOW + 30),
     "a draining pod that is unready when the delay is over": (at(pod(), wanted=False, unready_for=4), NOW + 6),
+    "a pod that does not answer when the delay is over": (silent(4), NOW + 6),
     "a draining pod that is Ready never": (at(pod(), wanted=False), None),
     "a Ready pod never": (at(pod()), None),
     "a pod that is down never": (at(pod(), unready_for=99), None),
@@ -326,6 +360,36 @@ REMEMBERED = {
         DOWN_RECORD,
         DEFAULT,
         Memory(ever_ready=True, unready_since=SINCE, loss=None, held_down=True),
+    ),
+    "a Ready pod that does not answer counts as unready from its first failure on": (
+        pod(unreachable_since=NOW - 3),
+        record(),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=NOW - 3, loss=None, held_down=False),
+    ),
+    "it goes on counting where the record stands": (
+        pod(unreachable_since=NOW - 3),
+        replace(UNREADY_RECORD, reason=Reason.UNREACHABLE),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=SINCE, loss=None, held_down=False),
+    ),
+    "it is down until it answers": (
+        pod(unreachable_since=NOW - 30),
+        replace(DOWN_RECORD, reason=Reason.UNREACHABLE_TOO_LONG),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=SINCE, loss=None, held_down=True),
+    ),
+    "a pod that has stopped answering before it was unready": (
+        replace(UNREADY, unreachable_since=NOW - 9),
+        record(),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=NOW - 9, loss=None, held_down=False),
+    ),
+    "a pod that answers again forgets that it did not": (
+        pod(),
+        replace(DOWN_RECORD, reason=Reason.UNREACHABLE_TOO_LONG),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=None, loss=None, held_down=True),
     ),
     "a finished pod is not Ready, whatever its condition says": (
         pod(phase="Failed"),
@@ -477,6 +541,7 @@ class Step:
 WORSE = {
     "nothing": lambda facts, _: facts,
     "unready": lambda facts, now: replace(facts, ready=False, ready_changed=now // 1) if facts.ready else facts,
+    "silent": lambda facts, now: facts if facts.unreachable_since else replace(facts, unreachable_since=now),
     "deleted": lambda facts, now: facts if facts.terminating else replace(facts, deletion_time=now + 30),
     "deleted at once": lambda facts, now: replace(facts, deletion_time=min(facts.deletion_time or now, now)),
     "containers ended": lambda facts, _: replace(facts, containers_terminated=True),
@@ -541,6 +606,7 @@ def test_with_facts_that_only_worsen_severity_never_falls(start_ready, ever_read
         deletion_time=st.none() | st.sampled_from([NOW - 5, NOW + 5, NOW + 30]),
         node_lost=st.booleans(),
         drain_requested=st.booleans(),
+        unreachable_since=st.none() | st.just(NOW - 3),
     ),
     unready_for=st.none() | st.sampled_from([0.0, 3.0, 9.0, 11.0]),
     memory=st.fixed_dictionaries(
@@ -558,6 +624,8 @@ def test_until_its_due_time_a_verdict_holds_and_without_one_it_holds_for_good(
     facts, unready_for, memory, wanted, keep, later
 ):
     policy = KEEP_REPLACED if keep else DEFAULT
+    if facts is not None and facts.unreachable_since is not None:
+        unready_for = max(unready_for or 0.0, 3.0)
     situation = at(facts, wanted=wanted, unready_for=unready_for, **memory)
     if facts is None and unready_for is None:
         situation = at(facts, wanted=wanted, unready_for=0, **memory)

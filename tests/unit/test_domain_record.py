@@ -31,18 +31,21 @@ RECORDS = st.builds(
     since=MILLISECONDS,
     app_word=st.none() | st.sampled_from(RoutingState),
     written=st.none() | st.sampled_from(RoutingState),
+    release=st.none() | MILLISECONDS,
+    unreachable_since=st.none() | MILLISECONDS,
+    life_since=MILLISECONDS,
 )
 
 
 @given(RECORDS)
 def test_what_the_operator_decides_comes_back_and_what_the_script_adds_is_not_sent(record):
     back = OperatorRecord.from_json(record.decision_json())
-    assert back == replace(record, since=0, app_word=None, written=None)
+    assert back == replace(record, since=0, app_word=None, written=None, life_since=0)
 
 
 @given(RECORDS)
 def test_what_the_script_adds_is_read(record):
-    added = {"since": record.since, "lifeSince": 5, "former": ["pod-z"]}
+    added = {"since": record.since, "lifeSince": record.life_since, "former": ["pod-z"]}
     if record.app_word:
         added["appWord"] = record.app_word
     if record.written:
@@ -87,6 +90,8 @@ def test_the_words_on_the_wire():
         unready_since=1_800_000_000_000,
         address="10.0.0.7:7000",
         count=12,
+        release=1_800_000_020_000,
+        unreachable_since=1_800_000_000_001,
     )
     assert json.loads(record.decision_json()) == {
         "state": "DENY_NEW_CALL",
@@ -97,7 +102,24 @@ def test_the_words_on_the_wire():
         "unreadySince": 1_800_000_000_000,
         "address": "10.0.0.7:7000",
         "count": 12,
+        "release": 1_800_000_020_000,
+        "unreachableSince": 1_800_000_000_001,
     }
+
+
+DECIDES = {
+    "what the app is asked for": ({"release": 5}, True),
+    "that it does not answer": ({"unreachable_since": 5}, True),
+    "how many links there are": ({"count": 5}, False),
+    "since when its life is known": ({"life_since": 5}, False),
+}
+
+
+@pytest.mark.parametrize("sentence", DECIDES)
+def test_a_record_is_written_anew_for(sentence):
+    fields, expected = DECIDES[sentence]
+    record = OperatorRecord(state=READY, reason=Reason.READY)
+    assert (replace(record, **fields).decision != record.decision) is expected
 
 
 @given(INCARNATIONS)

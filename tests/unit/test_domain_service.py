@@ -6,7 +6,7 @@ from stateful_route.domain.lifecycle import Memory, Situation
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import MaxUnavailable, OnLoss, Policy
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
-from stateful_route.domain.service import judge_service
+from stateful_route.domain.service import judge_service, keeping
 
 READY, DENY, SHUTDOWN = RoutingState
 NOW = 1_800_000_000.0
@@ -37,6 +37,9 @@ KINDS = {
     "failing": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60),
     "down": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, held_down=True),
     "wobbling": lambda n: situation(pod(n, ready=False), unready_since=NOW - 2),
+    "silent": lambda n: situation(pod(n, unreachable_since=NOW - 60), unready_since=NOW - 60),
+    "silent for a moment": lambda n: situation(pod(n, unreachable_since=NOW - 2), unready_since=NOW - 2),
+    "down, silent": lambda n: situation(pod(n, unreachable_since=NOW - 60), unready_since=NOW - 60, held_down=True),
     "gone": lambda _: situation(None, unready_since=NOW - 60),
     "failed": lambda n: situation(pod(n, phase="Failed", ready=False), unready_since=NOW - 60),
     "starting": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, ever_ready=False),
@@ -61,6 +64,7 @@ def reasons(judgement):
 
 
 ANY = Reason.UNREADY_TOO_LONG
+SILENT = Reason.UNREACHABLE_TOO_LONG
 HELD = Reason.FAILOVER_PAUSED
 BRAKE = {
     "two of five fail: they move": (
@@ -83,6 +87,22 @@ BRAKE = {
     "more than allowed are down already: nothing is held": (
         ["down", "down", "down", "ready", "ready"],
         [ANY, ANY, ANY, Reason.READY, Reason.READY],
+    ),
+    "two of five do not answer: they move": (
+        ["silent", "silent", "ready", "ready", "ready"],
+        [SILENT, SILENT, Reason.READY, Reason.READY, Reason.READY],
+    ),
+    "three of five do not answer: all are held": (
+        ["silent", "silent", "silent", "ready", "ready"],
+        [HELD, HELD, HELD, Reason.READY, Reason.READY],
+    ),
+    "unready pods and those that do not answer count together": (
+        ["failing", "silent", "down, silent", "ready", "ready"],
+        [HELD, HELD, SILENT, Reason.READY, Reason.READY],
+    ),
+    "those that have not answered for a moment do not count": (
+        ["silent for a moment", "silent for a moment", "silent for a moment", "failing", "ready"],
+        [Reason.UNREACHABLE, Reason.UNREACHABLE, Reason.UNREACHABLE, ANY, Reason.READY],
     ),
     "pods that are gone still move while others are held": (
         ["failing", "failing", "gone", "ready"],
@@ -170,6 +190,19 @@ SUCCESSORS = {
 def test_successors_keep_their_links_when_nobody_else_can_take_them(sentence):
     kinds, expected = SUCCESSORS[sentence]
     assert reasons(judge_service(service(*kinds), DEFAULT)) == expected
+
+
+def test_links_can_be_kept_until_it_is_known_who_takes_them():
+    judgement = judge_service(service("terminating", "terminating", "gone", "ready"), DEFAULT)
+    kept = keeping(judgement, [1])
+    assert [kept.verdicts[ordinal].links for ordinal in range(4)] == [
+        LinkAction.DRAIN,
+        LinkAction.STAY,
+        LinkAction.MOVE,
+        LinkAction.STAY,
+    ]
+    assert reasons(kept) == reasons(judgement)
+    assert judgement.verdicts[1].links is LinkAction.DRAIN
 
 
 def test_under_keep_successors_are_ready_at_once():

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from stateful_route.domain.aliveness import ServiceState
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import OnLoss, Policy
 from stateful_route.domain.record import OperatorRecord
-from stateful_route.domain.routing import LinkAction, Reason, RoutingState
+from stateful_route.domain.routing import DOWN, DRAINING, LinkAction, Reason, RoutingState
 
 CONDITION_TIME_SECONDS = 1.0
 """Kubernetes cuts a condition's time to the second; the true time is up to that much later."""
@@ -14,12 +15,21 @@ CONDITION_TIME_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The operator's layer for one pod; ``due``: when time alone may change it (seconds since the epoch), or None."""
+    """The operator's layer for one pod.
+
+    Attributes:
+        state: What callers may do with it, as far as the operator is concerned.
+        links: What becomes of its links.
+        reason: Why.
+        due: When time alone may change it (seconds since the epoch); None: it does not.
+        release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
+    """
 
     state: RoutingState
     links: LinkAction
     reason: Reason
     due: float | None = None
+    release: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +38,13 @@ class Memory:
 
     Attributes:
         ever_ready: This incarnation has been Ready (policy Keep: any incarnation).
-        unready_since: Since when it has not been Ready, seconds since the epoch; None: it is Ready.
+        unready_since: Since when it has not been Ready or not reachable, seconds since the epoch; None: it is both.
         loss: Links of an earlier incarnation remain: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
-        held_down: The pod already is SHUTDOWN for being unready, in this incarnation.
+        held_down: The pod already is SHUTDOWN for being unready or unreachable, in this incarnation.
         took_over: It has been told that those links are its own now, since nobody else could take them.
+        release: In the drain under way its app has been asked to give its uids away until then (ms by the clock of
+            Redis); None: it has not.
+        drained: In the drain under way the operator itself has begun to move its links.
     """
 
     ever_ready: bool
@@ -39,19 +52,31 @@ class Memory:
     loss: Reason | None
     held_down: bool
     took_over: bool = False
+    release: int | None = None
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """One ordinal at one moment: its pod (None: there is none), what is remembered, and whether it is wanted.
+    """One ordinal at one moment.
 
-    ``wanted`` is None when the StatefulSet that could say so does not exist.
+    Attributes:
+        pod: Its pod; None: there is none.
+        memory: What is remembered.
+        wanted: Whether the StatefulSet wants the ordinal; None: there is no StatefulSet that could say so.
+        now: The moment, seconds since the epoch.
+        store_ms: The same moment by the clock of Redis.
+        app: What the pod's app last published, if it runs the library; None: nothing, in this incarnation.
+        links: About how many links it has.
     """
 
     pod: PodFacts | None
     memory: Memory
     wanted: bool | None
     now: float
+    store_ms: int = 0
+    app: ServiceState | None = None
+    links: int = 0
 
 
 Rule = Callable[[Situation, Policy], Verdict | None]
@@ -74,7 +99,7 @@ def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy
     since = record.unready_since / 1000 if record and record.unready_since is not None and carried else None
     if record is not None and record.reason is Reason.TERMINATING and not (same and pod and _still_serves(pod, now)):
         since = now  # not to be Ready while it stops is no failure: the wait for a successor begins when it has stopped
-    if pod is not None and pod.ready and not pod.finished:
+    if pod is not None and pod.ready and not pod.finished and pod.unreachable_since is None:
         since = None
     elif since is None:
         since = _unready_since(pod, now)
@@ -82,15 +107,22 @@ def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy
         ever_ready=(pod is not None and pod.ready) or bool(record and record.ever_ready and carried),
         unready_since=since,
         loss=loss,
-        held_down=bool(record and same and record.reason is Reason.UNREADY_TOO_LONG),
+        held_down=bool(record and same and record.reason in DOWN),
         took_over=bool(pod and record and same and record.loss and record.state is not RoutingState.SHUTDOWN),
+        release=record.release if record and same and record.reason in DRAINING else None,
+        drained=bool(record and same and record.reason in DRAINING and record.links is LinkAction.DRAIN),
     )
 
 
 def _unready_since(pod: PodFacts | None, now: float) -> float:
-    if pod is None or pod.ready or pod.ready_changed is None:
+    if pod is None:
         return now
-    return min(now, pod.ready_changed + CONDITION_TIME_SECONDS)
+    times = [now]
+    if not pod.ready and pod.ready_changed is not None:
+        times.append(pod.ready_changed + CONDITION_TIME_SECONDS)
+    if pod.unreachable_since is not None:
+        times.append(pod.unreachable_since)
+    return min(times)
 
 
 def _still_serves(pod: PodFacts, now: float) -> bool:
@@ -145,13 +177,17 @@ def never_ready(at: Situation, policy: Policy) -> Verdict | None:  # noqa: ARG00
 
 
 def unready_too_long(at: Situation, policy: Policy) -> Verdict | None:
-    """Not Ready for the delay or longer; a Terminating pod stops being Ready while it drains, so it is left out."""
+    """Not Ready, or not reachable, for the delay or longer.
+
+    A Terminating pod stops being Ready while it drains, so it is left out.
+    """
     pod, since = at.pod, at.memory.unready_since
     if pod is None or since is None or (pod.terminating and not at.memory.held_down):
         return None
     if at.now < since + policy.delay_seconds and not at.memory.held_down:
         return None
-    return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.UNREADY_TOO_LONG)
+    reason = Reason.UNREACHABLE_TOO_LONG if pod.ready else Reason.UNREADY_TOO_LONG
+    return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, reason)
 
 
 def terminating(at: Situation, policy: Policy) -> Verdict | None:
@@ -176,11 +212,12 @@ def draining(at: Situation, policy: Policy) -> Verdict | None:
 
 
 def unready(at: Situation, policy: Policy) -> Verdict | None:
-    """Not Ready, but perhaps only for a moment: it keeps its users and takes no new ones."""
+    """Not Ready or not reachable, but perhaps only for a moment: it keeps its users and takes no new ones."""
     if at.memory.unready_since is None:
         return None
     due = at.memory.unready_since + policy.delay_seconds
-    return Verdict(RoutingState.DENY_NEW_CALL, LinkAction.STAY, Reason.UNREADY, due=due)
+    reason = Reason.UNREACHABLE if at.pod is not None and at.pod.ready else Reason.UNREADY
+    return Verdict(RoutingState.DENY_NEW_CALL, LinkAction.STAY, reason, due=due)
 
 
 def ready(at: Situation, policy: Policy) -> Verdict | None:  # noqa: ARG001  a rule's shape

@@ -46,6 +46,8 @@ class PodFacts:
     node_lost: bool = False
     """Known only for a Terminating pod; False until somebody has looked."""
     ip: str | None = None
+    unreachable_since: float | None = None
+    """Since when it has not answered the operator's own probe; None: it answers, or nobody has complained."""
 
     @property
     def incarnation(self) -> Incarnation:

@@ -25,6 +25,21 @@ class MaxUnavailable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrainPolicy:
+    """How a pod is emptied that still serves.
+
+    Attributes:
+        by_app: Its own app saves and releases the users first, where it runs the library.
+        deadline_seconds: From the start of the drain until nobody is left.
+        links_per_second: How fast the operator moves links off it.
+    """
+
+    by_app: bool = True
+    deadline_seconds: float = 20.0
+    links_per_second: float = 2000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The part of a StatefulRoute's spec that decides states and moves."""
 
@@ -33,3 +48,4 @@ class Policy:
     on_replace: OnLoss = OnLoss.MOVE
     max_unavailable: MaxUnavailable = field(default=MaxUnavailable(50, percent=True))
     expire_seconds: float = 60.0
+    drain: DrainPolicy = field(default_factory=DrainPolicy)

@@ -21,6 +21,7 @@ class OperatorRecord:
         incarnation: The life of the pod that this record is about; None: no pod has been seen.
         ever_ready: This incarnation has been Ready once.
         unready_since: Since when it has not been Ready, in ms since the Unix epoch; None: it is Ready.
+        unreachable_since: Since when it has not answered the operator's own probe, likewise; None: no such finding.
         before: Links with a lower epoch were made for an earlier incarnation and remain to be dealt with; None: none.
         loss: Why ``before`` is set: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
         address: ``host:port`` or host for callers; None: unknown.
@@ -30,6 +31,7 @@ class OperatorRecord:
         app_word: What the app last said by itself; None: nothing.
         written: The effective state as the script last wrote it; None: not written yet.
         release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
+        life_since: Since when the incarnation is known, ms by the clock of Redis; 0: from the beginning.
     """
 
     state: RoutingState
@@ -46,6 +48,8 @@ class OperatorRecord:
     app_word: RoutingState | None = None
     written: RoutingState | None = None
     release: int | None = None
+    unreachable_since: int | None = None
+    life_since: int = 0
 
     @classmethod
     @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
@@ -68,6 +72,8 @@ class OperatorRecord:
                 app_word=_optional(data, "appWord", RoutingState),
                 written=_optional(data, "written", RoutingState),
                 release=_optional(data, "release", int),
+                unreachable_since=_optional(data, "unreachableSince", int),
+                life_since=int(data.get("lifeSince", 0)),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
@@ -75,11 +81,12 @@ class OperatorRecord:
     @property
     def decision(self) -> tuple[object, ...]:
         """What the operator decides; two records that agree in it need no write (the count alone is no reason)."""
-        life = (self.incarnation, self.ever_ready, self.unready_since, self.before, self.loss)
+        times = (self.unready_since, self.unreachable_since)
+        life = (self.incarnation, self.ever_ready, *times, self.before, self.loss)
         return (self.state, self.reason, self.links, self.address, self.release, *life)
 
     def decision_json(self) -> str:
-        """What the operator decides, as the script wants it; the script adds since, appWord and written."""
+        """What the operator decides, as the script wants it; the script adds the rest."""
         data: dict[str, object] = {
             "state": self.state,
             "reason": self.reason,
@@ -92,6 +99,7 @@ class OperatorRecord:
             "loss": self.loss,
             "address": self.address,
             "release": self.release,
+            "unreachableSince": self.unreachable_since,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
 

@@ -1,11 +1,12 @@
 """All pods of a service at once: what no single pod's facts can decide."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
+from stateful_route.domain.drain import shared_with_app
 from stateful_route.domain.lifecycle import Situation, Verdict, judge, without_loss
 from stateful_route.domain.policy import Policy
-from stateful_route.domain.routing import LinkAction, Reason, RoutingState
+from stateful_route.domain.routing import DOWN, LinkAction, Reason, RoutingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,14 @@ def judge_service(situations: Mapping[int, Situation], policy: Policy) -> Judgem
     verdicts = {ordinal: judge(at, policy) for ordinal, at in situations.items()}
     verdicts |= _successors_stay_when_nobody_else_can(situations, verdicts, policy)
     held = _brake(situations, verdicts, policy)
+    verdicts = {ordinal: shared_with_app(situations[ordinal], verdict, policy) for ordinal, verdict in verdicts.items()}
     return Judgement(verdicts | held, frozenset(held))
+
+
+def keeping(judgement: Judgement, ordinals: Collection[int]) -> Judgement:
+    """The same, but for the links of these pods: they stay for now, since it is not known yet who takes them."""
+    kept = {ordinal: replace(judgement.verdicts[ordinal], links=LinkAction.STAY) for ordinal in ordinals}
+    return replace(judgement, verdicts={**judgement.verdicts, **kept})
 
 
 def _successors_stay_when_nobody_else_can(
@@ -39,9 +47,11 @@ def _successors_stay_when_nobody_else_can(
 def _brake(situations: Mapping[int, Situation], verdicts: Mapping[int, Verdict], policy: Policy) -> dict[int, Verdict]:
     """Unready pods stay when there are too many at once: then the network or a probe is broken, not the pods.
 
+    Those that do not answer the operator's own probe count likewise: its own network may be what is broken.
+
     Pods that are SHUTDOWN for it already stay so (their links have moved); pods that are gone still move.
     """
-    down = {ordinal for ordinal, verdict in verdicts.items() if verdict.reason is Reason.UNREADY_TOO_LONG}
+    down = {ordinal for ordinal, verdict in verdicts.items() if verdict.reason in DOWN}
     pods = sum(at.pod is not None and not at.pod.finished for at in situations.values())
     if not policy.max_unavailable.exceeded(len(down), pods):
         return {}

@@ -1,11 +1,14 @@
 """The records of a service's pods: a copy of what stands in Redis, how it should change, and the writing of it."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stateful_route.api.statefulroute import StatefulRoute
-from stateful_route.domain.aliveness import Author, PodView
+from stateful_route.domain.aliveness import Author, PodView, ServiceState
+from stateful_route.domain.drain import is_published_by
 from stateful_route.domain.lifecycle import Situation, remember
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
@@ -17,9 +20,17 @@ from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
 from stateful_route.store.index import count_links
 from stateful_route.store.keys import Service
-from stateful_route.store.states import get_service, refresh_states, remove_states, set_operator_states
+from stateful_route.store.states import (
+    get_service,
+    get_service_pod,
+    refresh_states,
+    remove_states,
+    set_operator_states,
+)
 
 log = logging.getLogger(__name__)
+
+NOBODY: Mapping[int, float] = {}
 
 
 class Ledger:
@@ -41,6 +52,9 @@ class Ledger:
         self.counts: dict[int, int] = {}
         self.time_ms = 0
         self.known = False
+        self._time_read_at = 0.0
+        self._states: dict[int, ServiceState] = {}
+        """What stands in the main hash, as of the last look."""
         self._unparsable: frozenset[int] = frozenset()
         self._amiss: set[int] = set()
         """Ordinals whose entry in the main hash, when it was read, was not what had been written."""
@@ -55,13 +69,32 @@ class Ledger:
         self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
         for ordinal, before in self._settled.items():
             self._forget_loss(ordinal, before)
-        self.loads = {ordinal: pod.state.load for ordinal, pod in view.pods.items() if pod.state is not None}
+        self._states = {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
+        self.loads = {ordinal: state.load for ordinal, state in self._states.items()}
+        self._set_clock(view.time_ms)
         self._amiss = {ordinal for ordinal, pod in view.pods.items() if not _agrees(pod)}
         self._silent = [o for o, pod in view.pods.items() if pod.state and pod.state.author is Author.OPERATOR]
         self.counts = await count_links(store, self.service)
-        self.time_ms = view.time_ms
         self._complain(view.unparsable)
         self.known = True
+
+    @property
+    def has_apps(self) -> bool:
+        """Some pod of the service runs the library, as of the last full pass."""
+        return any(state.author is Author.APP for state in self._states.values())
+
+    async def look_at_apps(self, store: Store, ordinals: Sequence[int]) -> None:
+        """See anew what the apps of some pods say of themselves."""
+        views = await asyncio.gather(*(get_service_pod(store, self.service, ordinal) for ordinal in ordinals))
+        self._states |= {o: view.state for o, view in zip(ordinals, views, strict=True) if view.state is not None}
+
+    def _set_clock(self, time_ms: int) -> None:
+        self.time_ms, self._time_read_at = time_ms, time.monotonic()
+
+    @property
+    def store_ms(self) -> int:
+        """What the server's clock says now."""
+        return self.time_ms + round((time.monotonic() - self._time_read_at) * 1000)
 
     async def recount(self, store: Store) -> None:
         """Count the links anew: what migrations have told of themselves overlaps with earlier counts."""
@@ -83,19 +116,46 @@ class Ledger:
             self.counts[target] = self.counts.get(target, 0) + links
             self.counts[source] = max(0, self.counts.get(source, 0) - links)
 
-    def situations(self, workload: Workload, policy: Policy, lost: frozenset[str], now: float) -> dict[int, Situation]:
-        """The situation of each ordinal that has a pod, a record or links; ``lost``: nodes that are not Ready."""
-        pods = workload.by_ordinal()
+    def situations(
+        self,
+        workload: Workload,
+        policy: Policy,
+        lost: frozenset[str],
+        now: float,
+        unreachable: Mapping[int, float] = NOBODY,
+    ) -> dict[int, Situation]:
+        """The situation of each ordinal that has a pod, a record or links.
+
+        Args:
+            workload: The pods.
+            policy: What the spec says.
+            lost: Nodes that are not Ready.
+            now: Seconds since the epoch.
+            unreachable: Pods that do not answer the operator, and since when.
+        """
+        pods, store_ms = workload.by_ordinal(), self.store_ms
         linked = {ordinal for ordinal, count in self.counts.items() if count > 0}
         situations = {}
         for ordinal in sorted({*pods, *self.records, *linked}):
             pod = pods.get(ordinal)
             if pod is not None and pod.terminating and pod.node in lost:
                 pod = replace(pod, node_lost=True)
-            memory = remember(pod, self.records.get(ordinal), policy, now)
-            wanted = workload.facts.wants(ordinal) if workload.facts else None
-            situations[ordinal] = Situation(pod=pod, memory=memory, wanted=wanted, now=now)
+            if pod is not None and ordinal in unreachable:
+                pod = replace(pod, unreachable_since=unreachable[ordinal])
+            situations[ordinal] = Situation(
+                pod=pod,
+                memory=remember(pod, self.records.get(ordinal), policy, now),
+                wanted=workload.facts.wants(ordinal) if workload.facts else None,
+                now=now,
+                store_ms=store_ms,
+                app=None if pod is None else self._app(pod),
+                links=self.counts.get(ordinal, 0),
+            )
         return situations
+
+    def _app(self, pod: PodFacts) -> ServiceState | None:
+        state = self._states.get(pod.ordinal)
+        return state if is_published_by(pod.incarnation, state, self.records.get(pod.ordinal)) else None
 
     def decisions(
         self,
@@ -113,7 +173,7 @@ class Ledger:
         changed = {}
         for ordinal, verdict in judgement.verdicts.items():
             at, old = situations[ordinal], self.records.get(ordinal)
-            since = at.memory.unready_since
+            unreachable = at.pod.unreachable_since if at.pod else None
             same_loss = old is not None and old.loss is at.memory.loss and _same_life(old, at.pod)
             new = OperatorRecord(
                 state=verdict.state,
@@ -121,11 +181,13 @@ class Ledger:
                 links=verdict.links,
                 incarnation=at.pod.incarnation if at.pod else old.incarnation if old else None,
                 ever_ready=at.memory.ever_ready,
-                unready_since=None if since is None else round(since * 1000),
+                unready_since=_milliseconds(at.memory.unready_since),
+                unreachable_since=_milliseconds(unreachable),
                 before=old.before if old and same_loss else None,
                 loss=at.memory.loss,
                 address=address_of(route, at.pod, workload.facts) if at.pod else None,
                 count=self.counts.get(ordinal, 0),
+                release=verdict.release,
             )
             if (
                 old is None
@@ -141,7 +203,7 @@ class Ledger:
         if not decisions:
             return
         written = await set_operator_states(store, self.service, self.owner, decisions)
-        self.time_ms = written.time_ms
+        self._set_clock(written.time_ms)
         for ordinal, new in written.records.items():
             old = self.records.get(ordinal)
             self.records[ordinal] = new
@@ -206,6 +268,10 @@ def _agrees(pod: PodView) -> bool:
     if pod.state is None or pod.record is None or pod.state.routing_state is not pod.record.written:
         return False
     return pod.state.author is not Author.APP or pod.state.word is pod.record.app_word
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _same_life(old: OperatorRecord, pod: PodFacts | None) -> bool:

@@ -8,32 +8,35 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from stateful_route.api.conditions import Reason as Why
 from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.drain import asks, beginning
 from stateful_route.domain.errors import LayoutMismatch, OwnedElsewhere, StoreRejected, StoreUnavailable
-from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.lifecycle import Situation
+from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import LinkAction
-from stateful_route.domain.service import judge_service
+from stateful_route.domain.service import Judgement, judge_service, keeping
 from stateful_route.kube.client import KubeError
-from stateful_route.kube.objects import FINALIZER, Notice, get_stateful_set, set_finalizers
-from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
+from stateful_route.kube.objects import FINALIZER, Notice, set_finalizers
 from stateful_route.reconcile.attempt import Attempt, held_back, hindered, outranked, owned_elsewhere, store_failed
 from stateful_route.reconcile.chores import Chores
 from stateful_route.reconcile.ending import give_up, keys_left
 from stateful_route.reconcile.environment import Environment
+from stateful_route.reconcile.hearing import Ear
+from stateful_route.reconcile.hints import Hints
 from stateful_route.reconcile.history import History
+from stateful_route.reconcile.inventory import Inventory
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.migrations import Outcome
 from stateful_route.reconcile.moving import Moving
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.reporter import Reporter
-from stateful_route.reconcile.spec import config_of, policy_of
+from stateful_route.reconcile.spec import config_of, policy_of, probe_of
 from stateful_route.reconcile.status import Finding, Findings, build_status
-from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
@@ -57,18 +60,21 @@ class Reconciler:
     def __init__(self, env: Environment, route: StatefulRoute, rival: Rival) -> None:
         self._env = env
         self.route = route
-        self.workload = Workload()
         self.ended = False
         """The finalizer is off: nothing is left to do."""
         self._rival = rival
         meta = route.metadata
         self.owner = f"{env.cluster}/{meta.uid}"
         self.service = Service(meta.namespace, route.service_name)
+        self._inventory = Inventory(env, meta.namespace, route.workload_name)
+        self.workload = self._inventory.workload
         self._ledger = Ledger(self.service, self.owner)
         self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds)
         self._chores = Chores(env, self._ledger, self.wake)
         self._chores.searched = self._moving.look_again
         self._moving.holds = self._chores.search.holds
+        self._hints = Hints(self.service, self.workload, self.wake)
+        self._ear = Ear(lambda: self._ledger.records, self._hints.look, self._look_at_store)
         names = {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
         self._reporter = Reporter(env.kube, names, route.status.body(), env.watchdog)
         self._status = route.status
@@ -79,8 +85,8 @@ class Reconciler:
         self._full_at = 0.0
         self._next_due: float | None = None
         self._recount = False
-        self._awaited: set[str] = set()
-        """uids of pods that the watchdog may be waiting for."""
+        self._reread = False
+        """Others have changed what stands in the store."""
         self.passed = False
         """It has tried once, whatever came of it."""
 
@@ -92,6 +98,10 @@ class Reconciler:
             self._full_at = 0.0
         self._wake.set()
 
+    def _look_at_store(self) -> None:
+        self._reread = True
+        self.wake()
+
     def observe_route(self, route: StatefulRoute) -> None:
         """The resource has changed, or its status has."""
         changed = route.metadata.generation != self.route.metadata.generation
@@ -102,11 +112,7 @@ class Reconciler:
 
     def observe_pod(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """An event of one of the workload's pods."""
-        pod = pod_facts(body, self.route.spec.health.container)
-        if pod is None:
-            return
-        self._env.watchdog.seen(pod.uid, pod.resource_version, deleted=deleted)
-        if self.workload.observe(pod, deleted=deleted):
+        if self._inventory.observe(body, self.route.spec.health.container, deleted=deleted):
             self.wake()
 
     # Its task
@@ -127,9 +133,12 @@ class Reconciler:
                         self._wake.set()
             finally:
                 reporting.cancel()
+                await self._env.stores.unlisten(self._ear)
+                self._ear.close()
                 self._chores.stop()
+                await self._hints.stop()
                 await self._moving.stop()
-                self._expect_pods({})
+                self._inventory.close()
                 if self.passed:  # how far the migrations have come is the next life's beginning
                     self._report(self._found.stalled, self._found.redis)
                 await self._reporter.close()
@@ -188,25 +197,13 @@ class Reconciler:
             return None
         if (older := self._rival(self.route, "")) is not None:
             raise outranked(older.metadata.name, self.service)
-        store = self._store
-        if full or store is None:
-            store = await self._env.stores.of(self._env.kube, self.route)
-            if store is not self._store:
-                await self._moving.stop()
-                self._store = store
-            await self._gather(store)
-            self._chores.search.include(self._ledger.records, self._ledger.time_ms)
-            self._recount = False
-        elif self._recount and not self._moving.busy:
-            await self._ledger.recount(store)
-            self._recount = False
+        reread = full or self._reread
+        store = await self._informed(full=full)
         policy, now = policy_of(self.route), time.time()
-        situations = self._ledger.situations(self.workload, policy, self._chores.lost_nodes, now)
-        judgement = judge_service(situations, policy)
-        decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, full=full)
-        await self._ledger.write(store, decisions)
+        situations, judgement = await self._judged(store, policy, counted=reread)
+        await self._write(store, situations, judgement, full=reread)
         self._moving.targets_changed()
-        self._moving.plan(store, self.route, judgement, full=full)
+        self._moving.plan(store, self.route, judgement, full=reread)
         if full:
             await self._ledger.refresh(store)
             await self._ledger.forget_gone(store, policy.expire_seconds, self._moving.busy)
@@ -221,10 +218,60 @@ class Reconciler:
             return Why.WORKLOAD_NOT_FOUND, f"no StatefulSet {name!r} in namespace {self.service.namespace!r} (yet)"
         return None
 
+    async def _informed(self, *, full: bool) -> Store:
+        """Have everything read anew, or what is in doubt; the store."""
+        if not full and self._store is not None:
+            if self._reread:
+                self._reread = False  # before it is read: who asks from here on has it read again
+                await self._ledger.read(self._store)
+            elif self._recount and not self._moving.busy:
+                await self._ledger.recount(self._store)
+                self._recount = False
+            return self._store
+        store = await self._env.stores.of(self._env.kube, self.route)
+        if store is not self._store:
+            await self._moving.stop()
+            await self._env.stores.unlisten(self._ear)
+            self._store = store
+        self._reread = False
+        await self._gather(store)
+        self._chores.search.include(self._ledger.records, self._ledger.time_ms)
+        self._hints.prepare(store, probe_of(self.route), self._ledger.records)
+        self._hints.look()
+        self._recount = False
+        return store
+
+    async def _judged(
+        self, store: Store, policy: Policy, *, counted: bool
+    ) -> tuple[Mapping[int, Situation], Judgement]:
+        """The verdicts; what a drain depends on is looked at anew before it begins: apps publish, links are made."""
+        situations, judgement = self._judge(policy)
+        if policy.drain.by_app and (pods := beginning(situations, judgement.verdicts)):
+            if not self._ledger.has_apps:  # as far as is known nobody runs the library: deny first, then make sure
+                await self._write(store, situations, keeping(judgement, pods))
+            await self._ledger.look_at_apps(store, pods)
+            situations, judgement = self._judge(policy)
+        if not counted and asks(situations, judgement.verdicts):
+            await self._ledger.recount(store)
+            situations, judgement = self._judge(policy)
+        return situations, judgement
+
+    async def _write(
+        self, store: Store, situations: Mapping[int, Situation], judgement: Judgement, *, full: bool = False
+    ) -> None:
+        decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, full=full)
+        await self._ledger.write(store, decisions)
+
+    def _judge(self, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
+        lost, unreachable = self._chores.lost_nodes, self._hints.unreachable
+        situations = self._ledger.situations(self.workload, policy, lost, time.time(), unreachable)
+        return situations, judge_service(situations, policy)
+
     async def _gather(self, store: Store) -> None:
         """Read everything anew, Kubernetes and Redis side by side; the errors are those of either."""
 
         async def read() -> None:
+            await self._env.stores.listen(store, self.service.channel, self._ear)  # before the look: nothing is missed
             await check_layout(store)  # each time: it may have been emptied, or replaced by another
             self._found.reached = True
             await self._hold()
@@ -233,49 +280,10 @@ class Reconciler:
 
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._look())
+                group.create_task(self._inventory.take(self.route.spec.health.container))
                 group.create_task(read())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-
-    async def _look(self) -> None:
-        """Read the StatefulSet and its pods; when the API server is away, go on with what the watch has told."""
-        kube, namespace, name = self._env.kube, self.service.namespace, self.route.workload_name
-        known = self.workload.facts
-        try:
-            self.workload.begin_listing()
-            selector = known.selector if known else {}
-            facts, (bodies, version) = await asyncio.gather(
-                get_stateful_set(kube, namespace, name), list_pods(kube, namespace, selector)
-            )
-            if (anew := facts.selector if facts else {}) != selector:
-                bodies, version = await list_pods(kube, namespace, anew)
-        except KubeError as error:
-            if not self.workload.listed:
-                raise
-            log.warning("API server", extra={"service": str(self.service), "error": str(error)})
-            return
-        known = self.workload.facts  # the watch may have told more meanwhile
-        if not (facts and known and facts.resource_version < known.resource_version):  # the watch was quicker
-            self.workload.facts = facts
-        if facts and known and facts.resource_version > known.resource_version:
-            self._env.watchdog.expect(facts.uid, f"StatefulSet {facts.name}", facts.resource_version)
-        pods = [pod for body in bodies if stateful_set_of(body) == name and (pod := self._facts_of(body))]
-        news = {pod.uid: pod for pod in self.workload.end_listing(pods, version)}
-        self._expect_pods(news, {pod.uid for pod in pods})
-
-    def _facts_of(self, body: Mapping[str, Any]) -> PodFacts | None:
-        meta = body["metadata"]
-        known = self.workload.known(meta["uid"], int(meta["resourceVersion"]))
-        return known or pod_facts(body, self.route.spec.health.container)
-
-    def _expect_pods(self, news: Mapping[str, PodFacts], listed: Collection[str] = ()) -> None:
-        """The watch should bring what is news; of pods that are not listed any more it may never tell the end."""
-        for uid in self._awaited.difference(listed):
-            self._env.watchdog.forget(uid)
-        self._awaited = self._awaited.intersection(listed) | news.keys()
-        for uid, pod in news.items():
-            self._env.watchdog.expect(uid, f"Pod {pod.name}", pod.resource_version)
 
     async def _claim(self, store: Store) -> None:
         """Own the service; displace an owner of this cluster that does not exist any more, or is younger."""

@@ -5,21 +5,30 @@ from collections.abc import Mapping
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.pod import PodFacts
-from stateful_route.domain.policy import MaxUnavailable, OnLoss, Policy
+from stateful_route.domain.policy import DrainPolicy, MaxUnavailable, OnLoss, Policy
 from stateful_route.kube.objects import WorkloadFacts
+from stateful_route.router.probes import HttpProbe, Probe, TcpProbe
 
 DEFAULT_ADDRESS = "{pod}.{service}.{namespace}.svc"
+
+PROBE_SECONDS = 2.0
+"""What a pod has to accept a connection, where the spec names a port for callers and no probe."""
 
 
 def policy_of(route: StatefulRoute) -> Policy:
     """What decides states and moves."""
-    failover = route.spec.failover
+    failover, drain = route.spec.failover, route.spec.drain
     return Policy(
         delay_seconds=failover.delay_seconds,
         on_restart=OnLoss(failover.on_restart),
         on_replace=OnLoss(failover.on_replace),
         max_unavailable=max_unavailable(failover.max_unavailable),
         expire_seconds=route.spec.health.expire_seconds,
+        drain=DrainPolicy(
+            by_app=drain.mode == "App",
+            deadline_seconds=drain.deadline_seconds,
+            links_per_second=drain.links_per_second,
+        ),
     )
 
 
@@ -28,6 +37,18 @@ def max_unavailable(value: int | str) -> MaxUnavailable:
     if isinstance(value, str):
         return MaxUnavailable(int(value.removesuffix("%")), percent=True)
     return MaxUnavailable(value)
+
+
+def probe_of(route: StatefulRoute) -> Probe | None:
+    """How the operator asks a pod itself; None: nobody has said how."""
+    probe = route.spec.health.probe
+    if probe is None:
+        port = route.spec.address.port
+        return TcpProbe(port, timeout_seconds=PROBE_SECONDS) if port else None
+    if (http := probe.http_get) is not None:
+        return HttpProbe(http.port, path=http.path, scheme=http.scheme, timeout_seconds=probe.timeout_seconds)
+    assert probe.tcp_socket is not None  # noqa: S101  the model takes exactly one of the two
+    return TcpProbe(probe.tcp_socket.port, timeout_seconds=probe.timeout_seconds)
 
 
 def placement_of(route: StatefulRoute) -> Placement:

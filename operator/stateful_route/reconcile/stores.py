@@ -5,6 +5,7 @@ from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import read_secret
+from stateful_route.reconcile.hearing import Hearing, Listener
 from stateful_route.reconcile.problem import Problem
 from stateful_route.store.connection import SCHEMES, Store
 
@@ -17,6 +18,7 @@ class Stores:
         self._stores: dict[str, Store] = {}
         self._urls: dict[str, str] = {}
         """uid of a StatefulRoute → the URL that it was last served with."""
+        self._hearing: dict[Store, Hearing] = {}
 
     async def of(self, kube: Kube, route: StatefulRoute) -> Store:
         """The store of a StatefulRoute; another object when its URL has changed.
@@ -36,6 +38,18 @@ class Stores:
         """The store that the StatefulRoute was last served with, wherever its URL has gone; None: there was none."""
         return self._stores.get(self._urls.get(route.metadata.uid, ""))
 
+    async def listen(self, store: Store, channel: str, listener: Listener) -> None:
+        """Have it told what the store says on a channel, as long as the store is open; repeatable."""
+        hearing = self._hearing.get(store)
+        if hearing is None:
+            hearing = self._hearing[store] = Hearing(store)
+        await hearing.add(channel, listener)
+
+    async def unlisten(self, listener: Listener) -> None:
+        """It is told nothing any more."""
+        for hearing in list(self._hearing.values()):
+            await hearing.remove(listener)
+
     async def forget(self, route: StatefulRoute) -> None:
         """The StatefulRoute is gone; close its store when nobody else uses it."""
         await self._note(route.metadata.uid, None)
@@ -44,7 +58,7 @@ class Stores:
         """Close all connections."""
         while self._stores:
             _, store = self._stores.popitem()
-            await store.close()
+            await self._close(store)
 
     async def _note(self, uid: str, url: str | None) -> None:
         former = self._urls.get(uid)
@@ -57,7 +71,12 @@ class Stores:
         if former is not None and former not in self._urls.values():
             store = self._stores.pop(former, None)
             if store is not None:  # else everything has just been closed
-                await store.close()
+                await self._close(store)
+
+    async def _close(self, store: Store) -> None:
+        if (hearing := self._hearing.pop(store, None)) is not None:
+            await hearing.close()
+        await store.close()
 
     async def _url(self, kube: Kube, route: StatefulRoute) -> str:
         redis = route.spec.redis

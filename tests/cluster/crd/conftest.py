@@ -8,6 +8,7 @@ import pytest
 from kubernetes.config import new_client_from_config
 
 from stateful_route.api.crd import load_crd
+from stateful_route.devcluster.errors import KubectlFailed
 from support.crd_server import Server
 
 CRD = load_crd()
@@ -22,11 +23,20 @@ def server(control_plane):
     control_plane.kubectl("create", "namespace", namespace)
     server = Server(new_client_from_config(config_file=str(control_plane.kubeconfig)), namespace)
     deadline = time.monotonic() + SERVED_WITHIN_SECONDS
-    while not server.serves():
+    while not (server.serves() and is_discovered(control_plane)):
         assert time.monotonic() < deadline, f"{CRD['metadata']['name']} is not served"
         time.sleep(0.05)
     yield server
     control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def is_discovered(control_plane):
+    """The API server tells of the CRD, as kubectl asks it: that comes some time after it is served."""
+    try:
+        control_plane.kubectl("get", "sroute", "--all-namespaces")
+    except KubectlFailed:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")

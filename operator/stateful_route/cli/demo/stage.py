@@ -2,16 +2,17 @@
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stateful_route.devcluster import ControlPlane, EmbeddedStore, apply_crd
+from stateful_route.devcluster.run_folder import RunFolder
 from stateful_route.domain.errors import StatefulRouteError
 
 STOP_SECONDS = 5.0
+LOG = "operator.log"
 Progress = Callable[[str], None]
 
 
@@ -59,19 +60,24 @@ def stage(namespace: str, progress: Progress) -> Iterator[Stage]:
         apply_crd(kubectl)
         kubectl("create", "namespace", namespace)
         kubectl("wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=30s")
-        log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stateful-route-demo-"))) / "operator.log"
-        operator = _start_operator(control_plane.kubeconfig, store.url, namespace, log)
+        folder = stack.enter_context(RunFolder.create("operator"))
+        operator = _start_operator(control_plane.kubeconfig, store.url, namespace, folder)
         stack.callback(_stop, operator)
         progress(f"operator: process {operator.pid}, serving namespace {namespace!r}")
-        yield Stage(control_plane, store, operator, log)
+        yield Stage(control_plane, store, operator, folder.path / LOG)
 
 
-def _start_operator(kubeconfig: Path, redis_url: str, namespace: str, log: Path) -> "subprocess.Popen[bytes]":
+def _start_operator(kubeconfig: Path, redis_url: str, namespace: str, folder: RunFolder) -> "subprocess.Popen[bytes]":
     words = [sys.executable, "-m", "stateful_route", "operator", "--log-format", "text", "--health-port", "0"]
     flags = ["--kubeconfig", str(kubeconfig), "--redis-url", redis_url, "--namespaces", namespace]
-    with log.open("wb") as out:
-        # A session of its own: Ctrl-C is for the demo, which then stops the operator properly.
-        return subprocess.Popen([*words, *flags], stdout=out, stderr=out, start_new_session=True)  # noqa: S603
+    with (folder.path / LOG).open("wb") as out:
+        return subprocess.Popen(  # noqa: S603
+            [*words, *flags],
+            env=folder.environment(),  # by which it is found and ended, also when the demo is killed
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the operator properly
+        )
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
