@@ -83,9 +83,30 @@ def test_all_that_expire_at_once_are_held_for_one_reading():
     assert (over.held, over.alive, over.dead) == (False, frozenset(), {0, 1, 2})
 
 
+def test_a_pod_that_has_been_seen_is_aged_by_the_readers_clock():
+    """The server's may be stepped, forwards or back."""
+    seen = observed({0: told(age=1.0), 1: told(age=1.0)}, CONFIG, 5, 100.0, None, 5.0)
+    for number in range(1, 13):
+        views = {0: told(age=3600.0), 1: told(age=3600.0, update_time=1000 + number)}
+        seen = observed(views, CONFIG, 5, 100.0 + 5 * number, seen, 5.0)
+        assert seen.pods[1].age_seconds <= 5.0
+        assert (0 in seen.alive) is (number < 12), number
+        assert 1 in seen.alive
+    back = observed({0: told(age=0.0)}, CONFIG, 5, 165.0, seen, 5.0)
+    assert 0 not in back.alive, "it has published nothing, whatever the server's clock says now"
+
+
+def test_the_time_in_which_the_store_was_away_hardly_counts():
+    seen = observed({0: told(age=50.0), 1: told()}, CONFIG, 5, 100.0, None, 5.0)
+    after = observed({0: told(age=350.0), 1: told(age=301.0)}, CONFIG, 5, 400.0, seen, 5.0)
+    assert after.alive == {0, 1}, "they could not publish"
+    later = observed({0: told(age=355.0), 1: told(update_time=2)}, CONFIG, 5, 405.0, after, 5.0)
+    assert later.alive == {1}
+
+
 def test_one_that_expires_alone_is_not_held():
-    fresh = observed({0: told(), 1: told()}, CONFIG, 5, 100.0, None)
-    later = observed({0: told(), 1: told(age=61.0)}, CONFIG, 5, 161.0, fresh)
+    fresh = observed({0: told(), 1: told(age=59.0)}, CONFIG, 5, 100.0, None)
+    later = observed({0: told(update_time=2), 1: told(age=64.0)}, CONFIG, 5, 105.0, fresh)
     assert (later.held, later.alive) == (False, {0})
 
 

@@ -56,7 +56,12 @@ class Snapshot:
 
 
 def observed(
-    pods: Mapping[int, PodView], config: ServiceConfig, time_ms: int, now: float, before: Snapshot | None
+    pods: Mapping[int, PodView],
+    config: ServiceConfig,
+    time_ms: int,
+    now: float,
+    before: Snapshot | None,
+    usual_seconds: float = math.inf,
 ) -> Snapshot:
     """The snapshot of what has just been read.
 
@@ -66,6 +71,7 @@ def observed(
         time_ms: The server's clock then.
         now: The reader's monotonic clock, seconds.
         before: The reader's last snapshot; None: this is the first.
+        usual_seconds: Between two looks; after a longer time the store was away.
     """
     changed_at = {
         ordinal: _changed_at(ordinal, view, now, before)
@@ -73,7 +79,11 @@ def observed(
         if view.state is not None and view.state.author is Author.FOREIGN
     }
     aged = {
-        ordinal: replace(view, age_seconds=now - changed_at[ordinal]) if ordinal in changed_at else view
+        ordinal: replace(view, age_seconds=now - changed_at[ordinal])
+        if ordinal in changed_at
+        else view
+        if before is None
+        else _aged(view, before.pods.get(ordinal), now - before.read_at, usual_seconds, config.expire_seconds)
         for ordinal, view in pods.items()
     }
     alive = frozenset(o for o, view in aged.items() if is_alive(view, config.heartbeat, config.expire_seconds))
@@ -141,3 +151,16 @@ def _changed_at(ordinal: int, view: PodView, now: float, before: Snapshot | None
     if before is None or former is None or former.state != view.state:
         return now
     return before.changed_at.get(ordinal, -math.inf)
+
+
+def _aged(view: PodView, former: PodView | None, elapsed: float, usual: float, expire: float) -> PodView:
+    """How old our own record is, by the reader's clock once it has seen the pod: the server's may have been stepped.
+
+    While the store was away nobody could publish: the time in which the reader could not look hardly counts.
+    """
+    if view.state is None or view.age_seconds is None:
+        return view
+    since = max(0.0, elapsed) if elapsed <= usual else min(usual, expire / 4)
+    if former is None or former.state is None or former.state.update_time != view.state.update_time:
+        return replace(view, age_seconds=min(view.age_seconds, since))  # it was published after the last look
+    return replace(view, age_seconds=(former.age_seconds or 0.0) + since)

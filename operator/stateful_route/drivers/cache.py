@@ -193,7 +193,8 @@ class ServiceStateCache:
                     if overtaken:  # a message has told more meanwhile
                         continue
                     before = followed.snapshot
-                    snapshot = observed(view.pods, view.config, view.time_ms, began, before)
+                    usual = self.options.refresh_seconds
+                    snapshot = observed(view.pods, view.config, view.time_ms, began, before, usual)
                     followed.snapshot, followed.changes = snapshot, view.changes
                     if before is None:
                         followed.moves = view.moves

@@ -2,8 +2,9 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.names import check_ordinal, check_uid
@@ -12,7 +13,7 @@ from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.link_cache import LinkCache, spread_out
 from stateful_route.drivers.runtime import Flights, Guard
-from stateful_route.store.batch import answered_each
+from stateful_route.store.batch import REQUESTS_PER_TRIP, answered_each
 from stateful_route.store.keys import Service, service_of
 from stateful_route.store.links import MAX_EPOCH, Candidates, Computed, compute_link_if_absent_request
 from stateful_route.store.migrate import NOBODY
@@ -290,6 +291,12 @@ class ClientDriver:
         raise _nobody(service, snapshot)
 
     async def _compute_many(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for start in range(0, len(uids), REQUESTS_PER_TRIP):  # each by what is known then: meanwhile a pod may deny
+            found |= await self._compute_some(service, uids[start : start + REQUESTS_PER_TRIP])
+        return found
+
+    async def _compute_some(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
         self._states.demand_store()
         snapshot = await self._states.snapshot(service)
         seconds, asked = snapshot.config.temporary_seconds, monotonic()
@@ -326,11 +333,14 @@ class ClientDriver:
                 avoided = {
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
                 }
-                turns = self._turns[service] = _Turns(snapshot, avoided, 0 if turns is None else turns.taken)
+                turns = self._turns[service] = _Turns(snapshot, avoided, turns)
             return turns.take(failed)
 
     def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:
         """For as long as the link surely lives."""
+        turns = self._turns.get(service)
+        if turns is not None and computed.previous != computed.ordinal:
+            turns.placed[computed.ordinal] += 1
         seconds = min(self.options.cache_seconds, snapshot.config.temporary_seconds - SHORTER_SECONDS)
         if computed.lives_ms is not None:
             seconds = min(seconds, computed.lives_ms / 1000 - 1)
@@ -352,9 +362,15 @@ class ClientDriver:
 class _Turns:
     """Whose turn it is, by one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, avoided: Collection[int], taken: int) -> None:
+    def __init__(self, snapshot: Snapshot, avoided: Collection[int], before: "_Turns | None") -> None:
         self.snapshot = snapshot
-        self.taken = taken or random.randrange(2**16)  # noqa: S311  callers that begin together need not choose the same
+        self.taken: int = before.taken if before else random.randrange(2**16)  # noqa: S311  callers need not begin alike
+        self.counts = {target.ordinal: target.links for target in snapshot.targets()}
+        self.placed: Counter[int] = Counter()
+        """Since the operator has counted a pod's links."""
+        for ordinal, links in self.counts.items() if before else ():
+            if before is not None and before.counts.get(ordinal) == links:
+                self.placed[ordinal] = before.placed[ordinal]
         self._avoided = frozenset(avoided)
         self._spread = self._over(frozenset())
         self._candidates: dict[int | None, Candidates] = {}
@@ -377,6 +393,7 @@ class _Turns:
 
     def _over(self, failed: frozenset[int]) -> Spread:
         targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)
+        targets = [replace(target, links=target.links + self.placed[target.ordinal]) for target in targets]
         return Spread(targets, self.snapshot.config.placement, self.taken, at_least=1)
 
 

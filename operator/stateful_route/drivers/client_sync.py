@@ -19,6 +19,7 @@ from stateful_route.drivers.client import (
 )
 from stateful_route.drivers.link_cache import LinkCache, spread_out
 from stateful_route.drivers.runtime_sync import Flights, Guard
+from stateful_route.store.batch import REQUESTS_PER_TRIP
 from stateful_route.store.batch_sync import answered_each
 from stateful_route.store.keys import Service, service_of
 from stateful_route.store.links import MAX_EPOCH, Candidates, Computed, compute_link_if_absent_request
@@ -261,6 +262,12 @@ class ClientDriver:
         raise _nobody(service, snapshot)
 
     def _compute_many(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for start in range(0, len(uids), REQUESTS_PER_TRIP):  # each by what is known then: meanwhile a pod may deny
+            found |= self._compute_some(service, uids[start : start + REQUESTS_PER_TRIP])
+        return found
+
+    def _compute_some(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
         self._states.demand_store()
         snapshot = self._states.snapshot(service)
         seconds, asked = snapshot.config.temporary_seconds, monotonic()
@@ -297,11 +304,14 @@ class ClientDriver:
                 avoided = {
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
                 }
-                turns = self._turns[service] = _Turns(snapshot, avoided, 0 if turns is None else turns.taken)
+                turns = self._turns[service] = _Turns(snapshot, avoided, turns)
             return turns.take(failed)
 
     def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:
         """For as long as the link surely lives."""
+        turns = self._turns.get(service)
+        if turns is not None and computed.previous != computed.ordinal:
+            turns.placed[computed.ordinal] += 1
         seconds = min(self.options.cache_seconds, snapshot.config.temporary_seconds - SHORTER_SECONDS)
         if computed.lives_ms is not None:
             seconds = min(seconds, computed.lives_ms / 1000 - 1)

@@ -161,6 +161,7 @@ class Comparison:
         """Link uids again that the store has lost; those of which something was heard meanwhile."""
         if not uids:
             return []
+        await self._confirm()  # it may have lost the pod's state, too: a caller would move what it finds on no pod
         target, me = self._me.target, self._me.ordinal
         replies = await answered_each(
             self._pod.executor.store, uids, lambda uid, _: try_set_link_request(target, uid, me, PERSISTENT)
