@@ -118,8 +118,13 @@ def test_the_twin_has_each_operation_with_the_same_arguments():
         }
         for kind in (executor.StatefulExecutor, executor_sync.StatefulExecutor)
     )
-    assert {name: text.replace("AsyncIterator", "Iterator") for name, text in source.items()} == twin
-    assert not any(inspect.iscoroutinefunction(getattr(executor_sync.StatefulExecutor, name)) for name in twin)
+    words = {"AsyncIterator": "Iterator", "connection.Store": "connection_sync.Store"}
+    for name, text in source.items():
+        for word, instead in words.items():
+            text = text.replace(word, instead)  # noqa: PLW2901
+        assert text == twin.pop(name)
+        assert not inspect.iscoroutinefunction(getattr(executor_sync.StatefulExecutor, name))
+    assert not twin
 
 
 async def test_one_server(server, raw):

@@ -265,7 +265,7 @@ async def at_work(
 
     ``environment``: as of `Fleet`.
     """
-    async with StatefulExecutor.from_url(server.url, STORE) as executor:
+    async with StatefulExecutor.from_url(server.url) as executor:
         # Dead pods are found by their heartbeat: nobody but they says how they are.
         config = {"heartbeat": "Required", "expireSeconds": EXPIRE_SECONDS}
         await claim(await executor.store(), Service(NS, SVC), "test/route", config)

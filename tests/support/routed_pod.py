@@ -120,7 +120,7 @@ class RoutedPod:
             await asyncio.sleep(SAVE_PAUSE_SECONDS)
             if self._memory:
                 planned.append(random.choice(list(self._memory)))
-            if len(planned) > PLANNED:
+            if len(planned) > PLANNED or (planned and not self._memory):
                 uid = planned.popleft()
                 with contextlib.suppress(StoreUnavailable):
                     saved = await self._server.is_owner(uid)

@@ -36,6 +36,8 @@ KINDS = {
     "ready": lambda n: situation(pod(n)),
     "failing": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60),
     "down": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, held_down=True),
+    "failing in a moment": lambda n: situation(pod(n, ready=False), unready_since=NOW - 9.5),
+    "silent too long in a moment": lambda n: situation(pod(n, unreachable_since=NOW - 9.2), unready_since=NOW - 9.2),
     "wobbling": lambda n: situation(pod(n, ready=False), unready_since=NOW - 2),
     "silent": lambda n: situation(pod(n, unreachable_since=NOW - 60), unready_since=NOW - 60),
     "silent for a moment": lambda n: situation(pod(n, unreachable_since=NOW - 2), unready_since=NOW - 2),
@@ -103,6 +105,10 @@ BRAKE = {
     "those that have not answered for a moment do not count": (
         ["silent for a moment", "silent for a moment", "silent for a moment", "failing", "ready"],
         [Reason.UNREACHABLE, Reason.UNREACHABLE, Reason.UNREACHABLE, ANY, Reason.READY],
+    ),
+    "the first of many that failed together does not go before the others count": (
+        ["failing", "failing in a moment", "silent too long in a moment", "ready", "ready"],
+        [HELD, Reason.UNREADY, Reason.UNREACHABLE, Reason.READY, Reason.READY],
     ),
     "pods that are gone still move while others are held": (
         ["failing", "failing", "gone", "ready"],

@@ -4,9 +4,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from stateful_route.domain.drain import shared_with_app
-from stateful_route.domain.lifecycle import Situation, Verdict, judge, without_loss
+from stateful_route.domain.lifecycle import CONDITION_TIME_SECONDS, Situation, Verdict, judge, without_loss
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import DOWN, LinkAction, Reason, RoutingState
+
+SUSPECT = frozenset({Reason.UNREADY, Reason.UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,18 @@ def _brake(situations: Mapping[int, Situation], verdicts: Mapping[int, Verdict],
 
     Those that do not answer the operator's own probe count likewise: its own network may be what is broken.
 
+    Times are exact to a second only: who will have been so for too long within one counts already, or the first of
+    many that failed together would fail over before the others count.
     Pods that are SHUTDOWN for it already stay so (their links have moved); pods that are gone still move.
     """
     down = {ordinal for ordinal, verdict in verdicts.items() if verdict.reason in DOWN}
     pods = sum(at.pod is not None and not at.pod.finished for at in situations.values())
-    if not policy.max_unavailable.exceeded(len(down), pods):
+    soon = {
+        ordinal
+        for ordinal, verdict in verdicts.items()
+        if verdict.reason in SUSPECT and verdict.due and verdict.due <= situations[ordinal].now + CONDITION_TIME_SECONDS
+    }
+    if not policy.max_unavailable.exceeded(len(down | soon), pods):
         return {}
     held = Verdict(RoutingState.DENY_NEW_CALL, LinkAction.STAY, Reason.FAILOVER_PAUSED)
     return {ordinal: held for ordinal in down if not situations[ordinal].memory.held_down}
