@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+from functools import partial
 
 import pytest
 
@@ -557,7 +558,8 @@ async def test_a_pod_that_the_operator_has_shut_down_leaves_the_word_to_others(s
     await operate({0: record("SHUTDOWN", incarnation=Incarnation("pod-a", 0))})
     zero, one = await start_pod(0, uid="pod-a"), await start_pod(1)
     await eventually(lambda: word_of(raw, service), lambda word: word == "READY", "pod 1 takes new uids")
-    assert not await zero.server.set_workload_state("MAINTENANCE")
+    ask = partial(zero.server.set_workload_state, "MAINTENANCE")
+    await eventually(ask, lambda its_turn: not its_turn, "pod 0 has heard of pod 1")
     assert await one.server.set_workload_state("OPEN")
     assert await word_of(raw, service) == "OPEN"
 
