@@ -7,14 +7,22 @@ from typing import Any
 
 import pytest
 
-from stateful_route.domain.record import OperatorRecord
 from stateful_route.drivers import cache, cache_sync
 from stateful_route.router import failover_handler, health, manager, manager_sync
 from stateful_route.store import executor, executor_sync
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor import StatefulExecutor
-from stateful_route.store.keys import Service
-from stateful_route.store.states import claim, set_operator_states
+from support.published import (  # noqa: F401  fixtures
+    NS,
+    PATIENT,
+    QUICK,
+    SVC,
+    colour,
+    executor_here,
+    operate,
+    publish,
+    service,
+)
 from support.servers import (  # noqa: F401  fixtures
     cluster,
     eventually,
@@ -25,12 +33,6 @@ from support.servers import (  # noqa: F401  fixtures
     start_server,
 )
 from support.twins import Threaded
-
-NS, SVC = "games", "room"
-OWNER = "test-cluster/test-route"
-QUICK = cache.CacheOptions(refresh_seconds=0.3)
-PATIENT = cache.CacheOptions(refresh_seconds=60.0)
-"""The period comes too late for a test: what arrives came by push."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,6 @@ class Managing:
 
 
 Manage = Callable[..., Awaitable[Managing]]
-
-
-@pytest.fixture(params=["async", "sync"])
-def colour(request) -> str:
-    """Which of the twins."""
-    return request.param
 
 
 @pytest.fixture
@@ -92,45 +88,9 @@ async def manage(colour, server, raw) -> AsyncIterator[Manage]:
 
 
 @pytest.fixture
-async def executor_here(server, raw) -> AsyncIterator[StatefulExecutor]:
-    """The store itself, as pods and the operator see it; it is empty at first."""
-    async with StatefulExecutor.from_url(server.url) as made:
-        yield made
-
-
-@pytest.fixture
 async def managing(manage) -> Managing:
     """A manager with the usual options, whose knowledge is renewed quickly."""
     return await manage()
-
-
-@pytest.fixture
-def service() -> Service:
-    return Service(NS, SVC)
-
-
-@pytest.fixture
-def publish(executor_here) -> Callable[..., Awaitable[object]]:
-    """Let pods publish their states: ``publish({0: "READY", 1: "READY"}, loads={0: 700})``."""
-
-    async def states(words: dict[int, str], loads: dict[int, float] | None = None, incarnation: str = "") -> None:
-        for pod, word in words.items():
-            load = (loads or {}).get(pod, 0)
-            await executor_here.set_service_state(NS, SVC, pod, word, load=load, incarnation=incarnation)
-
-    return states
-
-
-@pytest.fixture
-def operate(executor_here, service) -> Callable[..., Awaitable[object]]:
-    """Write as the operator does: ``operate({0: record("READY")}, loadRange=100)``."""
-
-    async def write(records: dict[int, OperatorRecord], **config: object) -> None:
-        store = await executor_here.store()
-        await claim(store, service, OWNER, {"heartbeat": "Auto"} | config)
-        await set_operator_states(store, service, OWNER, records)
-
-    return write
 
 
 @pytest.fixture
