@@ -10,7 +10,7 @@ from typing import Protocol
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.routing import LinkAction, RoutingState
 from stateful_route.domain.snapshot import Snapshot, observed, told_of
-from stateful_route.drivers.push import Push
+from stateful_route.drivers.push import CHANGED, MOVED, Push
 from stateful_route.drivers.runtime import Flights, Guard, Loop
 from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.keys import Service
@@ -42,6 +42,9 @@ class CacheOptions:
 
     refresh_seconds: float = 5.0
     push: bool = True
+
+
+MOVE_WORDS = 4
 
 
 class Listener(Protocol):
@@ -149,7 +152,7 @@ class ServiceStateCache:
         followed = _Followed(service)
         if self.options.push:
             if self._push is None:
-                self._push = Push(await self.executor.store(), self._hear, self._silence, self.doubt)
+                self._push = Push(await self.executor.store(), self._hear, self.doubt, self.doubt)
             self._by_channel[service.channel] = followed
             await self._push.subscribe(service.channel)
         self._followed[service] = followed
@@ -248,9 +251,9 @@ class ServiceStateCache:
         if followed is None:
             return
         kind, *words = message.split(" ")
-        if kind == "ev":
+        if kind == CHANGED:
             self._hear_changes(followed, words)
-        elif kind == "mv" and len(words) == MOVE_WORDS:
+        elif kind == MOVED and len(words) == MOVE_WORDS:
             self._hear_moves(followed, words)
 
     def _hear_changes(self, followed: "_Followed", words: Sequence[str]) -> None:
@@ -298,13 +301,6 @@ class ServiceStateCache:
         except ValueError:
             return True
         return any(listener.concerned(service, pods[0], pods[1:]) for listener in self._listeners)
-
-    def _silence(self) -> None:
-        """The push is broken: the store may be, too."""
-        self.doubt()
-
-
-MOVE_WORDS = 4
 
 
 class _Followed:

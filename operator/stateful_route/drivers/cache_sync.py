@@ -21,6 +21,7 @@ from stateful_route.drivers.cache import (
     _told,
     log,
 )
+from stateful_route.drivers.push import CHANGED, MOVED
 from stateful_route.drivers.push_sync import Push
 from stateful_route.drivers.runtime_sync import Flights, Guard, Loop
 from stateful_route.store.executor_sync import StatefulExecutor
@@ -122,7 +123,7 @@ class ServiceStateCache:
         followed = _Followed(service)
         if self.options.push:
             if self._push is None:
-                self._push = Push(self.executor.store(), self._hear, self._silence, self.doubt)
+                self._push = Push(self.executor.store(), self._hear, self.doubt, self.doubt)
             self._by_channel[service.channel] = followed
             self._push.subscribe(service.channel)
         self._followed[service] = followed
@@ -221,9 +222,9 @@ class ServiceStateCache:
         if followed is None:
             return
         kind, *words = message.split(" ")
-        if kind == "ev":
+        if kind == CHANGED:
             self._hear_changes(followed, words)
-        elif kind == "mv" and len(words) == MOVE_WORDS:
+        elif kind == MOVED and len(words) == MOVE_WORDS:
             self._hear_moves(followed, words)
 
     def _hear_changes(self, followed: "_Followed", words: Sequence[str]) -> None:
@@ -271,7 +272,3 @@ class ServiceStateCache:
         except ValueError:
             return True
         return any(listener.concerned(service, pods[0], pods[1:]) for listener in self._listeners)
-
-    def _silence(self) -> None:
-        """The push is broken: the store may be, too."""
-        self.doubt()

@@ -17,6 +17,9 @@ from stateful_route.store.runtime import Lock
 
 log = logging.getLogger(__name__)
 
+CHANGED, MOVED, HINTED = "ev", "mv", "hi"
+"""What a message on a service's channel begins with (docs/store-layout.md)."""
+
 PING_SECONDS = 5.0
 """How often a connection is asked whether it is still there; a firewall tells nobody that it has dropped one."""
 

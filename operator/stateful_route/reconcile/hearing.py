@@ -6,11 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from stateful_route.domain.record import OperatorRecord
-from stateful_route.drivers.push import Push
+from stateful_route.drivers.push import CHANGED, HINTED, Push
 from stateful_route.store.connection import Store
-
-HINT = "hi"
-CHANGE = "ev"
 
 RING_SECONDS = 0.5
 """The least time between two looks at the states that messages ask for: a thousand pods may start together."""
@@ -87,9 +84,9 @@ class Ear:
     def hear(self, message: str) -> None:
         """An app has changed its word, or a caller cannot reach a pod, or it is our own echo."""
         kind = message.partition(" ")[0]
-        if kind == HINT:
+        if kind == HINTED:
             self._look_at_hints()
-        elif kind == CHANGE and tells_news(message, self._records()):
+        elif kind == CHANGED and tells_news(message, self._records()):
             self._ring()
 
     def missed(self) -> None:

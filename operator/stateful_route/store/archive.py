@@ -24,6 +24,7 @@ from stateful_route.store.index import (
     portions,
 )
 from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.reading import read_call, rows
 from stateful_route.store.rest import Rest
 from stateful_route.store.scripts import Call, script
 from stateful_route.store.states import get_service
@@ -135,16 +136,13 @@ async def services(store: Store, namespace: str) -> list[str]:
 async def read_links(store: Store, service: Service, buckets: Iterable[Bucket]) -> Read:
     """The links of some uids, in one round trip; uids without one are missing."""
     parts = [bucket for portion in portions(buckets) for bucket in portion]
-    calls = [
-        Call(script("readLinks"), [service.index(part.number), *map(service.link, part.uids)], list(part.uids))
-        for part in parts
-    ]
+    calls = [read_call(service, part) for part in parts]
     links, unreadable, time_ms = [], 0, 0
     for part, reply in zip(parts, await store.run_many(calls), strict=True):
         if isinstance(reply, StatefulRouteError):
             raise reply
         time_ms = reply[0]
-        for uid, ordinal, expires, epoch in zip(part.uids, reply[1::3], reply[2::3], reply[3::3], strict=True):
+        for uid, ordinal, expires, epoch in rows(part, reply):
             unreadable += ordinal == UNREADABLE
             if ordinal >= 0:
                 links.append(StoredLink(service, uid, ordinal, _or_none(expires), _or_none(epoch)))

@@ -101,6 +101,14 @@ async def count_links(store: Store, service: Service) -> dict[int, int]:
     return counts
 
 
+def bucketed(service: Service, uids: Iterable[str]) -> list[Bucket]:
+    """The uids, bucket by bucket."""
+    grouped: dict[int, list[str]] = {}
+    for uid in uids:
+        grouped.setdefault(service.bucket(uid), []).append(uid)
+    return [Bucket(number, members) for number, members in grouped.items()]
+
+
 def portions(buckets: Iterable[Bucket]) -> Iterator[list[Bucket]]:
     """The same uids, cut into lists of at most `LINKS_PER_TRIP` uids and buckets of at most `LINKS_PER_REPAIR`."""
     portion: list[Bucket] = []
@@ -190,21 +198,19 @@ async def linked_uids(store: Store, service: Service) -> AsyncIterator[list[Buck
     """
     head, tail = f"sf:{{{service.namespace}:lk:", f"}}{service.name}"
     pattern = glob_escaped(head) + "*" + glob_escaped(tail)
-    grouped: dict[int, list[str]] = {}
-    pending = 0
+    pending: list[str] = []
     async for keys in store.scan_pages(pattern, SCAN_COUNT):
         for key in keys:
             uid = key.decode(errors="surrogateescape")[len(head) : -len(tail)]
             if not uid or "}" in uid or len(key) > MAX_UID_BYTES + len(head) + len(tail):
                 continue
-            grouped.setdefault(service.bucket(uid), []).append(uid)
-            pending += 1
-        if pending < SCAN_COUNT:
+            pending.append(uid)
+        if len(pending) < SCAN_COUNT:
             yield []
         else:
-            yield [Bucket(number, uids) for number, uids in grouped.items()]
-            grouped, pending = {}, 0
-    yield [Bucket(number, uids) for number, uids in grouped.items()]
+            yield bucketed(service, pending)
+            pending = []
+    yield bucketed(service, pending)
 
 
 class _Upkeep:

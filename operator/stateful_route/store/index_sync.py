@@ -17,6 +17,7 @@ from stateful_route.store.index import (
     _uids_call,
     _values,
     _without,
+    bucketed,
     glob_escaped,
     portions,
 )
@@ -130,21 +131,19 @@ def linked_uids(store: Store, service: Service) -> Iterator[list[Bucket]]:
     """
     head, tail = f"sf:{{{service.namespace}:lk:", f"}}{service.name}"
     pattern = glob_escaped(head) + "*" + glob_escaped(tail)
-    grouped: dict[int, list[str]] = {}
-    pending = 0
+    pending: list[str] = []
     for keys in store.scan_pages(pattern, SCAN_COUNT):
         for key in keys:
             uid = key.decode(errors="surrogateescape")[len(head) : -len(tail)]
             if not uid or "}" in uid or len(key) > MAX_UID_BYTES + len(head) + len(tail):
                 continue
-            grouped.setdefault(service.bucket(uid), []).append(uid)
-            pending += 1
-        if pending < SCAN_COUNT:
+            pending.append(uid)
+        if len(pending) < SCAN_COUNT:
             yield []
         else:
-            yield [Bucket(number, uids) for number, uids in grouped.items()]
-            grouped, pending = {}, 0
-    yield [Bucket(number, uids) for number, uids in grouped.items()]
+            yield bucketed(service, pending)
+            pending = []
+    yield bucketed(service, pending)
 
 
 class _Upkeep:

@@ -1,14 +1,33 @@
 """Links as they stand, many at a time: what an owner compares its memory with."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.holding import StandingLink
 from stateful_route.store.connection import Store
+from stateful_route.store.index import Bucket, bucketed, portions
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Call, script
 
-UIDS_PER_CALL = 200
+
+class Row(NamedTuple):
+    """One uid in the reply of readLinks: as `StandingLink`, in the script's own terms (its head says which)."""
+
+    uid: str
+    ordinal: int
+    expires_ms: int
+    epoch: int
+
+
+def read_call(service: Service, bucket: Bucket) -> Call:
+    """The script call for some uids of one bucket; it replies with the time and with what `rows` takes apart."""
+    return Call(script("readLinks"), [service.index(bucket.number), *map(service.link, bucket.uids)], list(bucket.uids))
+
+
+def rows(bucket: Bucket, reply: Sequence[Any]) -> list[Row]:
+    """What the script has said of each uid of the bucket."""
+    return [Row(*row) for row in zip(bucket.uids, reply[1::3], reply[2::3], reply[3::3], strict=True)]
 
 
 async def read_links(
@@ -21,30 +40,17 @@ async def read_links(
     Raises:
         StoreUnavailable: nothing was changed.
     """
-    calls, parts = [], []
-    for bucket, members in by_bucket(service, uids).items():
-        for start in range(0, len(members), UIDS_PER_CALL):
-            part = members[start : start + UIDS_PER_CALL]
-            keys = [service.index(bucket), *map(service.link, part)]
-            calls.append(Call(script("readLinks"), keys, part))
-            parts.append(part)
+    parts = [part for portion in portions(bucketed(service, uids)) for part in portion]
+    calls = [read_call(service, part) for part in parts]
     found: dict[str, StandingLink | None] = {}
     refused: dict[str, StatefulRouteError] = {}
     for part, reply in zip(parts, await store.run_many(calls), strict=True):
         if isinstance(reply, StoreUnavailable):
             raise reply
         if isinstance(reply, StatefulRouteError):
-            refused |= dict.fromkeys(part, reply)
+            refused |= dict.fromkeys(part.uids, reply)
             continue
-        for uid, ordinal, expires, epoch in zip(part, reply[1::3], reply[2::3], reply[3::3], strict=True):
+        for uid, ordinal, expires, epoch in rows(part, reply):
             link = StandingLink(ordinal, expires < 0, None if epoch < 0 else epoch)
             found[uid] = link if ordinal >= 0 else None
     return found, refused
-
-
-def by_bucket(service: Service, uids: Iterable[str]) -> dict[int, Sequence[str]]:
-    """Bucket → the uids that lie in it."""
-    buckets: dict[int, list[str]] = {}
-    for uid in uids:
-        buckets.setdefault(service.bucket(uid), []).append(uid)
-    return dict(buckets)

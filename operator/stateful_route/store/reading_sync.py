@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.holding import StandingLink
 from stateful_route.store.connection_sync import Store
+from stateful_route.store.index import bucketed, portions
 from stateful_route.store.keys import Service
-from stateful_route.store.reading import UIDS_PER_CALL, by_bucket
-from stateful_route.store.scripts import Call, script
+from stateful_route.store.reading import read_call, rows
 
 
 def read_links(
@@ -21,22 +21,17 @@ def read_links(
     Raises:
         StoreUnavailable: nothing was changed.
     """
-    calls, parts = [], []
-    for bucket, members in by_bucket(service, uids).items():
-        for start in range(0, len(members), UIDS_PER_CALL):
-            part = members[start : start + UIDS_PER_CALL]
-            keys = [service.index(bucket), *map(service.link, part)]
-            calls.append(Call(script("readLinks"), keys, part))
-            parts.append(part)
+    parts = [part for portion in portions(bucketed(service, uids)) for part in portion]
+    calls = [read_call(service, part) for part in parts]
     found: dict[str, StandingLink | None] = {}
     refused: dict[str, StatefulRouteError] = {}
     for part, reply in zip(parts, store.run_many(calls), strict=True):
         if isinstance(reply, StoreUnavailable):
             raise reply
         if isinstance(reply, StatefulRouteError):
-            refused |= dict.fromkeys(part, reply)
+            refused |= dict.fromkeys(part.uids, reply)
             continue
-        for uid, ordinal, expires, epoch in zip(part, reply[1::3], reply[2::3], reply[3::3], strict=True):
+        for uid, ordinal, expires, epoch in rows(part, reply):
             link = StandingLink(ordinal, expires < 0, None if epoch < 0 else epoch)
             found[uid] = link if ordinal >= 0 else None
     return found, refused
