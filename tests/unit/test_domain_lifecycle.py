@@ -223,6 +223,12 @@ KEEP = {
     ),
     "a restart is another matter": (at(pod(), loss=Reason.RESTARTED), SHUTDOWN, MOVE, Reason.RESTARTED),
     "an unready pod fails over all the same": (at(pod(), unready_for=DELAY), SHUTDOWN, MOVE, Reason.UNREADY_TOO_LONG),
+    "a pod that had failed before its grace period ended goes on to lose its links": (
+        at(pod(deletion_time=NOW - 1), unready_for=3, held_down=True),
+        SHUTDOWN,
+        MOVE,
+        Reason.GRACE_PERIOD_OVER,
+    ),
 }
 
 

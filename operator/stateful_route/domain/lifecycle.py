@@ -251,6 +251,8 @@ def without_loss(at: Situation) -> Situation:
 def _awaits_successor(at: Situation, policy: Policy) -> Verdict | None:
     if policy.on_replace is not OnLoss.KEEP or at.wanted is not True:
         return None
+    if at.memory.held_down:  # it has failed before: its links are under way to others already
+        return None
     since = at.memory.unready_since
     if since is None and at.pod is not None:  # it is past its end and still reported Ready
         since = at.pod.deletion_time
