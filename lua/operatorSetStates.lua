@@ -1,5 +1,6 @@
 --[[
-  Write the operator's layer of some pods, merge it with what their apps say, and tell callers what changed.
+  Write the operator's layer of some pods, merge it with what their apps say, and tell callers and apps what changed:
+  the effective state, what becomes of the links, or until when the app is to give them away.
 
   KEYS[1]  hash     the service states      sf:{ns:state:svc}
   KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
@@ -103,14 +104,18 @@ for i = 4, #ARGV, 2 do
   new.written = written
   local record = cjson.encode(new)
   redis.call('HSET', KEYS[2], pod, record)
-  if before ~= written then
+  local links, release = old and old.links or 'stay', old and old.release or cjson.null
+  if before ~= written or links ~= new.links or release ~= (new.release or cjson.null) then
     changed[#changed + 1] = pod .. '=' .. written .. '/' .. new.links
+  end
+  if before ~= written then
     id = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', pod, 'from', before, 'to', written, 'reason', new.reason)
   end
   reply[#reply + 1] = record
   reply[#reply + 1] = raw and not state and 1 or 0
 end
-if id then
-  redis.call(ARGV[2], KEYS[5], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. table.concat(changed, ' '))
+if #changed > 0 then
+  local known = prior and prior[1] or '0-0'
+  redis.call(ARGV[2], KEYS[5], 'ev ' .. known .. ' ' .. (id or known) .. ' ' .. table.concat(changed, ' '))
 end
 return reply

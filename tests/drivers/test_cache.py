@@ -109,6 +109,17 @@ async def test_what_a_client_of_another_version_says_is_read(publish, pushed, se
     await until(lambda: pushed.states.known(service).states() == {0: DENY})
 
 
+async def test_what_becomes_of_the_links_arrives_without_a_change_of_state(operate, pushed, service):
+    await operate({0: record("DENY_NEW_CALL"), 1: record("READY")})
+    assert (await pushed.states.snapshot(service)).dead == set()
+    await operate({0: record("DENY_NEW_CALL", links=LinkAction.DRAIN)})
+    await until(lambda: pushed.states.known(service).dead == {0})
+    await operate({0: record("DENY_NEW_CALL")})
+    await until(lambda: pushed.states.known(service).dead == set())
+    await operate({0: record("DENY_NEW_CALL", release=1)})
+    await until(lambda: pushed.states.known(service).pods[0].record.release == 1)
+
+
 async def test_moves_are_read_when_somebody_is_concerned(publish, pushed, service, write_moves, raw):
     await publish({0: "READY"})
     ear = Ear(pods={3})
@@ -168,6 +179,28 @@ async def test_one_connection_serves_the_channels_of_all_services(executor_here,
     await executor_here.set_service_state(NS, "service-13", 0, "SHUTDOWN")
     await until(lambda: not pushed.states.known(services[13]).alive)
     assert pushed.states.known(services[12]).alive == {0}
+
+
+async def test_a_channel_that_is_refused_keeps_no_other_without_push(executor_here, connect, server, raw, caplog):
+    """Whoever may not subscribe to one service still hears of the others, also after a lost connection."""
+    services = [Service(NS, name) for name in ("forbidden", "room")]
+    for service in services:
+        await executor_here.set_service_state(NS, service.name, 0, "READY")
+    await raw.acl_setuser(
+        "limited", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all"], channels=[services[1].channel]
+    )
+    try:
+        limited = await connect(server.url.replace("://", "://limited:pw@"), PATIENT)
+        for service in services:
+            await limited.states.snapshot(service)
+        for word in ("DENY_NEW_CALL", "READY", "SHUTDOWN"):
+            await raw.client_kill_filter(_type="pubsub")
+            await executor_here.set_service_state(NS, "room", 0, word)
+            await until(partial(_is, limited.states, services[1], 0, word))
+        assert limited.states.known(services[0]).states() == {0: READY}
+        assert len([entry for entry in caplog.messages if entry.startswith("no push")]) <= 3, "no line for each attempt"
+    finally:
+        await raw.acl_deluser("limited")
 
 
 async def test_a_lost_push_comes_back_and_what_was_missed_is_read(publish, connect, server, raw, service):

@@ -372,6 +372,17 @@ async def test_when_the_operator_asks_for_it_the_pod_gives_its_uids_away_and_goe
     assert (state["app"], state["routingState"]) == ("READY", "DENY_NEW_CALL"), "the app's own word stays"
 
 
+async def test_a_pod_that_denies_already_is_asked_just_as_quickly(start_pod, ask, executor_here):
+    """No state changes then: the message says that there is something to read."""
+    pod = await start_pod(ME, uid="pod-a", known=PATIENT)
+    await take_many(pod, UIDS[:20])
+    await ask(None)
+    await until(lambda: pod.server.effective_state == "DENY_NEW_CALL")
+    await ask(30)
+    await until(lambda: pod.server.stats.released == 20)
+    assert await links_of(executor_here, UIDS[:20]) == {}
+
+
 async def test_without_push_it_gives_them_away_after_the_next_reading(start_pod, ask):
     pod = await start_pod(ME, uid="pod-a", known=CacheOptions(refresh_seconds=0.3, push=False))
     await pod.server.set_linked_pod("ada")

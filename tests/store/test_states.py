@@ -567,6 +567,27 @@ async def test_a_change_is_told_exactly_when_the_effective_state_changes(
         assert await wakeups() == (["ev"] if entry else []), sentence
 
 
+async def test_what_becomes_of_the_links_is_told_without_an_entry_since_no_state_has_changed(
+    store, service, say, changes, wakeups
+):
+    until = {"release": 1_800_000_000_000}
+    await set_state(store, service, 0, DENY)
+    await wakeups()
+    story = [
+        ("the operator sees the pod", lambda: say(DENY), []),
+        ("the app is to give its links away", lambda: say(DENY, **until), ["ev"]),
+        ("the operator says the same again", lambda: say(DENY, **until), []),
+        ("it is to have longer", lambda: say(DENY, release=1_800_000_009_000), ["ev"]),
+        ("the operator takes what is left", lambda: say(DENY, links=LinkAction.DRAIN), ["ev"]),
+        ("for another reason", lambda: say(DENY, links=LinkAction.DRAIN, reason=Reason.DRAIN_REQUESTED), []),
+        ("nothing is to be given away any more", lambda: say(DENY), ["ev"]),
+    ]
+    for sentence, happens, told in story:
+        await happens()
+        assert await wakeups() == told, sentence
+    assert await changes() == [("0", "", "DENY_NEW_CALL", "App")]
+
+
 @pytest.mark.usefixtures("owned")
 async def test_many_changes_of_one_write_wake_once(store, service, changes, wakeups):
     await set_operator_states(store, service, OWNER, {ordinal: decision(READY) for ordinal in range(5)})

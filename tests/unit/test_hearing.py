@@ -6,6 +6,7 @@ import pytest
 
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
+from stateful_route.drivers.messages import understood
 from stateful_route.reconcile.hearing import RING_SECONDS, Ear, tells_news
 from support.waiting import always, eventually
 
@@ -32,7 +33,7 @@ MESSAGES = {
 @pytest.mark.parametrize("sentence", MESSAGES)
 def test_news(sentence):
     message, expected = MESSAGES[sentence]
-    assert tells_news(message, RECORDS) is expected
+    assert tells_news(understood(message), RECORDS) is expected
 
 
 class Desk:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
-from stateful_route.domain.routing import LinkAction, RoutingState
+from stateful_route.domain.routing import RoutingState
 from stateful_route.domain.snapshot import Snapshot, observed, told_of
-from stateful_route.drivers.push import CHANGED, MOVED, Push
+from stateful_route.drivers.messages import LinksMoved, StatesChanged, place, understood
+from stateful_route.drivers.push import Push
 from stateful_route.drivers.runtime import Flights, Guard, Loop
 from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.keys import Service
@@ -24,7 +25,8 @@ REFRESHED_AFTER = 0.8
 """Of the refresh period: a snapshot is replaced before it is too old to place anybody by it."""
 
 AGAIN_SECONDS = 0.5
-"""Within that time after a message that a pod is READY its record is read, by each caller at another moment."""
+"""Within that time after a message that does not say all (a pod's load and address, when it is READY) the states are
+read, by each caller at another moment."""
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 0.5
@@ -42,9 +44,6 @@ class CacheOptions:
 
     refresh_seconds: float = 5.0
     push: bool = True
-
-
-MOVE_WORDS = 4
 
 
 class Listener(Protocol):
@@ -192,7 +191,7 @@ class ServiceStateCache:
                 began, known = self.clock(), followed.changes
                 view = await get_service(store, followed.service)
                 with self._guard:
-                    overtaken = followed.changes != known and _place(view.changes) < _place(followed.changes)
+                    overtaken = followed.changes != known and place(view.changes) < place(followed.changes)
                     if overtaken:  # a message has told more meanwhile
                         continue
                     before = followed.snapshot
@@ -250,27 +249,25 @@ class ServiceStateCache:
         followed = self._by_channel.get(channel)
         if followed is None:
             return
-        kind, *words = message.split(" ")
-        if kind == CHANGED:
-            self._hear_changes(followed, words)
-        elif kind == MOVED and len(words) == MOVE_WORDS:
-            self._hear_moves(followed, words)
+        said = understood(message)
+        if isinstance(said, StatesChanged):
+            self._hear_changes(followed, said)
+        elif isinstance(said, LinksMoved):
+            self._hear_moves(followed, said)
 
-    def _hear_changes(self, followed: "_Followed", words: Sequence[str]) -> None:
-        """What it says counts at once, and what is better is read, too, in a moment; what was missed is read now."""
+    def _hear_changes(self, followed: "_Followed", said: StatesChanged) -> None:
+        """What it says counts at once, and what it does not say is read in a moment; what was missed is read now."""
         with self._guard:
             before = snapshot = followed.snapshot
-            if len(words) > 1 and snapshot is not None and _place(words[1]) <= _place(followed.changes):
+            if said.last and snapshot is not None and not _is_later(said, followed.changes):
                 return  # the snapshot has it already
-            contiguous = len(words) > 1 and words[0] == followed.changes
-            if len(words) > 1:
-                followed.changes = words[1]
-            better = False
-            for change in words[2:] if snapshot is not None else ():
-                told = _told(change)
-                newer = told_of(snapshot, *told) if snapshot is not None and told is not None else None
+            contiguous = said.complete and said.before == followed.changes
+            followed.changes = said.last or followed.changes
+            more = False
+            for pod, state, links in said.changes if snapshot is not None else ():
+                newer = told_of(snapshot, pod, state, links) if snapshot is not None and state is not None else None
                 contiguous = contiguous and newer is not None
-                better = better or (told is not None and told[1] is RoutingState.READY)
+                more = more or state is RoutingState.READY or _same(snapshot, newer, pod)
                 snapshot = newer or snapshot
             followed.snapshot = snapshot
         if snapshot is not None and snapshot is not before:
@@ -278,29 +275,23 @@ class ServiceStateCache:
         if not contiguous:
             followed.due = 0.0
             self._loop.wake()
-        elif better:  # its load and its address are to be read; not by all callers at the same moment
+        elif more:  # a load, an address, what a pod is asked for; not by all callers at the same moment
             followed.due = min(followed.due, self.clock() + random.uniform(0, AGAIN_SECONDS))  # noqa: S311  no secret
             self._loop.wake()
 
-    def _hear_moves(self, followed: "_Followed", words: Sequence[str]) -> None:
-        before, last, source, targets = words
+    def _hear_moves(self, followed: "_Followed", said: LinksMoved) -> None:
         if followed.snapshot is None:
             return
         with self._guard:
-            contiguous = followed.moves == before and not followed.behind
-            if contiguous and not self._concerned(followed.service, source, targets):
-                followed.moves = last
+            contiguous = bool(said.last) and followed.moves == said.before and not followed.behind
+            if contiguous and not any(
+                listener.concerned(followed.service, said.source, said.targets) for listener in self._listeners
+            ):
+                followed.moves = said.last
             else:
                 followed.behind = True
         if followed.behind:
             self._loop.wake()
-
-    def _concerned(self, service: Service, source: str, targets: str) -> bool:
-        try:
-            pods = [int(pod) for pod in (source, *targets.split(","))]
-        except ValueError:
-            return True
-        return any(listener.concerned(service, pods[0], pods[1:]) for listener in self._listeners)
 
 
 class _Followed:
@@ -321,16 +312,14 @@ class _Followed:
         """When it should be read anew, by the cache's clock."""
 
 
-def _told(change: str) -> tuple[int, RoutingState, LinkAction | None] | None:
-    """What ``3=DENY_NEW_CALL/drain`` says; None: something that one has to read."""
-    pod, _, rest = change.partition("=")
-    state, _, links = rest.partition("/")
-    try:
-        return int(pod), RoutingState(state), LinkAction(links) if links else None
-    except ValueError:
-        return None
+def _is_later(said: StatesChanged, known: str) -> bool:
+    """One that adds no entry to the stream says what becomes of links; whether that is known cannot be seen."""
+    return place(said.last) > place(known) or (said.last == known and said.before == said.last)
 
 
-def _place(entry: str) -> tuple[int, ...]:
-    """The order of a stream's entries."""
-    return tuple(int(part) for part in entry.split("-"))
+def _same(before: Snapshot | None, now: Snapshot | None, pod: int) -> bool:
+    """A message that tells nothing new of a pod means something that it does not say."""
+    if before is None or now is None:
+        return False
+    was, view = before.pods[pod], now.pods[pod]
+    return (was.record, was.effective) == (view.record, view.effective)

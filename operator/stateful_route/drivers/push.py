@@ -17,9 +17,6 @@ from stateful_route.store.runtime import Lock
 
 log = logging.getLogger(__name__)
 
-CHANGED, MOVED, HINTED = "ev", "mv", "hi"
-"""What a message on a service's channel begins with (docs/store-layout.md)."""
-
 PING_SECONDS = 5.0
 """How often a connection is asked whether it is still there; a firewall tells nobody that it has dropped one."""
 
@@ -44,7 +41,7 @@ class Push:
             store: Where.
             heard: Is called with channel and message.
             broken: Is called when messages may be getting lost.
-            restored: Is called when, after that, all channels are subscribed again.
+            restored: Is called when, after that, channels are subscribed again; again for those that follow later.
         """
         self._store = store
         self._heard = heard
@@ -55,7 +52,7 @@ class Push:
         self._lines: dict[str | None, Line] = {}
         self._lost = False
         self._pause = FIRST_PAUSE_SECONDS
-        self._complaint = ""
+        self._complaints: set[str] = set()
         self._joining = Lock()
         self._mending = Loop("push", self._mend)
 
@@ -65,7 +62,7 @@ class Push:
         return all(self._channels.values())
 
     async def subscribe(self, channel: str) -> bool:
-        """Listen to a channel from now on; False: not yet, it is tried again until `restored` is told."""
+        """Listen to a channel from now on; False: not yet, it is tried again, and `restored` told then."""
         self._channels.setdefault(channel, None)
         self._mending.start()
         if await self._join(channel):
@@ -139,18 +136,19 @@ class Push:
                 await line.ping()
             except FAILURES:
                 await line.close()
-        for channel, where in list(self._channels.items()):
-            if where is None and not await self._join(channel):
-                pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
-                return pause
-        self._pause = FIRST_PAUSE_SECONDS
-        self._complaint = ""
-        if self._lost and self.complete:
-            self._lost = False
+        lost = [channel for channel, where in list(self._channels.items()) if where is None]
+        joined = [await self._join(channel) for channel in lost]  # one that is refused keeps no other away
+        if self._lost and any(joined):
             self._tell_restored()
+        if not all(joined):
+            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            return pause
+        self._pause = FIRST_PAUSE_SECONDS
+        self._complaints.clear()
+        self._lost = not self.complete
         return PING_SECONDS
 
     def _complain(self, why: str) -> None:
-        if why != self._complaint:
-            self._complaint = why
-            log.warning("no push for now, states are read every few seconds: %s", why)
+        if why not in self._complaints:
+            self._complaints.add(why)
+            log.warning("no push for now, what has changed is seen at the next period: %s", why)

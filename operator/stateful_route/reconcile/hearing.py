@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from stateful_route.domain.record import OperatorRecord
-from stateful_route.drivers.push import CHANGED, HINTED, Push
+from stateful_route.drivers.messages import PodDoubted, StatesChanged, understood
+from stateful_route.drivers.push import Push
 from stateful_route.store.connection import Store
 
 RING_SECONDS = 0.5
@@ -83,10 +84,10 @@ class Ear:
 
     def hear(self, message: str) -> None:
         """An app has changed its word, or a caller cannot reach a pod, or it is our own echo."""
-        kind = message.partition(" ")[0]
-        if kind == HINTED:
+        said = understood(message)
+        if isinstance(said, PodDoubted):
             self._look_at_hints()
-        elif kind == CHANGED and tells_news(message, self._records()):
+        elif isinstance(said, StatesChanged) and tells_news(said, self._records()):
             self._ring()
 
     def missed(self) -> None:
@@ -109,19 +110,16 @@ class Ear:
         self._look_at_states()
 
 
-def tells_news(message: str, records: Mapping[int, OperatorRecord]) -> bool:
+def tells_news(said: StatesChanged, records: Mapping[int, OperatorRecord]) -> bool:
     """Whether a message about states says what the operator does not know: an app has changed its word.
 
     What operators write says what becomes of the links, too, and what they forget has no state: that is our own echo.
     """
-    _, *words = message.split()
-    changes = words[2:]
-    if not changes:  # the service was given up
+    if not said.complete:  # it is of a later version, or the service was given up
         return True
-    for change in changes:
-        pod, _, state = change.partition("=")
-        if state and "/" not in state:
-            known = records.get(int(pod)) if pod.isdecimal() else None
-            if known is None or known.written != state:
-                return True
-    return False
+    return any(
+        change.state is not None
+        and change.links is None
+        and ((known := records.get(change.pod)) is None or known.written != change.state)
+        for change in said.changes
+    )
