@@ -375,6 +375,22 @@ async def test_a_pod_that_becomes_another_thing_is_avoided_no_longer(two, publis
     assert set((await pushed.client.compute_linked_pods(NS, UIDS[10:20], SVC)).values()) == {0, 1}
 
 
+async def test_what_was_placed_still_counts_when_a_pod_is_avoided(operate, pushed):
+    """LeastConnections goes by what the operator has counted and by what this caller has placed since."""
+    pods = {pod: record("READY", count=0) for pod in range(3)}
+    await operate(pods, placement={"strategy": "LeastConnections"})
+    placed = await pushed.client.compute_linked_pods(NS, UIDS[:60], SVC)
+    assert Counter(placed.values()) == {0: 20, 1: 20, 2: 20}
+    await pushed.client.report_unreachable(NS, SVC, 0)
+    placed = await pushed.client.compute_linked_pods(NS, UIDS[60:80], SVC)
+    assert Counter(placed.values()) == {1: 10, 2: 10}
+    await pushed.client.report_unreachable(NS, SVC, 1)
+    placed = await pushed.client.compute_linked_pods(NS, UIDS[80:90], SVC)
+    assert Counter(placed.values()) == {2: 10}
+    placed = await pushed.client.compute_linked_pods(NS, UIDS[90:100], SVC)
+    assert Counter(placed.values()) == {2: 10}
+
+
 async def test_if_all_pods_are_unreachable_none_is_avoided(two, pushed):
     for pod in (0, 1):
         await pushed.client.report_unreachable(NS, SVC, pod)

@@ -378,6 +378,18 @@ async def test_try_set_linked_pod(start_pod, executor_here):
     assert await executor_here.get_linked_pod_if_persist(NS, "bob", SVC) == 2
 
 
+async def test_accept(start_pod, executor_here, raw):
+    """Its own uids from memory, others unless another pod has them for good."""
+    pod = await start_pod(2)
+    await executor_here.set_linked_pod(NS, "ada", SVC, 5)
+    await executor_here.set_linked_pod(NS, "bob", SVC, 2, 300)
+    assert [await pod.server.accept(uid) for uid in ("ada", "bob", "eve")] == [False, True, True]
+    assert await executor_here.get_linked_pod_if_persist(NS, "bob", SVC) == 2
+    before = (await raw.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert await pod.server.accept("bob")
+    assert (await raw.info("commandstats"))["cmdstat_evalsha"]["calls"] == before
+
+
 async def test_remove_linked_pod(start_pod, executor_here, raw, service):
     """Late callers find it for 60 seconds, nobody owns it."""
     pod = await start_pod(2)

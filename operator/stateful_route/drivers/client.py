@@ -214,7 +214,8 @@ class ClientDriver:
         """
         target, now = service_of(namespace, service), monotonic()
         self._avoided[target, check_ordinal(pod)] = now + self.options.avoid_seconds
-        self._turns.pop(target, None)
+        if (turns := self._turns.get(target)) is not None:
+            turns.outdated = True
         if now < self._hinted.get((target, pod), now):
             return False
         self._hinted[target, pod] = now + HINT_PAUSE_SECONDS
@@ -328,7 +329,7 @@ class ClientDriver:
         """Who may take the uid: one pod, by the service's strategy; nobody takes any: then who is drained keeps it."""
         with self._guard:
             turns = self._turns.get(service)
-            if turns is None or turns.snapshot is not snapshot:
+            if turns is None or turns.snapshot is not snapshot or turns.outdated:
                 now = monotonic()
                 avoided = {
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
@@ -364,6 +365,8 @@ class _Turns:
 
     def __init__(self, snapshot: Snapshot, avoided: Collection[int], before: "_Turns | None") -> None:
         self.snapshot = snapshot
+        self.outdated = False
+        """Other pods are to be avoided now."""
         self.taken: int = before.taken if before else random.randrange(2**16)  # noqa: S311  callers need not begin alike
         self.counts = {target.ordinal: target.links for target in snapshot.targets()}
         self.placed: Counter[int] = Counter()

@@ -185,7 +185,8 @@ class ClientDriver:
         """
         target, now = service_of(namespace, service), monotonic()
         self._avoided[target, check_ordinal(pod)] = now + self.options.avoid_seconds
-        self._turns.pop(target, None)
+        if (turns := self._turns.get(target)) is not None:
+            turns.outdated = True
         if now < self._hinted.get((target, pod), now):
             return False
         self._hinted[target, pod] = now + HINT_PAUSE_SECONDS
@@ -299,7 +300,7 @@ class ClientDriver:
         """Who may take the uid: one pod, by the service's strategy; nobody takes any: then who is drained keeps it."""
         with self._guard:
             turns = self._turns.get(service)
-            if turns is None or turns.snapshot is not snapshot:
+            if turns is None or turns.snapshot is not snapshot or turns.outdated:
                 now = monotonic()
                 avoided = {
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until

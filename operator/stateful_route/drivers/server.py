@@ -194,6 +194,19 @@ class ServerDriver:
             self._upkeep.gone(uid, MAX_EPOCH if tried.epoch < 0 else tried.epoch, tried.ordinal)
         return tried.done, tried.ordinal
 
+    async def accept(self, uid: str) -> bool:
+        """Whether to serve a request of the uid here: from memory while the pod owns it, else as `try_set_linked_pod`.
+
+        False: another pod owns it; whoever has sent the request should ask anew where to (421, Misdirected Request).
+
+        Raises:
+            StoreUnavailable: it is not owned yet, and the store cannot say whose it is.
+        """
+        if self._holdings.owns(uid):
+            return True
+        mine, _ = await self.try_set_linked_pod(uid)
+        return mine
+
     async def remove_linked_pod(self, uid: str, persist_seconds: int | None = None) -> bool:
         """Remove the uid's link, whatever pod it names; whether there was one.
 
