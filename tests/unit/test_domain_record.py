@@ -61,7 +61,8 @@ GARBAGE = {
     "no state": '{"reason": "Ready"}',
     "no reason": '{"state": "READY"}',
     "a state that is none": '{"state": "BUSY", "reason": "Ready"}',
-    "a reason of a later version": '{"state": "READY", "reason": "Hibernating"}',
+    "a reason that is no word": '{"state": "READY", "reason": 5}',
+    "a reason that is a list": '{"state": "READY", "reason": []}',
     "a time that is none": '{"state": "READY", "reason": "Ready", "unreadySince": "noon"}',
     "a time without end": '{"state": "READY", "reason": "Ready", "unreadySince": 1e999}',
     "an incarnation that is no text": '{"state": "READY", "reason": "Ready", "incarnation": 5}',
@@ -73,6 +74,11 @@ GARBAGE = {
 @pytest.mark.parametrize("sentence", GARBAGE)
 def test_a_record_that_somebody_else_wrote_is_none(sentence):
     assert OperatorRecord.from_json(GARBAGE[sentence]) is None
+
+
+def test_a_reason_of_a_later_version_takes_nothing_from_the_record():
+    record = OperatorRecord.from_json('{"state": "DENY_NEW_CALL", "reason": "Hibernating", "links": "drain"}')
+    assert (record.state, record.links, record.reason) == (DENY, LinkAction.DRAIN, Reason.UNKNOWN)
 
 
 @given(raw=st.binary(max_size=40) | st.text(max_size=40))

@@ -11,6 +11,8 @@ from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 
 T = TypeVar("T")
 
+_REASONS = frozenset(Reason)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRecord:
@@ -59,7 +61,7 @@ class OperatorRecord:
             data = json.loads(text)
             return cls(
                 state=RoutingState(data["state"]),
-                reason=Reason(data["reason"]),
+                reason=_reason(data["reason"]),
                 links=LinkAction(data.get("links", LinkAction.STAY)),
                 incarnation=_optional(data, "incarnation", Incarnation.parse),
                 ever_ready=bool(data.get("everReady")),
@@ -102,6 +104,10 @@ class OperatorRecord:
             "unreachableSince": self.unreachable_since,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
+
+
+def _reason(word: str) -> Reason:
+    return Reason(word) if word in _REASONS or not isinstance(word, str) else Reason.UNKNOWN
 
 
 def _optional(data: Mapping[str, Any], name: str, convert: Callable[[Any], T]) -> T | None:

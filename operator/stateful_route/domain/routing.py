@@ -78,6 +78,8 @@ class Reason(StrEnum):
     """Ready, but a caller could not reach it and it does not answer the operator's own probe; not for long yet."""
     POD_FAILURE = "PodFailure"
     """A route manager was told that the pod has failed, in a service that no operator owns."""
+    UNKNOWN = "Unknown"
+    """A word of a later version; its record counts all the same."""
 
 
 DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG})
