@@ -18,7 +18,7 @@ from stateful_route.store.states import NO_ENTRY
 from support.operator_records import record
 from support.pod_drivers import HURRIED, PATIENT
 from support.tcp_proxy import TcpProxy
-from support.waiting import always, until
+from support.waiting import always, eventually, until
 
 NS, SVC = "games", "room"
 READY, DENY, SHUTDOWN = RoutingState
@@ -366,6 +366,7 @@ async def test_when_the_operator_asks_for_it_the_pod_gives_its_uids_away_and_goe
     await until(lambda: pod.server.stats.released == 20)
     assert Counter(pod.told.released) == Counter(UIDS[:20])
     assert await links_of(executor_here, UIDS[:20]) == {}
+    await eventually(moves, bool, "it is told")  # they are told after the release, many at a time
     assert {reason for _, reason, _ in await moves()} == {"Released"}
     assert pod.server.running
     state = json.loads(await raw.hget(service.states, str(ME)))

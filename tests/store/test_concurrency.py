@@ -167,7 +167,7 @@ async def test_all_that_many_clients_are_told_has_one_explanation(executors, raw
 
     await asyncio.gather(time_passes(), *(client(executor, seed) for seed, executor in enumerate(executors)))
     done = Counter(operation.name for operation in callers.history.operations)
-    assert done.total() > 1000
+    assert done.total() > 300
     assert set(done) == set(MODEL)
     await callers.look(executors[0])
     assert not callers.history.failures

@@ -26,7 +26,7 @@ class Times:
     update: float
     expire: float
     deadline: float
-    slack: float = 1.0
+    slack: float = 2.0
 
 
 # 1: one link, and epochs that never fall

@@ -119,9 +119,7 @@ async def test_what_the_app_has_left_is_moved_before_the_deadline(scene: Scene, 
     async with publishing(scene, 1):
         await scene.annotate_pod(1, DRAIN, "true")
         record, release = await wait_asked(scene, 1)
-        assert release - record.since == pytest.approx(4000, abs=100), (
-            "100 links at 50 a second take two: counted just now"
-        )
+        assert release - record.since == pytest.approx(4000, abs=600), "100 links at 50 a second take two: counted now"
 
         async def untouched() -> bool:
             return not await scene.moved() or await clock(scene) >= release
@@ -246,7 +244,7 @@ async def test_a_drain_that_is_called_off_asks_the_app_for_nothing_any_more(
 
 async def test_a_restarted_operator_does_not_ask_anew(scene: Scene, start_operator: StartOperator) -> None:
     operator = start_operator(scene)
-    await served(scene, {"deadlineSeconds": 12})
+    await served(scene, {"deadlineSeconds": 16})
     async with publishing(scene, 1):
         await scene.annotate_pod(1, DRAIN, "true")
         record, release = await wait_asked(scene, 1)
@@ -256,7 +254,7 @@ async def test_a_restarted_operator_does_not_ask_anew(scene: Scene, start_operat
         await scene.wait_resyncs_of(0, 1)
         assert (await scene.records())[1].decision == record.decision
         await scene.wait_links_off(1)
-    assert release <= await last_move(scene) < record.since + 12_500
+    assert release <= await last_move(scene) < record.since + 16_500
 
 
 async def test_an_app_that_has_just_begun_to_publish_is_asked_although_nobody_has_told_of_it(
