@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from stateful_route.domain.errors import AlreadyRunning, InvalidArgument, NotRunning, Replaced, StoreUnavailable
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers import server, server_sync
 from stateful_route.drivers.server_options import ServerOptions

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from stateful_route.domain.errors import StoreUnavailable
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers import upkeep, upkeep_sync
 from stateful_route.drivers.cache import CacheOptions

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from stateful_route.domain.errors import StoreUnavailable
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.cache import CacheOptions
 from stateful_route.store.executor import StatefulExecutor

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from support.operator_records import record
 from support.stopping_pod import REPLACED_CODE, WATCHED, PodProcess, Role
 from support.waiting import eventually

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from stateful_route.domain.errors import AuthenticationFailed, OwnedElsewhere, StoreUnavailable
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.store.index import Repaired, count_links, linked_uids, links_of_pod, purge, repair

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from stateful_route.domain.pod import Incarnation, PodFacts
+from stateful_route.domain.incarnation import Incarnation
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.reconcile import hints as module

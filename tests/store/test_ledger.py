@@ -3,7 +3,8 @@
 import pytest
 
 from stateful_route.domain.errors import OwnedElsewhere
-from stateful_route.domain.pod import Incarnation, PodFacts
+from stateful_route.domain.incarnation import Incarnation
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState

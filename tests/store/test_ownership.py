@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from stateful_route.domain.errors import OwnedElsewhere
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.store.links import set_link

@@ -8,7 +8,7 @@ import pytest
 from stateful_route.domain.aliveness import Author
 from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.domain.errors import InvalidArgument, Replaced, StoreRejected
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 from stateful_route.store.states import (

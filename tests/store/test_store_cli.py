@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stateful_route.cli.app import app
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.store.index import count_links

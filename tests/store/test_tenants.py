@@ -10,7 +10,7 @@ from redis import exceptions as rx
 from redis.asyncio import Redis
 
 from stateful_route.domain.errors import AuthenticationFailed, StatefulRouteError
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.store import archive, index, migrate, states

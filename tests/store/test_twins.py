@@ -71,6 +71,8 @@ def plain(value):
         return "an epoch or a time"
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: plain(one) for name, one in value._asdict().items() if name != "bucket"}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     if is_dataclass(value):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stateful_route.domain.pod import Incarnation
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 

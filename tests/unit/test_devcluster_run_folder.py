@@ -54,7 +54,7 @@ def wait_until(condition, seconds=10):
 def test_leaving_the_folder_kills_its_processes_and_deletes_it():
     with RunFolder.create("test") as folder:
         child = subprocess.Popen(["sleep", "60"], env=folder.environment(), start_new_session=True)
-        assert folder.processes() == [child.pid]
+        wait_until(lambda: folder.processes() == [child.pid])  # its environment cannot be read while it begins
 
     assert child.wait(5) == -signal.SIGKILL
     assert not folder.path.exists()

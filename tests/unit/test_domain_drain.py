@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from stateful_route.domain.aliveness import Author, ServiceState
 from stateful_route.domain.drain import asks, beginning, is_published_by, reserve_seconds, shared_with_app
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.lifecycle import Memory, Situation, Verdict, judge, remember
-from stateful_route.domain.pod import Incarnation, PodFacts
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import DrainPolicy, MaxUnavailable, OnLoss, Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.lifecycle import RULES, Memory, Situation, judge, remember, without_loss
-from stateful_route.domain.pod import Incarnation, PodFacts
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import OnLoss, Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState

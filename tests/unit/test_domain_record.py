@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stateful_route.domain.epoch import EPOCH_BITS, STEP, score, score_range, split
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.names import MAX_ORDINAL
-from stateful_route.domain.pod import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState, effective
 

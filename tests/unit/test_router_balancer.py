@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -112,7 +111,7 @@ def test_the_least_load_is_one_pod_s_or_shared_by_equals():
 
 
 def test_the_quickest_gets_all_and_those_never_asked_none():
-    pods = [replace(PODS[0], response_seconds=0.2), replace(PODS[1], response_seconds=0.1), PODS[2]]
+    pods = [PODS[0]._replace(response_seconds=0.2), PODS[1]._replace(response_seconds=0.1), PODS[2]]
     assert picks(LoadBalancer("LeastResponseTime"), pods, 100) == {1: 100}
     assert picks(LoadBalancer("LeastResponseTime"), PODS[:4], 100) == dict.fromkeys(range(4), 25), "nobody was asked"
 

@@ -15,8 +15,8 @@ from stateful_route.domain.health import (
     with_response_times,
 )
 from stateful_route.domain.history import KEPT_EVENTS, EventKind, FailoverEvent, History
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.placement import Target
-from stateful_route.domain.pod import Incarnation
 from stateful_route.domain.routing import RoutingState
 from stateful_route.router.probes import where
 from support.operator_records import record

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import RoutingState
@@ -64,8 +64,7 @@ class ServiceState:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class PodView:
+class PodView(NamedTuple):
     """What a reader knows of one pod; ``age_seconds`` is how old the state record is (None: it has none)."""
 
     state: ServiceState | None

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from stateful_route.domain.aliveness import Heartbeat
 from stateful_route.domain.placement import Placement, Strategy
@@ -11,8 +10,7 @@ from stateful_route.domain.placement import Placement, Strategy
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceConfig:
+class ServiceConfig(NamedTuple):
     """How a service is routed; the defaults are the reference's (§9), for a service without an operator.
 
     Attributes:
@@ -25,7 +23,7 @@ class ServiceConfig:
 
     heartbeat: Heartbeat = Heartbeat.AUTO
     expire_seconds: float = 60.0
-    placement: Placement = field(default_factory=Placement)
+    placement: Placement = Placement()
     temporary_seconds: int = 300
     retain_seconds: int = 60
 

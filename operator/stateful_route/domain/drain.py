@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from stateful_route.domain.aliveness import Author, ServiceState
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.lifecycle import Situation, Verdict
-from stateful_route.domain.pod import Incarnation
 from stateful_route.domain.policy import DrainPolicy, Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, RoutingState

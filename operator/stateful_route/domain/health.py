@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
@@ -104,7 +104,7 @@ def is_unhealthy(health: Health | None, view: PodView) -> bool:
 def with_response_times(targets: Iterable[Target], health: Mapping[int, Health]) -> list[Target]:
     """The same targets, each with the time that it took to answer last."""
     return [
-        replace(target, response_seconds=known.response_seconds)
+        target._replace(response_seconds=known.response_seconds)
         if (known := health.get(target.ordinal)) is not None
         else target
         for target in targets

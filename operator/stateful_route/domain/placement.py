@@ -3,10 +3,10 @@
 import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import cycle, islice
-from typing import TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -31,18 +31,16 @@ MOST_TURNS_SKIPPED = 1000
 """Skipping takes time, and a thousand places to begin at are enough for any number of callers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """The user's choice; ``max_links`` 0 means no limit, a pod without a weight counts 1."""
 
     strategy: Strategy = Strategy.GOOD_RANGE
     load_range: float = 500
-    weights: Mapping[int, int] = field(default_factory=dict)
+    weights: Mapping[int, int] = MappingProxyType({})
     max_links: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A READY pod: its ordinal, its load (smaller is less) and how many links it has."""
 
     ordinal: int

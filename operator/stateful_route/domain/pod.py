@@ -1,26 +1,10 @@
-"""What Kubernetes says of one pod, and which incarnation of it that is."""
+"""What Kubernetes says of one pod."""
 
 from dataclasses import dataclass
-from typing import Self
+
+from stateful_route.domain.incarnation import Incarnation
 
 FINISHED_PHASES = frozenset({"Failed", "Succeeded"})
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """One life of the routed process: a successor pod has another uid, a restarted container another count."""
-
-    pod_uid: str
-    restarts: int
-
-    def __str__(self) -> str:
-        return f"{self.pod_uid}/{self.restarts}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The inverse of ``str``; a text without a count (a foreign one) counts as the first life."""
-        pod_uid, _, restarts = text.rpartition("/")
-        return cls(pod_uid, int(restarts)) if pod_uid and restarts.isdigit() else cls(text, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def observed(
         if view.state is not None and view.state.author is Author.FOREIGN
     }
     aged = {
-        ordinal: replace(view, age_seconds=now - changed_at[ordinal])
+        ordinal: view._replace(age_seconds=now - changed_at[ordinal])
         if ordinal in changed_at
         else view
         if before is None
@@ -162,5 +162,5 @@ def _aged(view: PodView, former: PodView | None, elapsed: float, usual: float, e
         return view
     since = max(0.0, elapsed) if elapsed <= usual else min(usual, expire / 4)
     if former is None or former.state is None or former.state.update_time != view.state.update_time:
-        return replace(view, age_seconds=min(view.age_seconds, since))  # it was published after the last look
-    return replace(view, age_seconds=(former.age_seconds or 0.0) + since)
+        return view._replace(age_seconds=min(view.age_seconds, since))  # it was published after the last look
+    return view._replace(age_seconds=(former.age_seconds or 0.0) + since)

@@ -4,7 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.names import check_ordinal, check_uid
@@ -396,7 +396,7 @@ class _Turns:
 
     def _over(self, failed: frozenset[int]) -> Spread:
         targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)
-        targets = [replace(target, links=target.links + self.placed[target.ordinal]) for target in targets]
+        targets = [target._replace(links=target.links + self.placed[target.ordinal]) for target in targets]
         return Spread(targets, self.snapshot.config.placement, self.taken, at_least=1)
 
 

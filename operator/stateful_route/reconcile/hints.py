@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.health import ProbeResult
-from stateful_route.domain.pod import Incarnation, PodFacts
+from stateful_route.domain.incarnation import Incarnation
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.reconcile.workload import Workload
 from stateful_route.router.probes import Probe

@@ -4,7 +4,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable
 from stateful_route.domain.names import shown
@@ -73,7 +72,7 @@ class ChosenOne:
             there_are = ", ".join(str(target.ordinal) for target in offered)
             raise InvalidArgument(f"the strategy has chosen pod {shown(ordinal)}, which is none of {there_are}")
         target = self._targets[ordinal]
-        self._targets[ordinal] = replace(target, links=target.links + 1)
+        self._targets[ordinal] = target._replace(links=target.links + 1)
         return ordinal
 
 
@@ -82,7 +81,7 @@ def spread_over(
 ) -> Spread | ChosenOne:
     """Targets one by one, as the strategy wants it; ``placement`` has the rest: range, weights, limit."""
     if isinstance(strategy, Strategy):
-        return Spread(targets, replace(placement, strategy=strategy), start, at_least)
+        return Spread(targets, placement._replace(strategy=strategy), start, at_least)
     return ChosenOne(sorted(targets, key=lambda target: target.ordinal), strategy, placement.max_links)
 
 
@@ -146,7 +145,7 @@ class LoadBalancer:
             for target in relevant:
                 if before.get(target.ordinal) != target.links:
                     del self._placed[target.ordinal]  # the count has those in it
-            counted = [replace(target, links=target.links + self._placed[target.ordinal]) for target in relevant]
+            counted = [target._replace(links=target.links + self._placed[target.ordinal]) for target in relevant]
             self._spread = spread_over(counted, self.strategy, placement, self._turn, at_least=1)
         self._given, self._placement, self._relevant = targets, placement, relevant
 

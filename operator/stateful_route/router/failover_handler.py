@@ -246,7 +246,7 @@ class FailoverHandler:
 
     def _placement(self, snapshot: Snapshot) -> Placement:
         placement = snapshot.config.placement
-        return replace(placement, strategy=self._strategy) if isinstance(self._strategy, Strategy) else placement
+        return placement._replace(strategy=self._strategy) if isinstance(self._strategy, Strategy) else placement
 
     def _live_targets(self, failure: "_Failure") -> Callable[[], "_Careful"]:
         """The targets as they are when they are asked for: who has failed meanwhile gets no more."""
@@ -267,7 +267,7 @@ class FailoverHandler:
             seen, avoided = snapshot, avoid
             counts = self._counts.known(service) or {}
             room = [
-                replace(target, links=counts.get(target.ordinal, target.links) + assigned[target.ordinal])
+                target._replace(links=counts.get(target.ordinal, target.links) + assigned[target.ordinal])
                 for target in snapshot.targets(avoid)
             ]
             placement = self._placement(snapshot)

@@ -1,7 +1,7 @@
 """The route manager (reference §8): places uids, watches pods, and moves uids off those that have failed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StoreUnavailable
@@ -331,7 +331,7 @@ class StatefulRouteManager:
             return known[1]
         targets = snapshot.targets(self._book.unhealthy(service, snapshot))
         if counts is not None:
-            targets = [replace(target, links=counts.get(target.ordinal, 0)) for target in targets]
+            targets = [target._replace(links=counts.get(target.ordinal, 0)) for target in targets]
         if order is Priority.LOW and len(targets) > 1:
             best = min(targets, key=lambda target: (target.load, target.ordinal))
             targets = [target for target in targets if target is not best]

@@ -1,8 +1,7 @@
 """Many uids in one round trip: each is answered, or told why not, by itself."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError
 from stateful_route.store.connection import Store
@@ -14,8 +13,7 @@ REQUESTS_PER_TRIP = 1000
 """Bounds what is packed, sent and awaited at once; the server takes a few milliseconds for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replies(Generic[T]):
+class Replies(NamedTuple, Generic[T]):
     """What became of each uid of a batch: every one is either in ``done`` or in ``failed``.
 
     Attributes:

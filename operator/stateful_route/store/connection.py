@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis import exceptions as rx
@@ -358,8 +358,7 @@ class _SentinelPool(SentinelConnectionPool, Pool):
     """Connections to the primary that Sentinel names; waits for a free one."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(NamedTuple):
     hosts: list[tuple[str, int]]
     path: str
     login: dict[str, Any]

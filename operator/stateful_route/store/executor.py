@@ -1,9 +1,8 @@
 """The link and state store: every operation of it, under the reference's names."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from stateful_route.domain.aliveness import ServiceState
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreRejected
@@ -39,8 +38,7 @@ SCRIPTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LinksPage:
+class LinksPage(NamedTuple):
     """Some of a pod's uids; a walk that starts at ``cursor`` goes on behind them (`BUCKETS`: this was the end)."""
 
     uids: Sequence[str]

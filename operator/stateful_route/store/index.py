@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stateful_route.domain.epoch import score_range
 from stateful_route.domain.errors import StatefulRouteError
@@ -27,8 +27,7 @@ LINKS_PER_TRIP = 1000
 """Links that are repaired between two rests."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """Some uids of one bucket (hash slot)."""
 
     number: int

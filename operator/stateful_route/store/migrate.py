@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -34,8 +33,7 @@ class Outcome(IntEnum):
     """The link holds no pod index; it is left untouched and out of the index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Uids of one bucket and where each of them goes; at most `MAX_BATCH`."""
 
     bucket: int
@@ -51,8 +49,7 @@ class Moved(NamedTuple):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(NamedTuple):
     """What became of a batch; ``exceptions``: place in the batch → outcome of each link that was not moved."""
 
     batch: Batch

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
@@ -14,8 +13,7 @@ ENTRIES_PER_READ = 50
 """Each tells of at most 1,000 links: a read gives some 2 MB at worst."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """An entry of the stream: links that were moved off one pod together; ``source``: that pod's index."""
 
     source: int
@@ -23,8 +21,7 @@ class Move:
     links: Sequence[Moved]
 
 
-@dataclass(frozen=True, slots=True)
-class Moves:
+class Moves(NamedTuple):
     """What a read of the stream has given.
 
     Attributes:

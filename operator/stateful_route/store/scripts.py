@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -39,8 +38,7 @@ statefulSetState (an older word would be published over a newer one).
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """One script: its name, its text, and the hash by which EVALSHA finds it."""
 
     name: str

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stateful_route.domain.aliveness import PodView, ServiceState
@@ -33,8 +32,7 @@ REFRESHED_PER_CALL = 500
 """Bounds what one script touches, so that other callers are not held up."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceView:
+class ServiceView(NamedTuple):
     """All of a service as it stands in Redis at one moment.
 
     Attributes:
@@ -51,13 +49,12 @@ class ServiceView:
     owner: str | None
     pods: Mapping[int, PodView]
     unparsable: frozenset[int]
-    config: ServiceConfig = field(default_factory=ServiceConfig)
+    config: ServiceConfig = ServiceConfig()
     changes: str = NO_ENTRY
     moves: str = NO_ENTRY
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What the operator's write did: the server's time, the records as they stand, and who could not be merged."""
 
     time_ms: int
