@@ -71,13 +71,10 @@ def plain(value):
         return "an epoch or a time"
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: plain(one) for name, one in value._asdict().items() if name != "bucket"}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.name != "bucket"}
-    return value
+    names = [field.name for field in fields(value)] if is_dataclass(value) else getattr(value, "_fields", None)
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names if name != "bucket"}
+    return [plain(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def uids_of(pages):
