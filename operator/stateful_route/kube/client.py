@@ -15,11 +15,13 @@ from typing import Any, Self
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
 
 from stateful_route.domain.errors import StatefulRouteError
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105  a path
+SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+DEFAULT_NAMESPACE = "default"
 REQUEST_SECONDS = 15.0
 QUICK_SECONDS = 5.0
 """For one object, which somebody waits for: an API server that is frozen must not hold up what time alone decides."""
@@ -87,20 +89,25 @@ class Kube:
         self._silent = False
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None) -> Self:
+    async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
         """Configure from ``kubeconfig`` (a path; default: ``$KUBECONFIG``, ``~/.kube/config``) or from inside a pod.
 
+        Args:
+            kubeconfig: See above.
+            context: One of the kubeconfig's; None: its current one.
+
         Raises:
-            KubeError: neither is there, or it does not parse.
+            KubeError: neither is there, or it does not parse, or it has no such context.
         """
         configuration: Any = Configuration()
-        in_cluster = kubeconfig is None and os.access(SERVICE_ACCOUNT_TOKEN, os.R_OK)
         try:
-            if in_cluster:
+            if is_in_cluster(kubeconfig, context):
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
                 _require_some(kubeconfig)
-                await load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+                await load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=kubeconfig, context=context, client_configuration=configuration
+                )
         except (ConfigException, OSError, ValueError) as error:
             raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
         return cls(configuration)
@@ -182,6 +189,31 @@ class Kube:
         except ValueError as error:
             raise KubeError(0, f"{method} {path}: the answer is no JSON; is it the API server that answers?") from error
         return parsed
+
+
+def is_in_cluster(kubeconfig: str | None, context: str | None = None) -> bool:
+    """Whether the pod's ServiceAccount is used: there is one, and nobody has asked for a kubeconfig."""
+    return kubeconfig is None and context is None and os.access(SERVICE_ACCOUNT_TOKEN, os.R_OK)
+
+
+def default_namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
+    """The namespace that kubectl would use: the context's, in a pod that of its ServiceAccount, else ``default``.
+
+    Raises:
+        KubeError: there is no kubeconfig, or it does not parse, or it has no such context.
+    """
+    if is_in_cluster(kubeconfig, context):
+        return SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip()
+    try:
+        _require_some(kubeconfig)
+        contexts, current = list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError, ValueError) as error:
+        raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
+    chosen = current if context is None else next((c for c in contexts if c["name"] == context), None)
+    if chosen is None:
+        names = ", ".join(sorted(c["name"] for c in contexts)) or "none"
+        raise KubeError(0, f"the kubeconfig has no context {context!r}; it has: {names}")
+    return str((chosen.get("context") or {}).get("namespace") or DEFAULT_NAMESPACE)
 
 
 def _require_some(kubeconfig: str | None) -> None:

@@ -187,6 +187,24 @@ class Store:
             reply = await self._client.execute_command(*words, **where)
             return next(iter(reply.values())) if isinstance(reply, dict) else reply
 
+    async def nodes(self) -> list[str | None]:
+        """The names of a Cluster's servers, its replicas too, for `ask_node`; elsewhere there is one, without a name.
+
+        Raises:
+            StoreUnavailable, StoreRejected: see there.
+        """
+        if not self.cluster:
+            return [None]
+        with translated(self.label, writes=False):
+            await self._slots_known_in_time()
+        return sorted(node.name for node in self._client.get_nodes())
+
+    async def ask_node(self, node: str | None, *words: Any) -> Any:
+        """As `ask`, one of the `nodes`; the reply as redis-py parses it."""
+        with translated(self.label, writes=False), heeding_cancellation():
+            where = {"target_nodes": self._client.get_node(node_name=node)} if self.cluster else {}
+            return await self._client.execute_command(*words, **where)
+
     async def node_of(self, key: str) -> str | None:
         """The name of the Cluster's node that has the key's slot; None: there is one server, or nobody has it.
 

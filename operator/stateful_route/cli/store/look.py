@@ -6,16 +6,19 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from stateful_route.cli.store.session import (
-    DEFAULT_NAMESPACE,
+from stateful_route.cli.answers import (
+    COLOURS,
     Form,
-    Namespace,
     Output,
-    RedisUrl,
     duration,
     notes,
-    print_json,
+    print_answer,
     print_table,
+)
+from stateful_route.cli.store.session import (
+    DEFAULT_NAMESPACE,
+    Namespace,
+    RedisUrl,
     run,
 )
 from stateful_route.domain.aliveness import PodView
@@ -26,8 +29,6 @@ from stateful_route.store.connection import Store
 from stateful_route.store.index import Bucket, count_links
 from stateful_route.store.keys import Service
 from stateful_route.store.states import ServiceView, get_service
-
-COLOURS = {"READY": "green", "DENY_NEW_CALL": "yellow", "SHUTDOWN": "red"}
 
 
 def links(
@@ -67,8 +68,9 @@ def links(
 
     found, now = run(redis_url, look)
     lives = {link: None if link.expires is None else max(0.0, (link.expires - now) / 1000) for link in found}
-    if output is Output.JSON:
-        print_json(
+    if output is not Output.TABLE:
+        print_answer(
+            output,
             [
                 {
                     "service": link.service.name,
@@ -78,7 +80,7 @@ def links(
                     "epoch": link.epoch,
                 }
                 for link, seconds in lives.items()
-            ]
+            ],
         )
     elif found:
         rows = [
@@ -119,9 +121,9 @@ def pods(
 
     view, counts = run(redis_url, look)
     ordinals = sorted({*view.pods, *counts})
-    if output is Output.JSON:
+    if output is not Output.TABLE:
         shown = [pod_fields(ordinal, view.pods.get(ordinal), counts.get(ordinal, 0)) for ordinal in ordinals]
-        print_json({"service": service, "namespace": namespace, "owner": view.owner, "pods": shown})
+        print_answer(output, {"service": service, "namespace": namespace, "owner": view.owner, "pods": shown})
     elif ordinals:
         rows = [pod_row(ordinal, view, counts.get(ordinal, 0)) for ordinal in ordinals]
         head = ("POD", "STATE", "REASON", "LOAD", "LINKS", "AGE")

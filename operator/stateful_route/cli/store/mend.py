@@ -6,17 +6,19 @@ from typing import Annotated
 
 import typer
 
+from stateful_route.cli.answers import (
+    Form,
+    Output,
+    print_answer,
+    print_table,
+)
 from stateful_route.cli.store.look import named
 from stateful_route.cli.store.progress import progress
 from stateful_route.cli.store.session import (
     DEFAULT_NAMESPACE,
-    Form,
     KeysPerSecond,
     Namespace,
-    Output,
     RedisUrl,
-    print_json,
-    print_table,
     run,
 )
 from stateful_route.store.connection import Store
@@ -98,8 +100,8 @@ def report(
             line.say(f"{doing}: {looked_at:,} keys looked at, {mended:,} mended")
 
         done = run(redis_url, lambda store: work(store, tell), writes=True)
-    if output is Output.JSON:
-        print_json(asdict(done))
+    if output is not Output.TABLE:
+        print_answer(output, asdict(done))
     else:
         rows = [(name, f"{count:,}", WHAT[name]) for name, count in asdict(done).items()]
         print_table(("FOUND", "COUNT", "WHAT WAS DONE"), rows, frozenset({"COUNT"}))

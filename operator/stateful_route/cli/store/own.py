@@ -5,18 +5,20 @@ from typing import Annotated
 
 import typer
 
-from stateful_route.cli.store.look import named
-from stateful_route.cli.store.session import (
-    DEFAULT_NAMESPACE,
+from stateful_route.cli.answers import (
     FAILED,
     USAGE,
     Form,
-    Namespace,
     Output,
+    notes,
+    print_answer,
+)
+from stateful_route.cli.store.look import named
+from stateful_route.cli.store.session import (
+    DEFAULT_NAMESPACE,
+    Namespace,
     RedisUrl,
     fail,
-    notes,
-    print_json,
     run,
 )
 from stateful_route.store.connection import Store
@@ -61,8 +63,8 @@ def adopt(
             confirm(f"{target} belongs to {before or 'nobody'}. Hand it to {to}?")
         run(redis_url, lambda store: hand_over(store, target, before, owner or None), writes=True)
         notes().print(f"{target}: from {before or 'nobody'} to {to}", markup=False)
-    if output is Output.JSON:
-        print_json({"service": service, "namespace": namespace, "before": before, "owner": owner or None})
+    if output is not Output.TABLE:
+        print_answer(output, {"service": service, "namespace": namespace, "before": before, "owner": owner or None})
 
 
 async def owner_of(store: Store, service: Service) -> str | None:

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.status import Status
 
-from stateful_route.cli.store.session import notes
+from stateful_route.cli.answers import (
+    notes,
+)
 
 WAIT_SECONDS = 0.1
 """Between two looks of the line: a faster one cannot be read."""

@@ -9,19 +9,21 @@ from typing import IO, Annotated, Any
 
 import typer
 
+from stateful_route.cli.answers import (
+    USAGE,
+    Form,
+    Output,
+    notes,
+    print_answer,
+)
 from stateful_route.cli.store.look import named
 from stateful_route.cli.store.progress import progress
 from stateful_route.cli.store.session import (
     DEFAULT_NAMESPACE,
-    USAGE,
-    Form,
     KeysPerSecond,
     Namespace,
-    Output,
     RedisUrl,
     fail,
-    notes,
-    print_json,
     run,
 )
 from stateful_route.domain.errors import InvalidArgument
@@ -92,8 +94,8 @@ def export(  # noqa: PLR0913, PLR0917  each option is a flag
     go_on = "repeat it with --resume to go on" if file is not None else "with --file it could be gone on with"
     with _written(file) as out, progress("exporting") as line, _saying(lambda: go_on):
         run(redis_url, write)
-    if output is Output.JSON and file is not None:
-        print_json(counts)
+    if output is not Output.TABLE and file is not None:
+        print_answer(output, counts)
         return
     notes().print(f"{counts['links']:,} links exported", markup=False)
     if counts["unreadable"]:
@@ -149,8 +151,8 @@ def import_(
     opened = nullcontext(sys.stdin.buffer) if file == "-" else _opened(Path(file), "rb")
     with opened as source, progress("importing") as line, _saying(lambda: f"to go on: --from-line {reached}"):
         run(redis_url, read, writes=True)
-    if output is Output.JSON:
-        print_json({**asdict(total), "workloads": workloads})
+    if output is not Output.TABLE:
+        print_answer(output, {**asdict(total), "workloads": workloads})
     else:
         text = f"{total.written:,} links written, {total.kept:,} kept as they stood, {total.expired:,} expired since"
         notes().print(text, markup=False)
