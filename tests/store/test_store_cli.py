@@ -297,7 +297,7 @@ WRONG = {
     "a service with a brace": (("pods", "a}b"), 2, "has a brace"),
     "a namespace with a colon": (("pods", "rooms", "-n", "a:b"), 2, "has a colon"),
     "no service": (("repair",), 2, "SERVICE"),
-    "another form": (("pods", "rooms", "-o", "xml"), 2, "yaml"),
+    "another form": (("pods", "rooms", "-o", "xml"), 2, "xml"),
     "a rate of nothing": (("repair", "rooms", "--keys-per-second", "0"), 2, "keys-per-second"),
     "a file that is not there": (("import", "/nowhere/x.jsonl"), 2, "/nowhere/x.jsonl: No such file"),
     "a folder that is not there": (("export", "--file", "/nowhere/x.jsonl"), 2, "/nowhere/x.jsonl: No such file"),

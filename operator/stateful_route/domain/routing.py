@@ -80,6 +80,8 @@ class Reason(StrEnum):
     """A route manager was told that the pod has failed, in a service that no operator owns."""
     UNKNOWN = "Unknown"
     """A word of a later version; its record counts all the same."""
+    REBALANCE = "Rebalance"
+    """Somebody asked to even out the links of READY pods; no pod's state, only why links have moved."""
 
 
 DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG})

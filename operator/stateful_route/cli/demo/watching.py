@@ -1,7 +1,6 @@
 """What the demo sees: the pods' states, reasons and links, and how long each step took."""
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,19 +11,10 @@ from stateful_route.store.connection import Store
 from stateful_route.store.index import count_links
 from stateful_route.store.keys import Service
 from stateful_route.store.states import get_service
+from stateful_route.store.streams import News, StateChange
 
 LOOK_SECONDS = 0.1
 EVENTS_SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A state change as the stream has it; ``at`` in seconds since the epoch by the store's clock."""
-
-    at: float
-    ordinal: int
-    state: str
-    reason: str
 
 
 @dataclass(slots=True)
@@ -58,7 +48,7 @@ class Watcher:
         self.view = View()
         self._store, self._service = store, service
         self._on_event = on_event
-        self._last = {service.changes: "0", service.moves: "0"}
+        self._news = News(store, service)
 
     def begin(self, act: str, ordinals: tuple[int, ...]) -> Figures:
         """An act begins: its fact is a fact from now on."""
@@ -83,10 +73,11 @@ class Watcher:
         seen = await get_service(self._store, self._service)
         self.view.pods = dict(seen.pods)
         self.view.links = await count_links(self._store, self._service)
-        for at, fields in await self._news(self._service.changes):
-            self._changed(Change(at, int(fields["pod"]), fields["to"], fields["reason"]))
-        for at, fields in await self._news(self._service.moves):
-            self._moved(at, int(fields["from"]), len(json.loads(fields["moves"])))
+        for happening in await self._news.more():
+            if isinstance(happening, StateChange):
+                self._changed(happening)
+            else:
+                self._moved(happening.at, happening.ordinal, sum(happening.to.values()))
 
     async def until(self, holds: Callable[[], bool], check: Callable[[], None], what: str, seconds: float) -> None:
         """Wait until ``holds``; ``check`` may raise meanwhile.
@@ -105,24 +96,14 @@ class Watcher:
         """The pods that serve their users now."""
         return {o for o, pod in self.view.pods.items() if is_alive(pod, Heartbeat.AUTO, expire_seconds=60)}
 
-    async def _news(self, stream: str) -> list[tuple[float, dict[str, str]]]:
-        entries = await self._store.command("XRANGE", stream, f"({self._last[stream]}", "+")
-        news = []
-        for entry, fields in entries:
-            self._last[stream] = entry.decode()
-            texts = [text.decode() for text in (fields if isinstance(fields, list) else sum(fields.items(), ()))]
-            milliseconds = int(entry.partition(b"-")[0])
-            news.append((milliseconds / 1000, dict(zip(texts[::2], texts[1::2], strict=True))))
-        return news
-
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: StateChange) -> None:
         for figures in self._about(change.ordinal):
             since = max(0.0, change.at - figures.fact)
-            if change.state == "DENY_NEW_CALL" and figures.denied is None:
+            if change.after == "DENY_NEW_CALL" and figures.denied is None:
                 figures.denied = since
-            if change.state == "SHUTDOWN" and figures.shut is None:
+            if change.after == "SHUTDOWN" and figures.shut is None:
                 figures.shut = since
-        self.say(f"rooms-{change.ordinal} is {change.state or 'forgotten'} ({change.reason})", change.at)
+        self.say(f"rooms-{change.ordinal} is {change.after or 'forgotten'} ({change.reason})", change.at)
 
     def _moved(self, at: float, ordinal: int, links: int) -> None:
         for figures in self._about(ordinal):
