@@ -1,5 +1,6 @@
 """The CRD that ships with this version."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -11,3 +12,18 @@ def load_crd() -> dict[str, Any]:
     """The CustomResourceDefinition of StatefulRoute, as in ``crds/statefulroute.yaml``."""
     crd: dict[str, Any] = yaml.safe_load((shipped("crds") / "statefulroute.yaml").read_text(encoding="utf-8"))
     return crd
+
+
+def spec_fields(crd: Mapping[str, Any], version: str) -> set[str]:
+    """The paths of all fields of the spec that a CustomResourceDefinition knows in a version; empty: it has no such."""
+    for found in crd["spec"]["versions"]:
+        if found["name"] == version and found.get("served"):
+            schema = (found.get("schema") or {}).get("openAPIV3Schema") or {}
+            return set(_paths(schema.get("properties", {}).get("spec", {}), "spec"))
+    return set()
+
+
+def _paths(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    yield path
+    for name, child in (schema.get("properties") or {}).items():
+        yield from _paths(child, f"{path}.{name}")

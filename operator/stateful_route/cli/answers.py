@@ -53,6 +53,14 @@ def fail(why: str, code: int, command: str = "stateful-route") -> NoReturn:
     raise typer.Exit(code) from None
 
 
+def confirm(question: str, command: str = "stateful-route") -> None:
+    """Ask on stderr; ends the process when the answer is no, or nobody is there to give one."""
+    if not sys.stdin.isatty():
+        fail(f"{question}\nNobody can be asked without a terminal: repeat it with --yes", USAGE, command)
+    if not typer.confirm(question, err=True):
+        fail("left as it was", FAILED, command)
+
+
 def advised(error: Exception) -> str:
     """The error's message, and what to do about it where that is known."""
     advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), None)

@@ -2,6 +2,7 @@
 
 import typer
 
+from stateful_route.cli.help import flowing
 from stateful_route.cli.store.look import links, pods
 from stateful_route.cli.store.mend import rebuild, repair
 from stateful_route.cli.store.own import adopt
@@ -14,10 +15,10 @@ app = typer.Typer(
     "Answers go to stdout, all else to stderr. Exit codes: 0 done (an empty answer is one), 1 the store refused or is "
     "away, 2 a wrong argument or file, 130 interrupted.",
 )
-app.command()(links)
-app.command()(pods)
-app.command()(repair)
-app.command()(rebuild)
-app.command()(adopt)
-app.command()(export)
-app.command("import")(import_)
+app.command(help=flowing(links.__doc__))(links)
+app.command(help=flowing(pods.__doc__))(pods)
+app.command(help=flowing(repair.__doc__))(repair)
+app.command(help=flowing(rebuild.__doc__))(rebuild)
+app.command(help=flowing(adopt.__doc__))(adopt)
+app.command(help=flowing(export.__doc__))(export)
+app.command("import", help=flowing(import_.__doc__))(import_)

@@ -1,15 +1,13 @@
 """``adopt``: take a service over from an owner that is gone."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from stateful_route.cli.answers import (
-    FAILED,
-    USAGE,
     Form,
     Output,
+    confirm,
     notes,
     print_answer,
 )
@@ -18,7 +16,6 @@ from stateful_route.cli.store.session import (
     DEFAULT_NAMESPACE,
     Namespace,
     RedisUrl,
-    fail,
     run,
 )
 from stateful_route.store.connection import Store
@@ -60,7 +57,7 @@ def adopt(
     else:
         to = owner or "the operator that claims it next"
         if not yes:
-            confirm(f"{target} belongs to {before or 'nobody'}. Hand it to {to}?")
+            confirm(f"{target} belongs to {before or 'nobody'}. Hand it to {to}?", "stateful-route store")
         run(redis_url, lambda store: hand_over(store, target, before, owner or None), writes=True)
         notes().print(f"{target}: from {before or 'nobody'} to {to}", markup=False)
     if output is not Output.TABLE:
@@ -70,11 +67,3 @@ def adopt(
 async def owner_of(store: Store, service: Service) -> str | None:
     """Who has it; None: nobody."""
     return (await get_service(store, service)).owner
-
-
-def confirm(question: str) -> None:
-    """Ask on stderr; ends the process when the answer is no, or nobody is there to give one."""
-    if not sys.stdin.isatty():
-        fail(f"{question}\nNobody can be asked without a terminal: repeat it with --yes", USAGE)
-    if not typer.confirm(question, err=True):
-        fail("left as it was", FAILED)

@@ -1,0 +1,1 @@
+"""Commands that look at services through Kubernetes and the store together, and ask for drains and rebalances."""

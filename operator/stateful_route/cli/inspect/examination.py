@@ -1,0 +1,123 @@
+"""What the doctor looks at in one service: the operator, both sides of the story, DNS, the time to drain."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.cli.inspect.session import Session
+from stateful_route.cli.inspect.status import bad_conditions
+from stateful_route.domain.diagnosis import Finding, Severity, worst
+from stateful_route.domain.drift import ServiceFacts, judge_drift, judge_grace
+from stateful_route.kube.client import KubeError
+from stateful_route.kube.objects import cluster_id
+from stateful_route.reconcile.spec import policy_of
+from stateful_route.store.connection import Store
+from stateful_route.store.index import count_links
+from stateful_route.store.states import get_service
+
+SECOND_LOOK_SECONDS = 3.0
+"""What is still different then is no moment's difference: the operator needs milliseconds."""
+
+SILENT = timedelta(seconds=180)
+"""The operator writes into the status of each StatefulRoute once a minute."""
+
+DEFAULT_GRACE_SECONDS = 30
+
+
+async def examine_service(session: Session, route: StatefulRoute, store: Store) -> list[Finding]:
+    """All that is known of one service; errors as of the calls."""
+    found = _of_operator(route)
+    facts = await _facts(session, route, store)
+    drift = list(judge_drift(facts))
+    if worst(drift) is not Severity.OK:
+        await asyncio.sleep(SECOND_LOOK_SECONDS)
+        facts = await _facts(session, route, store)
+        drift = list(judge_drift(facts))
+    return [*found, *drift, *await examine_workload(session, route, facts)]
+
+
+async def examine_workload(session: Session, route: StatefulRoute, facts: ServiceFacts | None = None) -> list[Finding]:
+    """The StatefulSet and its Service; ``facts``: what is known of the pods, None: nothing of their links."""
+    name, namespace = route.metadata.name, route.metadata.namespace
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{route.workload_name}"
+    try:
+        spec = (await session.kube.get(path))["spec"]
+    except KubeError as error:
+        if not error.not_found:
+            raise
+        advice = "create it, or name another in spec.workloadRef"
+        return [Finding(Severity.ERROR, "StatefulSet", name, f"there is no {route.workload_name!r}", advice)]
+    found = []
+    if "{ip}" not in (route.spec.address.template or ""):
+        found.append(await _of_headless_service(session, route, spec.get("serviceName") or ""))
+    grace = (spec["template"].get("spec") or {}).get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
+    pods = {o: pod.name for o, pod in facts.pods.items()} if facts else {}
+    found.append(judge_grace(name, grace, policy_of(route).drain, facts.links if facts else {}, pods))
+    return found
+
+
+def _of_operator(route: StatefulRoute) -> list[Finding]:
+    name, status = route.metadata.name, route.status
+    if status.observed_generation is None:
+        advice = "is an operator running, and does it serve this namespace (STATEFUL_ROUTE_NAMESPACES)?"
+        return [Finding(Severity.ERROR, "operator", name, "no operator has seen this StatefulRoute", advice)]
+    found = [
+        Finding(
+            Severity.ERROR,
+            "condition",
+            name,
+            f"{kind}: {reason}: {message}",
+            "its reason says what to do: docs/reasons.md",
+        )
+        for kind, reason, message in bad_conditions(route)
+    ]
+    silent = datetime.now(UTC) - status.last_probe_time if status.last_probe_time else None
+    if silent is not None and silent > SILENT:
+        message = f"it was last heard of {int(silent.total_seconds())} s ago; it writes its word each 60 s"
+        return [*found, Finding(Severity.ERROR, "operator", name, message, "look at its pod and its log")]
+    message = "it is at work" if silent is None else f"it was heard of {max(0, int(silent.total_seconds()))} s ago"
+    return [*found, Finding(Severity.OK, "operator", name, message)]
+
+
+async def _facts(session: Session, route: StatefulRoute, store: Store) -> ServiceFacts:
+    _, pods = await session.workload(route)
+    target = session.service(route)
+    view, links = await get_service(store, target), await count_links(store, target)
+    try:
+        cluster = await cluster_id(session.kube)
+    except KubeError as error:
+        if not error.forbidden:
+            raise
+        cluster = "?"
+    return ServiceFacts(
+        name=route.metadata.name,
+        pods=pods,
+        views=view.pods,
+        owner=view.owner,
+        wanted_owner=f"{cluster}/{route.metadata.uid}",
+        links=links,
+    )
+
+
+async def _of_headless_service(session: Session, route: StatefulRoute, service: str) -> Finding:
+    check, name = "headless Service", route.metadata.name
+    if not service:
+        message = "the StatefulSet has no serviceName: its pods have no names in DNS"
+        advice = "set it (the StatefulSet must be made anew), or address.template: '{ip}'"
+        return Finding(Severity.WARNING, check, name, message, advice)
+    try:
+        spec = (await session.kube.get(f"/api/v1/namespaces/{route.metadata.namespace}/services/{service}"))["spec"]
+    except KubeError as error:
+        if error.forbidden:
+            return Finding(Severity.UNKNOWN, check, name, f"you may not read the Service {service!r}")
+        if not error.not_found:
+            raise
+        message = f"there is no Service {service!r}: the pods' names are not in DNS"
+        return Finding(Severity.WARNING, check, name, message, f"create it, headless (clusterIP: None): {service}")
+    if spec.get("clusterIP") != "None":
+        message = f"the Service {service!r} is not headless: its pods' names are not in DNS"
+        return Finding(Severity.WARNING, check, name, message, "a Service with clusterIP: None, as serviceName")
+    if not spec.get("publishNotReadyAddresses"):
+        message = f"the Service {service!r} hides pods that are not Ready, which still have their users"
+        return Finding(Severity.WARNING, check, name, message, "publishNotReadyAddresses: true in its spec")
+    return Finding(Severity.OK, check, name, f"{service!r} publishes pods that are not Ready")

@@ -1,0 +1,107 @@
+"""Which Kubernetes rights the commands, and the operator, need; whether this user has them."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.cli.inspect.session import Session
+from stateful_route.domain.diagnosis import Finding, Severity
+from stateful_route.kube.objects import GROUP, PLURAL
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A verb on a resource of a namespace.
+
+    Attributes:
+        verb: As in a Role.
+        group: The API group; empty: the core.
+        resource: In the plural; a subresource after a slash.
+        what_for: What does not work without it.
+        name: Of the one object; empty: of any.
+        everywhere: It is a cluster's resource, not a namespace's.
+    """
+
+    verb: str
+    group: str
+    resource: str
+    what_for: str
+    name: str = ""
+    everywhere: bool = False
+
+    def __str__(self) -> str:
+        resource = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {resource}{f' {self.name!r}' if self.name else ''}"
+
+
+COMMANDS = (
+    Right("list", GROUP, PLURAL, "all commands"),
+    Right("list", "", "pods", "status, doctor"),
+    Right("get", "", "pods", "links, drain, undrain"),
+    Right("patch", "", "pods", "drain, undrain"),
+    Right("get", "apps", "statefulsets", "status, doctor"),
+    Right("get", "", "services", "doctor"),
+)
+
+OPERATOR = (
+    *(Right(verb, GROUP, PLURAL, "the operator") for verb in ("list", "watch", "patch")),
+    Right("patch", GROUP, f"{PLURAL}/status", "conditions and counts"),
+    *(Right(verb, "", "pods", "the operator") for verb in ("list", "watch")),
+    *(Right(verb, "apps", "statefulsets", "the operator") for verb in ("get", "list", "watch")),
+    Right("create", "events.k8s.io", "events", "Events"),
+    Right("get", "", "nodes", "telling that a node is lost", everywhere=True),
+    Right("get", "", "namespaces", "the cluster's id", name="kube-system", everywhere=True),
+)
+
+
+async def examine_rights(session: Session, routes: Sequence[StatefulRoute], *, operator: bool) -> list[Finding]:
+    """One finding for each right that is missing; one in all where none is."""
+    secrets = [
+        Right("get", "", "secrets", f"the store of {route.metadata.name}", name=route.spec.redis.url_secret_ref.name)
+        for route in routes
+        if route.spec.redis.url_secret_ref is not None
+    ]
+    found = await _examined(session, [*COMMANDS, *([] if session.access.redis_url else secrets)], "your rights")
+    if operator:
+        found += await _examined(session, [*OPERATOR, *secrets], "operator's rights")
+    return found
+
+
+async def _examined(session: Session, rights: Sequence[Right], check: str) -> list[Finding]:
+    missing = [right for right, granted in await _granted(session, rights) if not granted]
+    if not missing:
+        return [Finding(Severity.OK, check, session.namespace, "all that is needed")]
+    severity = Severity.WARNING if check == "your rights" else Severity.ERROR
+    return [
+        Finding(
+            severity,
+            check,
+            session.namespace,
+            f"you may not {right}: without it {right.what_for} does not work",
+            "have it granted by a Role, or for what is not a namespace's by a ClusterRole",
+        )
+        for right in missing
+    ]
+
+
+async def _granted(session: Session, rights: Iterable[Right]) -> list[tuple[Right, bool]]:
+    async def ask(right: Right) -> tuple[Right, bool]:
+        resource, _, subresource = right.resource.partition("/")
+        attributes = {
+            "verb": right.verb,
+            "group": right.group,
+            "resource": resource,
+            "subresource": subresource,
+            "name": right.name,
+            "namespace": "" if right.everywhere else session.namespace,
+        }
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await session.kube.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
+        return right, bool(answer["status"].get("allowed"))
+
+    return list(await asyncio.gather(*map(ask, rights)))

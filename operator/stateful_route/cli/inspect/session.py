@@ -1,0 +1,204 @@
+"""One command's session: the API server, the StatefulRoutes that it has, and the store that each of them names."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from stateful_route.api.statefulroute import InvalidResource, StatefulRoute
+from stateful_route.cli.answers import FAILED, INTERRUPTED, USAGE, advised, fail, notes
+from stateful_route.cli.inspect.options import Access
+from stateful_route.cli.inspect.reach import forwarding
+from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
+from stateful_route.domain.pod import PodFacts
+from stateful_route.kube.client import Kube, KubeError, default_namespace
+from stateful_route.kube.objects import WorkloadFacts, get_stateful_set, list_routes, read_secret
+from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
+from stateful_route.store.connection import Store
+from stateful_route.store.keys import Service
+from stateful_route.store.layout import check_layout
+
+T = TypeVar("T")
+
+
+class NotThere(StatefulRouteError):  # noqa: N818  names the fact
+    """There is no such service, pod or kind of object; the message says what there is."""
+
+
+class OutOfReach(StoreUnavailable):
+    """The store that a StatefulRoute names does not answer from here; the message says how to get there."""
+
+
+class Session:
+    """What a command works with; connects when it is asked for something."""
+
+    def __init__(self, access: Access, kube: Kube, namespace: str) -> None:
+        self.access, self.kube, self.namespace = access, kube, namespace
+        self._stores: dict[str, Store] = {}
+
+    @classmethod
+    async def open(cls, access: Access) -> "Session":
+        """Find the API server and the namespace.
+
+        Raises:
+            KubeError: no way to reach an API server.
+        """
+        namespace = access.namespace or default_namespace(access.kubeconfig, access.context)
+        return cls(access, await Kube.connect(access.kubeconfig, access.context), namespace)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for store in self._stores.values():
+            await store.close()
+        await self.kube.close()
+
+    async def routes(self) -> list[StatefulRoute]:
+        """The StatefulRoutes of the namespace by name; those that do not fit are told on stderr and left out.
+
+        Raises:
+            NotThere: the cluster has no such resource.
+            KubeError: see there.
+        """
+        found = []
+        for body in await self._bodies():
+            try:
+                found.append(StatefulRoute.parse(body))
+            except InvalidResource as error:
+                notes().print(str(error), markup=False, style="yellow")
+        return sorted(found, key=lambda route: route.metadata.name)
+
+    async def route(self, service: str) -> StatefulRoute:
+        """The StatefulRoute of that name, or that serves the service of that name.
+
+        Raises:
+            NotThere: there is none; the message lists those that exist.
+        """
+        routes = await self.routes()
+        found = [route for route in routes if route.metadata.name == service]
+        found += [route for route in routes if route.service_name == service]
+        if found:
+            return found[0]
+        there = ", ".join(route.metadata.name for route in routes)
+        hint = f"there are: {there}" if there else "it has none at all; is it the right one? -n NAME takes another"
+        raise NotThere(f"no StatefulRoute {service!r} in namespace {self.namespace!r}: {hint}")
+
+    async def pod(self, name: str) -> tuple[StatefulRoute, PodFacts]:
+        """The pod of that name, and the StatefulRoute that routes it.
+
+        Raises:
+            NotThere: no such pod, or nobody routes it.
+        """
+        name = name.removeprefix("pod/").removeprefix("pods/")
+        try:
+            body = await self.kube.get_quickly(f"/api/v1/namespaces/{self.namespace}/pods/{name}")
+        except KubeError as error:
+            if not error.not_found:
+                raise
+            raise NotThere(f"there is no pod {name!r} in namespace {self.namespace!r}") from None
+        workload = stateful_set_of(body)
+        route = next((route for route in await self.routes() if route.workload_name == workload), None)
+        facts = pod_facts(body, route.spec.health.container) if route else None
+        if route is None or facts is None:
+            of = f"its StatefulSet {workload!r}" if workload else "it belongs to no StatefulSet, and"
+            raise NotThere(f"no StatefulRoute routes the pod {name!r}: {of} has none")
+        return route, facts
+
+    async def workload(self, route: StatefulRoute) -> tuple[WorkloadFacts | None, dict[int, PodFacts]]:
+        """The StatefulSet, None: there is none; and its pods, the younger one where an index has two."""
+        name, namespace = route.workload_name, route.metadata.namespace
+        facts = await get_stateful_set(self.kube, namespace, name)
+        bodies, _ = await list_pods(self.kube, namespace, facts.selector if facts else {})
+        container = route.spec.health.container
+        pods = [pod for body in bodies if stateful_set_of(body) == name and (pod := pod_facts(body, container))]
+        return facts, {pod.ordinal: pod for pod in sorted(pods, key=lambda pod: (pod.created, pod.resource_version))}
+
+    async def store(self, route: StatefulRoute) -> Store:
+        """The store of a StatefulRoute, which has answered.
+
+        Raises:
+            OutOfReach: it does not answer from here.
+            NotThere: nobody says where it is.
+            StatefulRouteError: as a store's first call.
+        """
+        url = self.access.redis_url or await self._url(route)
+        if url not in self._stores:
+            store = Store.from_url(url)
+            self._stores[url] = store
+            try:
+                await check_layout(store, stamp=False)
+            except StoreUnavailable as error:
+                if self.access.redis_url or not (hint := forwarding(url, route.metadata.namespace)):
+                    raise
+                whose = f"the store of StatefulRoute {route.metadata.name!r} does not answer from here"
+                raise OutOfReach(f"{whose}: {error}\n{hint}", maybe_written=False) from error
+        return self._stores[url]
+
+    def service(self, route: StatefulRoute) -> Service:
+        """Its keys."""
+        return Service(route.metadata.namespace, route.service_name)
+
+    async def _url(self, route: StatefulRoute) -> str:
+        redis, name = route.spec.redis, route.metadata.name
+        if redis.url:
+            return redis.url
+        if (secret := redis.url_secret_ref) is None:
+            raise NotThere(
+                f"StatefulRoute {name!r} names no store: it uses the operator's, which only the operator knows. "
+                "Give it by --redis-url or STATEFUL_ROUTE_REDIS_URL; from outside the cluster, by a port-forward:\n"
+                f"  kubectl port-forward -n NAMESPACE service/VALKEY 6379:6379\n"
+                "  … --redis-url redis://127.0.0.1:6379"
+            )
+        try:
+            url = await read_secret(self.kube, route.metadata.namespace, secret.name, secret.key)
+        except KubeError as error:
+            if not error.forbidden:
+                raise
+            raise NotThere(
+                f"the store's URL is in Secret {secret.name!r}, which you may not read: give --redis-url ({error})"
+            ) from error
+        if not url:
+            raise NotThere(f"Secret {secret.name!r} has no key {secret.key!r}: give --redis-url, or create it")
+        return url
+
+    async def _bodies(self) -> list[Mapping[str, Any]]:
+        try:
+            return await list_routes(self.kube, self.namespace)
+        except KubeError as error:
+            if not error.not_found:
+                raise
+            raise NotThere(
+                "the cluster does not know StatefulRoutes: install the CRD (kubectl apply -f crds/, or the chart)"
+            ) from None
+
+
+def run(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Open a session, do the work, close it; ends the process with a message when that fails."""
+
+    async def session() -> T:
+        opened = await Session.open(access)
+        try:
+            return await work(opened)
+        finally:
+            with suppress(StatefulRouteError):
+                await opened.close()
+
+    try:
+        return asyncio.run(session())
+    except InvalidArgument as error:
+        fail(str(error), USAGE)
+    except OutOfReach as error:
+        fail(str(error), FAILED)
+    except KubeError as error:
+        fail(_advised(error), FAILED)
+    except StatefulRouteError as error:
+        fail(advised(error), FAILED)
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)
+
+
+def _advised(error: KubeError) -> str:
+    if error.forbidden:
+        return f"{error}\nyour Kubernetes user may not do that; stateful-route doctor lists what each command needs"
+    if error.status == 0:
+        return f"{error}\nwithout Kubernetes there is stateful-route store, which needs the store alone"
+    return str(error)
