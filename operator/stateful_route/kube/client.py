@@ -104,9 +104,8 @@ class Kube:
             if is_in_cluster(kubeconfig, context):
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
-                _require_some(kubeconfig)
                 await load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=kubeconfig, context=context, client_configuration=configuration
+                    config_file=_config_files(kubeconfig), context=context, client_configuration=configuration
                 )
         except (ConfigException, OSError, ValueError) as error:
             raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
@@ -205,8 +204,7 @@ def default_namespace(kubeconfig: str | None = None, context: str | None = None)
     if is_in_cluster(kubeconfig, context):
         return SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip()
     try:
-        _require_some(kubeconfig)
-        contexts, current = list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]
+        contexts, current = list_kube_config_contexts(config_file=_config_files(kubeconfig))  # type: ignore[no-untyped-call]
     except (ConfigException, OSError, ValueError) as error:
         raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
     chosen = current if context is None else next((c for c in contexts if c["name"] == context), None)
@@ -216,13 +214,19 @@ def default_namespace(kubeconfig: str | None = None, context: str | None = None)
     return str((chosen.get("context") or {}).get("namespace") or DEFAULT_NAMESPACE)
 
 
-def _require_some(kubeconfig: str | None) -> None:
-    """Complain of a kubeconfig that is not there by its name: the library would call it invalid."""
-    paths = (kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")).split(os.pathsep)
+def _config_files(kubeconfig: str | None) -> str:
+    """The kubeconfig to read, or several as in ``$KUBECONFIG``.
+
+    Raises:
+        ConfigException: there is none; named here, since the library would call it invalid.
+    """
+    text = kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    paths = text.split(os.pathsep)
     if not any(Path(path).expanduser().is_file() for path in paths):
         raise ConfigException(
             f"no kubeconfig at {' or '.join(paths)}: set KUBECONFIG, or run in a pod that has a ServiceAccount"
         )
+    return text
 
 
 def _message(text: bytes) -> str:

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from stateful_route.api.crd import load_crd
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.kube.client import KubeError
 from stateful_route.store.connection import Store, StoreOptions
+from support.crd_install import apply_crd
 from support.process import OperatorProcess
 from support.scene import Scene, TestKube
 
@@ -21,26 +21,9 @@ StartOperator = Callable[..., OperatorProcess]
 @pytest.fixture
 async def kube(kubeconfig: Path) -> AsyncIterator[TestKube]:
     client = await TestKube.connect(str(kubeconfig))
-    await _apply_crd(client)
+    await apply_crd(client)
     yield client
     await client.close()
-
-
-async def _apply_crd(kube: TestKube) -> None:
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    crd = load_crd()
-    try:
-        await kube.create(path, crd)
-    except KubeError as error:
-        if not error.conflict:
-            raise
-        await kube.merge(f"{path}/{crd['metadata']['name']}", crd)
-    async with asyncio.timeout(20):
-        while True:
-            with contextlib.suppress(KubeError):
-                await kube.get("/apis/statefulroute.io/v1alpha1/statefulroutes")
-                return
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture

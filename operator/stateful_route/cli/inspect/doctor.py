@@ -11,7 +11,7 @@ from rich.text import Text
 from stateful_route.api.crd import load_crd, spec_fields
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.answers import NO, Output, fail, notes, print_answer
-from stateful_route.cli.inspect.examination import examine_service, examine_workload
+from stateful_route.cli.inspect.examination import examine_operator, examine_service, examine_workload
 from stateful_route.cli.inspect.rights import examine_rights
 from stateful_route.cli.inspect.session import NotThere, Session
 from stateful_route.domain.diagnosis import Finding, Severity, judge_clocks, judge_server, worst
@@ -50,11 +50,12 @@ async def examine(session: Session, service: str, *, operator: bool, strict: boo
 
 async def _route(session: Session, route: StatefulRoute, seen: set[Store]) -> list[Finding]:
     name = route.metadata.name
+    findings = examine_operator(route)
     try:
         store = await session.store(route)
     except StatefulRouteError as error:
-        return [_failure("Redis", name, error), *await _attempt("pods", name, lambda: examine_workload(session, route))]
-    findings = []
+        findings.append(_failure("Redis", name, error))
+        return findings + await _attempt("pods", name, lambda: examine_workload(session, route))
     if store not in seen:
         seen.add(store)
         findings += await _attempt("Redis", store.label, lambda: _store(store))
@@ -114,7 +115,7 @@ async def _attempt(check: str, subject: str, look: Callable[[], Awaitable[list[F
 
 def _failure(check: str, subject: str, error: Exception) -> Finding:
     message, _, advice = str(error).partition("\n")
-    return Finding(Severity.ERROR, check, subject, message, advice)
+    return Finding(Severity.ERROR, check, subject, message, advice.strip())
 
 
 def _print(session: Session, findings: Sequence[Finding]) -> None:

@@ -26,14 +26,13 @@ DEFAULT_GRACE_SECONDS = 30
 
 async def examine_service(session: Session, route: StatefulRoute, store: Store) -> list[Finding]:
     """All that is known of one service; errors as of the calls."""
-    found = _of_operator(route)
     facts = await _facts(session, route, store)
     drift = list(judge_drift(facts))
     if worst(drift) is not Severity.OK:
         await asyncio.sleep(SECOND_LOOK_SECONDS)
         facts = await _facts(session, route, store)
         drift = list(judge_drift(facts))
-    return [*found, *drift, *await examine_workload(session, route, facts)]
+    return [*drift, *await examine_workload(session, route, facts)]
 
 
 async def examine_workload(session: Session, route: StatefulRoute, facts: ServiceFacts | None = None) -> list[Finding]:
@@ -56,7 +55,8 @@ async def examine_workload(session: Session, route: StatefulRoute, facts: Servic
     return found
 
 
-def _of_operator(route: StatefulRoute) -> list[Finding]:
+def examine_operator(route: StatefulRoute) -> list[Finding]:
+    """Whether an operator is at work, and what it says is wrong."""
     name, status = route.metadata.name, route.status
     if status.observed_generation is None:
         advice = "is an operator running, and does it serve this namespace (STATEFUL_ROUTE_NAMESPACES)?"

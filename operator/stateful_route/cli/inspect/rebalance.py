@@ -38,8 +38,10 @@ async def rebalance(session: Session, service: str, max_moves: int, *, dry_run: 
     if plan.moves and not dry_run:
         if not yes:
             confirm(f"Move {plan.moves:,} users of {target} to other pods, which know nothing of them yet?")
-        moved = await _carry_out(store, target, plan, _rate(route))
-        _tell(plan, moved)
+        try:
+            await _carry_out(store, target, plan, _rate(route), moved)
+        finally:  # interrupted, too
+            _tell(plan, moved)
     if session.access.output is not Output.TABLE:
         print_answer(session.access.output, _fields(route, plan, moved, dry_run=dry_run))
     if plan.moves and not dry_run and not moved:
@@ -66,13 +68,12 @@ class PlannedTargets:
         return None
 
 
-async def _carry_out(store: Store, service: Service, plan: Plan, rate: float) -> Counter[tuple[int, int]]:
-    """Move what is planned; how many links went from which pod to which."""
+async def _carry_out(store: Store, service: Service, plan: Plan, rate: float, moved: Counter[tuple[int, int]]) -> None:
+    """Move what is planned; ``moved`` is told how many links went from which pod to which."""
     view = await get_service(store, service)
     ready = set(_ready(view))
     watching = asyncio.create_task(_watch(store, service, ready))
     pace = Pace(rate, time.monotonic)
-    moved: Counter[tuple[int, int]] = Counter()
     try:
         with progress("rebalancing") as line:
             for source in dict.fromkeys(shift.source for shift in plan.shifts):
@@ -88,7 +89,6 @@ async def _carry_out(store: Store, service: Service, plan: Plan, rate: float) ->
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-    return moved
 
 
 async def _watch(store: Store, service: Service, ready: set[int]) -> None:
@@ -129,13 +129,17 @@ def _show(session: Session, route: StatefulRoute, plan: Plan) -> None:
         notes().print(text, markup=False)
     else:
         rows = [
-            (f"{route.workload_name}-{o}", f"{n:,}", f"{plan.after[o] - n:+,}", f"{plan.after[o]:,}")
+            (f"{route.workload_name}-{o}", f"{n:,}", _signed(plan.after[o] - n), f"{plan.after[o]:,}")
             for o, n in plan.before.items()
         ]
         print_table(("POD", "LINKS", "MOVES", "AFTER"), rows, frozenset({"LINKS", "MOVES", "AFTER"}))
         if plan.moves < plan.needed:
             text = f"{plan.moves:,} of the {plan.needed:,} moves that would even it out (--max-moves)"
             notes().print(text, markup=False, style="dim")
+
+
+def _signed(moves: int) -> str:
+    return f"{moves:+,}" if moves else "0"
 
 
 def _tell(plan: Plan, moved: Counter[tuple[int, int]]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import typer
+
 from stateful_route.api.statefulroute import InvalidResource, StatefulRoute
 from stateful_route.cli.answers import FAILED, INTERRUPTED, USAGE, advised, fail, notes
 from stateful_route.cli.inspect.options import Access
@@ -143,9 +145,9 @@ class Session:
             return redis.url
         if (secret := redis.url_secret_ref) is None:
             raise NotThere(
-                f"StatefulRoute {name!r} names no store: it uses the operator's, which only the operator knows. "
-                "Give it by --redis-url or STATEFUL_ROUTE_REDIS_URL; from outside the cluster, by a port-forward:\n"
-                f"  kubectl port-forward -n NAMESPACE service/VALKEY 6379:6379\n"
+                f"StatefulRoute {name!r} names no store, it uses the operator's: give --redis-url or "
+                "STATEFUL_ROUTE_REDIS_URL.\nFrom outside the cluster, forward it first:\n"
+                "  kubectl port-forward -n NAMESPACE service/VALKEY 6379:6379\n"
                 "  … --redis-url redis://127.0.0.1:6379"
             )
         try:
@@ -193,7 +195,7 @@ def run(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:
     except StatefulRouteError as error:
         fail(advised(error), FAILED)
     except KeyboardInterrupt:
-        fail("interrupted", INTERRUPTED)
+        raise typer.Exit(INTERRUPTED) from None  # the usual end of what goes on until Ctrl-C
 
 
 def _advised(error: KubeError) -> str:

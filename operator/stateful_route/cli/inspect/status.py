@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from stateful_route.api.conditions import ConditionType
+from stateful_route.api.conditions import Condition, ConditionType
 from stateful_route.api.statefulroute import StatefulRoute
-from stateful_route.cli.answers import COLOURS, Output, duration, notes, print_answer, print_next, table_of
+from stateful_route.cli.answers import COLOURS, FAILED, Output, duration, notes, print_answer, print_next, table_of
 from stateful_route.cli.inspect.session import Session
 from stateful_route.cli.store.look import pod_fields
 from stateful_route.domain.errors import StatefulRouteError
@@ -75,6 +76,8 @@ async def show(session: Session, service: str, *, watch: bool) -> None:
             (Console(highlight=False) if seen else notes()).print(_picture(session, seen))
         else:
             print_answer(output, [_fields(one) for one in seen])
+        if any(one.failure for one in seen):
+            raise typer.Exit(FAILED)
         return
     if output is not Output.TABLE:
         async for seen in _changes(session, service):
@@ -94,9 +97,12 @@ async def show(session: Session, service: str, *, watch: bool) -> None:
 
 
 def bad_conditions(route: StatefulRoute) -> list[tuple[str, str, str]]:
-    """(type, reason, message) of the conditions of a StatefulRoute that are bad news."""
-    conditions = route.status.conditions
-    return [(c.type, c.reason, c.message) for c in conditions if c.status != GOOD.get(c.type, "False")]
+    """(types, reason, message) of the conditions that are bad news; those that say the same are told together."""
+    by_message: dict[str, list[Condition]] = {}
+    for condition in route.status.conditions:
+        if condition.status != GOOD.get(condition.type, "False"):
+            by_message.setdefault(condition.message, []).append(condition)
+    return [(", ".join(c.type for c in same), same[-1].reason, message) for message, same in by_message.items()]
 
 
 def pod_word(pod: PodFacts | None) -> str:
@@ -132,18 +138,16 @@ def _steady(seen: Seen) -> list[Any]:
 
 async def _look(session: Session, service: str) -> list[Seen]:
     routes = [await session.route(service)] if service else await session.routes()
-    return [await _seen(session, route, alone=len(routes) == 1) for route in routes]
+    return [await _seen(session, route) for route in routes]
 
 
-async def _seen(session: Session, route: StatefulRoute, *, alone: bool) -> Seen:
+async def _seen(session: Session, route: StatefulRoute) -> Seen:
     _, pods = await session.workload(route)
     try:
         store = await session.store(route)
         target = session.service(route)
         view, links = await get_service(store, target), await count_links(store, target)
     except StatefulRouteError as error:
-        if alone:
-            raise
         return Seen(route=route, links={}, pods=pods, failure=str(error))
     return Seen(route=route, store=store.label, view=view, links=links, pods=pods)
 
@@ -208,7 +212,7 @@ def _title(seen: Seen) -> Text:
 
 
 def _troubles(seen: Seen) -> list[Text]:
-    lines = [f"{kind}: {reason}: {message}" for kind, reason, message in bad_conditions(seen.route)]
+    lines = [f"{kinds}: {reason}: {message}" for kinds, reason, message in bad_conditions(seen.route)]
     if seen.failure:
         lines.append(seen.failure)
     return [Text(f"! {line}", style="yellow") for line in lines]
