@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import stateful_route
+from stateful_route.devcluster.embedded_store import EmbeddedStore
 
 REPO = Path(__file__).resolve().parents[2]
 PACKAGE = REPO / "operator" / "stateful_route"
@@ -290,3 +291,25 @@ def test_with_the_extra_cli_a_command_says_what_it_needs(command, extra):
     assert done.returncode == 2
     assert f"pip install 'stateful-route[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_with_redis_alone_a_pod_can_wait_until_it_is_drained(library):
+    done = library.entry_point("wait-drained", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "preStop" in done.stdout
+    with EmbeddedStore() as store:
+        words = ("--redis-url", store.url, "-n", "games", "--pod", "rooms-0", "--deadline-seconds", "20")
+        done = library.entry_point("wait-drained", *words)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "rooms-0 is empty" in done.stderr
+
+
+def test_with_the_extra_cli_a_command_that_needs_kubernetes_says_what_to_install():
+    done = with_the_extra_cli("status")
+    assert done.returncode == 2
+    assert "pip install 'stateful-route[operator]'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["kubectl-stateful_route", "kubectl_complete-stateful_route"])
+def test_kubectl_finds_the_plugin_by_the_name_of_its_file(library, name):
+    assert (library.folder / "bin" / name).exists()
