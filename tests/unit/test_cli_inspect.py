@@ -95,7 +95,6 @@ COMPLETIONS = {
     "commands": (("wh",), {"where"}),
     "all commands": (("",), {*COMMANDS, "wait-drained", "operator", "demo", "store"}),
     "options": (("drain", "--red"), {"--redis-url"}),
-    "forms": (("store", "ex"), {"export"}),
 }
 
 

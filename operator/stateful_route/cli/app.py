@@ -3,7 +3,8 @@
 import os
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Annotated
 
@@ -93,7 +94,8 @@ def complete() -> int:
         "_STATEFUL_ROUTE_COMPLETE": "complete_bash",
     }
     sys.argv = [PROGRAM]
-    with suppress(SystemExit):
+    with suppress(SystemExit), redirect_stdout(StringIO()) as proposals:
         app(prog_name=PROGRAM)
+    sys.stdout.write("".join(f"{line}\n" for line in proposals.getvalue().splitlines() if line))
     sys.stdout.write(f":{NO_FILES}\n")
     return 0

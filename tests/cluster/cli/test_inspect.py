@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stateful_route.api.crd import load_crd
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.kube.pods import DRAIN_ANNOTATION
 from stateful_route.store.index import purge
@@ -37,9 +38,13 @@ def words_of(text):
     return [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()[1:]]
 
 
+def process_environment(fleet):
+    return {name: value for name, value in {**os.environ, **environment(fleet)}.items() if value is not None}
+
+
 def started(fleet, *words):
     """A command that goes on until it is ended; what it prints comes line by line."""
-    env = {name: value for name, value in {**os.environ, **environment(fleet)}.items() if value is not None}
+    env = process_environment(fleet)
     return subprocess.Popen([ENTRY_POINT, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -324,6 +329,45 @@ def test_who_may_not_drain_is_told_so_and_the_doctor_knows_it(cli, fleet, contro
 
 def token(fleet, kubectl):
     return kubectl("create", "token", "reader", "-n", fleet.namespace).strip()
+
+
+def test_the_doctor_knows_an_older_resource_definition_and_one_that_is_newer(answer, fleet):
+    async def change(to):
+        async with fleet.scene() as scene:
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/statefulroutes.statefulroute.io"
+            await scene.kube.merge(path, {"spec": {"versions": to["spec"]["versions"]}})
+
+    older, newer = load_crd(), load_crd()
+    fields = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    del fields["repair"]
+    fields = newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    fields["mode"] = {"type": "string"}
+    try:
+        asyncio.run(change(older))
+        (found,) = (f for f in answer("doctor", code=3) if f["check"] == "CRD")
+        assert (found["severity"], "lacks spec.repair" in found["message"]) == ("error", True)
+        assert "kubectl apply -f crds/" in found["advice"]
+        asyncio.run(change(newer))
+        (found,) = (f for f in answer("doctor", "--strict", code=3) if f["check"] == "CRD")
+        assert (found["severity"], "does not know spec.mode" in found["message"]) == ("warning", True)
+    finally:
+        asyncio.run(change(load_crd()))
+
+
+COMPLETIONS = {
+    "of pods": (("drain", ""), list(NAMES)),
+    "of services in another namespace": (("status", "-n", "default", ""), []),
+}
+
+
+@pytest.mark.parametrize("case", COMPLETIONS)
+def test_the_shell_is_told_the_names(fleet, case):
+    words, names = COMPLETIONS[case]
+    program = ENTRY_POINT.with_name("kubectl_complete-stateful_route")
+    done = subprocess.run(
+        [program, *words], env=process_environment(fleet), check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[:-1] == names
 
 
 def test_without_a_cluster_the_commands_say_what_to_use_instead(cli, tmp_path):

@@ -7,14 +7,44 @@ import typer
 from stateful_route.cli.answers import Form, Output
 from stateful_route.cli.inspect.options import Access, Context, Kubeconfig, Namespace, RedisUrl, extra
 
-Service = Annotated[str, typer.Argument(metavar="SERVICE", help="Name of the StatefulRoute, or of its service.")]
-PodName = Annotated[str, typer.Argument(metavar="POD", help="The pod's name, e.g. rooms-1.")]
+
+def _services(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of StatefulRoutes, for the shell."""
+    return _proposed(context, incomplete, pods=False)
+
+
+def _pods(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of routed pods, for the shell."""
+    return _proposed(context, incomplete, pods=True)
+
+
+def _proposed(context: typer.Context, incomplete: str, *, pods: bool) -> list[str]:
+    try:
+        from stateful_route.cli.inspect.proposals import names
+    except ModuleNotFoundError:
+        return []
+    given = context.params
+    access = Access(given.get("namespace"), given.get("context"), given.get("kubeconfig"))
+    return [name for name in names(access, pods=pods) if name.startswith(incomplete)]
+
+
+Service = Annotated[
+    str,
+    typer.Argument(metavar="SERVICE", help="Name of the StatefulRoute, or of its service.", autocompletion=_services),
+]
+AnyService = Annotated[
+    str,
+    typer.Argument(
+        metavar="SERVICE",
+        help="Name of the StatefulRoute, or of its service; default: all.",
+        autocompletion=_services,
+    ),
+]
+PodName = Annotated[str, typer.Argument(metavar="POD", help="The pod's name, e.g. rooms-1.", autocompletion=_pods)]
 
 
 def status(  # noqa: PLR0913, PLR0917  each option is a flag
-    service: Annotated[
-        str, typer.Argument(metavar="SERVICE", help="Name of the StatefulRoute, or of its service; default: all.")
-    ] = "",
+    service: AnyService = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew when it changes, until Ctrl-C.")] = False,
     namespace: Namespace = None,
     context: Context = None,
@@ -210,9 +240,7 @@ def events(  # noqa: PLR0913, PLR0917  each option is a flag
 
 
 def doctor(  # noqa: PLR0913, PLR0917  each option is a flag
-    service: Annotated[
-        str, typer.Argument(metavar="SERVICE", help="Name of the StatefulRoute, or of its service; default: all.")
-    ] = "",
+    service: AnyService = "",
     operator: Annotated[
         bool,
         typer.Option("--operator", help="Ask for the operator's rights, too: run it with the operator's account."),

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from stateful_route.api.crd import load_crd, spec_fields
 from stateful_route.api.statefulroute import StatefulRoute
-from stateful_route.cli.answers import NO, Output, fail, notes, print_answer
+from stateful_route.cli.answers import NO, Output, advised, fail, notes, print_answer
 from stateful_route.cli.inspect.examination import examine_operator, examine_service, examine_workload
 from stateful_route.cli.inspect.rights import examine_rights
 from stateful_route.cli.inspect.session import NotThere, Session
@@ -114,7 +114,7 @@ async def _attempt(check: str, subject: str, look: Callable[[], Awaitable[list[F
 
 
 def _failure(check: str, subject: str, error: Exception) -> Finding:
-    message, _, advice = str(error).partition("\n")
+    message, _, advice = (str(error) if "\n" in str(error) else advised(error)).partition("\n")
     return Finding(Severity.ERROR, check, subject, message, advice.strip())
 
 

@@ -24,7 +24,12 @@ Context = Annotated[
 ]
 Kubeconfig = Annotated[
     str | None,
-    typer.Option("--kubeconfig", metavar="PATH", help="Default: $KUBECONFIG, ~/.kube/config; in a pod its account."),
+    typer.Option(
+        "--kubeconfig",
+        envvar="KUBECONFIG",
+        metavar="PATH",
+        help="Default: ~/.kube/config; in a pod its account.",
+    ),
 ]
 RedisUrl = Annotated[
     str | None,
