@@ -1,6 +1,7 @@
 """What the person on call asks, and does, by ``stateful-route``: on a real API server, with a real operator."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -14,9 +15,11 @@ import yaml
 
 from stateful_route.api.crd import load_crd
 from stateful_route.devcluster.embedded_store import EmbeddedStore
+from stateful_route.kube.client import KubeError
 from stateful_route.kube.pods import DRAIN_ANNOTATION
 from stateful_route.store.index import purge
 from support.inspected_fleet import environment
+from support.waiting import eventually
 
 ENTRY_POINT = Path(sys.executable).with_name("stateful-route")
 NAMES = ("rooms-0", "rooms-1", "rooms-2")
@@ -331,7 +334,7 @@ def token(fleet, kubectl):
     return kubectl("create", "token", "reader", "-n", fleet.namespace).strip()
 
 
-def test_the_doctor_knows_an_older_resource_definition_and_one_that_is_newer(answer, fleet):
+def test_the_doctor_knows_an_older_resource_definition_and_one_that_is_newer(answer, fleet, elsewhere):
     async def change(to):
         async with fleet.scene() as scene:
             path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/statefulroutes.statefulroute.io"
@@ -342,6 +345,17 @@ def test_the_doctor_knows_an_older_resource_definition_and_one_that_is_newer(ans
     del fields["repair"]
     fields = newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     fields["mode"] = {"type": "string"}
+    del fields["drain"]["properties"]["linksPerSecond"]["maximum"]
+
+    async def make_what_only_the_newer_one_takes():
+        async with fleet.scene(elsewhere) as scene:
+
+            async def made():
+                with contextlib.suppress(KubeError):
+                    return await scene.make_route({"drain": {"linksPerSecond": 5_000_000}}, name="fast")
+
+            await eventually(made, bool, "the API server follows the newer definition")
+
     try:
         asyncio.run(change(older))
         (found,) = (f for f in answer("doctor", code=3) if f["check"] == "CRD")
@@ -350,6 +364,9 @@ def test_the_doctor_knows_an_older_resource_definition_and_one_that_is_newer(ans
         asyncio.run(change(newer))
         (found,) = (f for f in answer("doctor", "--strict", code=3) if f["check"] == "CRD")
         assert (found["severity"], "does not know spec.mode" in found["message"]) == ("warning", True)
+        asyncio.run(make_what_only_the_newer_one_takes())
+        unfit = [f for f in answer("doctor", "-n", elsewhere, code=3) if "does not fit" in f["message"]]
+        assert [(f["severity"], "spec.drain.linksPerSecond" in f["message"]) for f in unfit] == [("error", True)]
     finally:
         asyncio.run(change(load_crd()))
 

@@ -37,6 +37,7 @@ async def examine(session: Session, service: str, *, operator: bool, strict: boo
         message = ", ".join(route.metadata.name for route in routes) or "none: nothing is routed here"
         severity = Severity.OK if routes else Severity.WARNING
         findings.append(Finding(severity, "StatefulRoutes", session.namespace, message))
+    findings += [_failure("StatefulRoutes", session.namespace, error) for error in session.unfit.values()]
     findings += await _attempt("rights", "", lambda: examine_rights(session, routes, operator=operator))
     stores: set[Store] = set()
     for route in routes:

@@ -37,6 +37,8 @@ class Session:
     def __init__(self, access: Access, kube: Kube, namespace: str) -> None:
         self.access, self.kube, self.namespace = access, kube, namespace
         self._stores: dict[str, Store] = {}
+        self.unfit: dict[str, InvalidResource] = {}
+        """StatefulRoutes that are left out, since they do not fit these commands: name → why."""
 
     @classmethod
     async def open(cls, access: Access) -> "Session":
@@ -55,7 +57,7 @@ class Session:
         await self.kube.close()
 
     async def routes(self) -> list[StatefulRoute]:
-        """The StatefulRoutes of the namespace by name; those that do not fit are told on stderr and left out.
+        """The StatefulRoutes of the namespace by name; those that do not fit are told on stderr once, and left out.
 
         Raises:
             NotThere: the cluster has no such resource.
@@ -66,7 +68,10 @@ class Session:
             try:
                 found.append(StatefulRoute.parse(body))
             except InvalidResource as error:
-                notes().print(str(error), markup=False, style="yellow")
+                name = body["metadata"]["name"]
+                if name not in self.unfit:
+                    notes().print(str(error), markup=False, style="yellow")
+                self.unfit[name] = error
         return sorted(found, key=lambda route: route.metadata.name)
 
     async def route(self, service: str) -> StatefulRoute:

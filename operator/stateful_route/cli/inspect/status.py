@@ -18,6 +18,7 @@ from stateful_route.cli.inspect.session import Session
 from stateful_route.cli.store.look import pod_fields
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.pod import PodFacts
+from stateful_route.kube.client import KubeError
 from stateful_route.store.index import count_links
 from stateful_route.store.states import ServiceView, get_service
 
@@ -90,10 +91,15 @@ async def show(session: Session, service: str, *, watch: bool) -> None:
             console.print()
             sys.stdout.flush()
         return
+    seen = await _look(session, service)
     with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
-            live.update(_picture(session, await _look(session, service)), refresh=True)
+            live.update(_picture(session, seen), refresh=True)
             await asyncio.sleep(WATCH_SECONDS)
+            try:
+                seen = await _look(session, service)
+            except KubeError as error:
+                live.console.print(f"{error}; trying again", markup=False, style="yellow")
 
 
 def bad_conditions(route: StatefulRoute) -> list[tuple[str, str, str]]:
@@ -120,14 +126,17 @@ def pod_word(pod: PodFacts | None) -> str:
 
 async def _changes(session: Session, service: str) -> AsyncIterator[list[Seen]]:
     """The services, whenever something but a time has changed."""
-    former = None
+    seen, former = await _look(session, service), None
     while True:
-        seen = await _look(session, service)
         now = [[_steady(one), one.failure] for one in seen]
         if now != former:
             former = now
             yield seen
         await asyncio.sleep(WATCH_SECONDS)
+        try:
+            seen = await _look(session, service)
+        except KubeError as error:
+            notes().print(f"{error}; trying again", markup=False, style="yellow")
 
 
 def _steady(seen: Seen) -> list[Any]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stateful_route.cli.inspect.rebalance import PlannedTargets
 from stateful_route.domain.placement import Placement, Strategy, Target
 from stateful_route.domain.rebalance import Shift, plan_rebalance
 
@@ -77,3 +78,27 @@ def test_a_plan_loses_no_link_moves_none_twice_and_can_be_stopped_anywhere(links
 def test_equal_pods_end_within_one_link_of_each_other(links):
     after = plan_rebalance(targets(*links), Placement(), 10_000).after.values()
     assert max(after) - min(after) <= 1
+
+
+SHIFTS = [Shift(0, 1, 3), Shift(0, 2, 2), Shift(5, 1, 9)]
+
+
+def test_targets_take_turns_until_the_plan_is_carried_out():
+    targets = PlannedTargets(0, SHIFTS, {0, 1, 2})
+    assert [targets.take() for _ in range(6)] == [1, 2, 1, 2, 1, None]
+
+
+def test_nothing_goes_to_a_pod_that_is_not_ready_any_more():
+    ready = {0, 1, 2}
+    targets = PlannedTargets(0, SHIFTS, ready)
+    assert [targets.take(), targets.take()] == [1, 2]
+    ready.remove(1)
+    assert [targets.take(), targets.take()] == [2, None]
+
+
+def test_nothing_goes_off_a_pod_that_is_not_ready_any_more():
+    ready = {0, 1, 2}
+    targets = PlannedTargets(0, SHIFTS, ready)
+    assert targets.take() == 1
+    ready.remove(0)
+    assert targets.take() is None
