@@ -200,8 +200,11 @@ def test_a_drain_that_is_not_over_in_time_says_so_and_goes_on(cli, fleet):
 
 async def test_wait_drained_ends_when_the_pod_is_empty_and_only_then(fleet):
     words = ("wait-drained", "--pod", "rooms-0", "--redis-url", fleet.redis_url, "--deadline-seconds")
-    early = await asyncio.to_thread(started(fleet, *words, "1").communicate)
-    assert "30 users left, READY: nobody has asked it to drain" in early[1]
+    early = started(fleet, *words, "1")
+    _, said = await asyncio.to_thread(early.communicate)
+    assert "30 users left, READY: nobody has asked it to drain" in said
+    assert "30 users are left after 1 s" in said
+    assert early.returncode == 3
     waiting = started(fleet, *words, "20")
     async with fleet.scene() as scene:
         await scene.annotate_pod(0, DRAIN_ANNOTATION, "true")
@@ -327,6 +330,8 @@ def test_who_may_not_drain_is_told_so_and_the_doctor_knows_it(cli, fleet, contro
     assert "you may not patch pods: without it drain, undrain does not work" in text
     assert "you may not patch statefulroutes/status.statefulroute.io" in text
     assert "you may not read CustomResourceDefinitions" in text
+    granted = ("list pods", "get pods", "get services", "list statefulroutes", "get statefulsets")
+    assert [right for right in granted if f"you may not {right}" in text] == []
     assert done.returncode == 3
 
 
