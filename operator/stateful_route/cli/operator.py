@@ -1,14 +1,21 @@
 """``stateful-route operator``."""
 
 import asyncio
+import os
+import socket
 import sys
-from typing import Annotated
+from secrets import token_hex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stateful_route.cli.logs import LogFormat, LogLevel, set_up
 
+if TYPE_CHECKING:
+    from stateful_route.handlers.operator import Election
+
 KUBERNETES = "Kubernetes"
+ELECTION = "Leader election"
 
 
 def operator(  # noqa: PLR0913, PLR0917  each option is a flag
@@ -60,6 +67,45 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
             help="How long a deleted StatefulRoute waits for an unreachable store before its keys are left behind.",
         ),
     ] = 60,
+    lease_name: Annotated[
+        str,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_LEASE_NAME",
+            metavar="NAME",
+            rich_help_panel=ELECTION,
+            help="The Lease by which one of several operators leads; empty: no election, this one leads.",
+        ),
+    ] = "",
+    lease_namespace: Annotated[
+        str,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_LEASE_NAMESPACE",
+            metavar="NAMESPACE",
+            rich_help_panel=ELECTION,
+            help="Its namespace; in a pod by default that of the ServiceAccount.",
+        ),
+    ] = "",
+    lease_seconds: Annotated[
+        int,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_LEASE_SECONDS",
+            metavar="S",
+            min=2,
+            max=3600,
+            rich_help_panel=ELECTION,
+            help="How long the others wait for a leader that is not heard of; it stops after two thirds of it.",
+        ),
+    ] = 15,
+    identity: Annotated[
+        str,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_IDENTITY",
+            metavar="NAME",
+            rich_help_panel=ELECTION,
+            help="Who this process is in the Lease, unique among those that run; default: $POD_NAME, else the host's "
+            "name and a random part.",
+        ),
+    ] = "",
     watch_seconds: Annotated[
         float,
         typer.Option(min=1, hidden=True, help="How late the watch may be before /healthz fails."),
@@ -89,6 +135,8 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
       stateful-route operator --redis-url redis://valkey:6379
 
       STATEFUL_ROUTE_REDIS_URL=redis+sentinel://s1,s2/mymaster stateful-route operator --namespaces games,chat
+
+      stateful-route operator --lease-name stateful-route --lease-namespace routing   # one of several
     """
     try:
         from stateful_route.handlers.operator import Options, run
@@ -104,6 +152,7 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         kubeconfig=kubeconfig,
         health_port=health_port,
         timing=Timing(resync_seconds=resync_seconds, finish_seconds=cleanup_seconds, watch_seconds=watch_seconds),
+        election=_election(lease_name, lease_namespace, identity, lease_seconds) if lease_name else None,
     )
     try:
         asyncio.run(run(options))
@@ -117,3 +166,16 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
             err=True,
         )
         raise typer.Exit(1) from None
+
+
+def _election(name: str, namespace: str, identity: str, seconds: int) -> "Election":
+    from stateful_route.handlers.operator import Election
+    from stateful_route.kube.lease import account_namespace
+
+    where = namespace or account_namespace()
+    if not where:
+        raise typer.BadParameter(
+            "needed with --lease-name outside of a pod: the namespace of the Lease", param_hint="--lease-namespace"
+        )
+    me = identity or os.environ.get("POD_NAME") or f"{socket.gethostname()}-{token_hex(4)}"
+    return Election(where, name, me, seconds)

@@ -34,6 +34,15 @@ class StoreUnavailable(StatefulRouteError):  # noqa: N818  the reference's name
     maybe_written = True
 
 
+class Deposed(StoreUnavailable):
+    """This operator may not write now: another one may lead by now, or does; nothing was written.
+
+    It passes when its Lease is renewed: then the clocks of all servers have been noted anew.
+    """
+
+    maybe_written = False
+
+
 class StoreRejected(StatefulRouteError):  # noqa: N818  the reference's name
     """Redis answered, and refused: no permission, out of memory, a read-only replica, a wrong type.
 

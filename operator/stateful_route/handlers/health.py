@@ -1,18 +1,29 @@
 """``/healthz`` and ``/readyz`` for the kubelet's probes."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from aiohttp import web
 
-from stateful_route.reconcile.watchdog import Watchdog
+
+class Readiness(NamedTuple):
+    """Whether this process can do its part, and what there is to say about it."""
+
+    ready: bool
+    text: str = "ok"
 
 
 class Health:
-    """Alive: no watch has silently died. Ready: all StatefulRoutes have been looked at once."""
+    """Alive: no watch has silently died, and no task.
 
-    def __init__(self, watchdog: Watchdog, is_ready: Callable[[], bool]) -> None:
-        self._watchdog = watchdog
-        self._is_ready = is_ready
+    Ready: all StatefulRoutes have been looked at once; or another process leads, and this one could take over. If a
+    standby were not ready, the rollout of a Deployment of two would wait for ever.
+    """
+
+    def __init__(self, problem: Callable[[], str | None], readiness: Callable[[], Readiness]) -> None:
+        """What is asked at each request; ``problem``: None, or why this process should be started anew."""
+        self._problem = problem
+        self._readiness = readiness
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int) -> None:
@@ -35,11 +46,9 @@ class Health:
             await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        problem = self._watchdog.overdue()
+        problem = self._problem()
         return web.Response(text=f"{problem or 'ok'}\n", status=503 if problem else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        ready = self._is_ready()
-        return web.Response(
-            text="ok\n" if ready else "not all StatefulRoutes have been looked at\n", status=200 if ready else 503
-        )
+        readiness = self._readiness()
+        return web.Response(text=f"{readiness.text}\n", status=200 if readiness.ready else 503)

@@ -12,11 +12,13 @@ from typing import Any
 
 import kopf
 
-from stateful_route.handlers.health import Health
+from stateful_route.domain.leadership import Rhythm
+from stateful_route.handlers.health import Health, Readiness
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import GROUP, PLURAL, cluster_id
 from stateful_route.kube.pods import POD_NAME_LABEL
 from stateful_route.reconcile.environment import Environment, Timing
+from stateful_route.reconcile.leadership import Leadership
 from stateful_route.reconcile.routes import Routes
 from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
@@ -32,6 +34,23 @@ STOP_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
+class Election:
+    """How the leader is elected.
+
+    Attributes:
+        namespace: That of the Lease.
+        lease: Its name.
+        identity: Who this process is; unique among those that run.
+        seconds: How long the Lease lasts.
+    """
+
+    namespace: str
+    lease: str
+    identity: str
+    seconds: int = 15
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How the operator is started.
 
@@ -41,6 +60,7 @@ class Options:
         kubeconfig: A path; None: as kubectl finds it, or the pod's ServiceAccount.
         health_port: Where /healthz and /readyz are served; 0: nowhere.
         timing: How often it looks again.
+        election: How the leader is elected; None: this process leads, whoever else runs.
     """
 
     redis_url: str | None = None
@@ -48,18 +68,38 @@ class Options:
     kubeconfig: str | None = None
     health_port: int = 8080
     timing: Timing = field(default_factory=Timing)
+    election: Election | None = None
 
 
 @dataclass(slots=True)
 class App:
-    """What the handlers share: kopf passes it to each as ``memo``."""
+    """What the handlers share: kopf passes it to each as ``memo``.
+
+    ``routes``: those of the present term; None while another process leads, whose events are dropped here.
+    """
 
     options: Options
     kube: Kube
     watchdog: Watchdog
+    leadership: Leadership | None = None
     routes: Routes | None = None
-    stores: Stores | None = None
     serving: asyncio.Task[None] | None = None
+
+    def problem(self) -> str | None:
+        """Why this process should be started anew, or None."""
+        if self.serving is not None and self.serving.done():
+            return "the task that serves the StatefulRoutes has ended"
+        return self.watchdog.overdue() or (self.leadership.overdue() if self.leadership else None)
+
+    def readiness(self) -> Readiness:
+        """Whether this process does its part, or could."""
+        if self.leadership is not None and not self.leadership.leading:
+            if (why := self.leadership.problem) is not None:
+                return Readiness(ready=False, text=why)
+            return Readiness(ready=True, text=f"standing by: {self.leadership.leader or 'nobody'} leads")
+        if self.routes is None or not self.routes.synced:
+            return Readiness(ready=False, text="not all StatefulRoutes have been looked at")
+        return Readiness(ready=True)
 
 
 async def run(options: Options) -> None:
@@ -81,7 +121,10 @@ async def run(options: Options) -> None:
 async def _run(options: Options) -> None:
     kube = await Kube.connect(options.kubeconfig)
     app = App(options, kube, Watchdog(asyncio.get_running_loop().time, options.timing.watch_seconds))
-    health = Health(app.watchdog, lambda: app.routes is not None and app.routes.synced)
+    if (election := options.election) is not None:
+        rhythm = Rhythm(election.seconds)
+        app.leadership = Leadership(kube, election.namespace, election.lease, rhythm, election.identity)
+    health = Health(app.problem, app.readiness)
     before = asyncio.all_tasks()
     gc.freeze()  # what has been imported stays: a LIST of 1,000 pods is parsed in half the time
     try:
@@ -143,7 +186,11 @@ def _end_at_once() -> None:
 
 @kopf.on.startup(registry=REGISTRY)
 async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) -> None:
-    """Set kopf up as a transport that writes nothing itself, and start the reconcilers."""
+    """Set kopf up as a transport that writes nothing itself, and start the reconcilers.
+
+    There are event handlers only: for those kopf adds no finalizer and no annotation, so that the kopf of a process
+    which stands by writes nothing either.
+    """
     settings.posting.enabled = False
     settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
@@ -157,12 +204,10 @@ async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) ->
     settings.queueing.exit_timeout = 0.5
     settings.queueing.idle_timeout = 1  # in Python 3.11 a worker may miss its cancellation, and ends only when idle
     app: App = memo
-    app.stores = Stores(app.options.redis_url)
     app.serving = asyncio.create_task(_serve(app), name="serve the StatefulRoutes")
 
 
 async def _serve(app: App) -> None:
-    assert app.stores is not None  # noqa: S101  on_startup has just made it
     while True:
         try:
             cluster = await cluster_id(app.kube)
@@ -170,9 +215,25 @@ async def _serve(app: App) -> None:
         except KubeError as error:
             log.warning("waiting for the API server", extra={"error": str(error)})
             await asyncio.sleep(1)
-    env = Environment(app.kube, app.stores, cluster, app.watchdog, app.options.timing)
+    if app.leadership is None:
+        await _lead(app, cluster)
+    else:
+        await app.leadership.run(lambda: _lead(app, cluster))
+
+
+async def _lead(app: App, cluster: str) -> None:
+    """Serve the StatefulRoutes until cancelled; nothing of it is left for the next term."""
+    elected = app.leadership
+    stores = Stores(app.options.redis_url, elected.tenure if elected else None)
+    kube = elected.guarded() if elected else app.kube
+    env = Environment(kube, stores, cluster, app.watchdog, app.options.timing)
     app.routes = Routes(env, app.options.namespaces)
-    await app.routes.run()
+    try:
+        await app.routes.run()
+    finally:
+        app.routes = None
+        app.watchdog.clear()
+        await stores.close()
 
 
 @kopf.on.cleanup(registry=REGISTRY)
@@ -183,8 +244,6 @@ async def on_cleanup(memo: Any, **_: object) -> None:
         app.serving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await app.serving
-    if app.stores is not None:
-        await app.stores.close()
 
 
 @kopf.on.login(registry=REGISTRY)

@@ -4,9 +4,10 @@ The generated API classes are left out on purpose: importing them costs more mem
 """
 
 import asyncio
+import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -67,6 +68,10 @@ class KubeError(StatefulRouteError):
         return self.status == HTTPStatus.FORBIDDEN
 
 
+class NotLeading(KubeError):  # noqa: N818  names the fact
+    """A write was not sent: another process may lead by now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """How to reach the API server, for a client other than this one (kopf's)."""
@@ -87,6 +92,13 @@ class Kube:
         self._configuration = configuration
         self._client = ApiClient(configuration)
         self._silent = False
+        self._check: Callable[[], None] = lambda: None
+
+    def guarded(self, check: Callable[[], None]) -> Self:
+        """The same connections; ``check`` is called before each write, and raises `KubeError` where it must not be."""
+        other = copy.copy(self)
+        other._check = check  # noqa: SLF001  another of this class
+        return other
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
@@ -140,14 +152,17 @@ class Kube:
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Body:
         """Create an object in the collection at ``path``; the object as stored."""
+        self._check()
         return await self._request("POST", path, {}, body)
 
     async def merge(self, path: str, patch: Mapping[str, Any]) -> Body:
         """Merge-patch the object at ``path``; the object as stored. A resourceVersion in the patch must match."""
+        self._check()
         return await self._request("PATCH", path, {}, patch, MERGE_PATCH)
 
     async def delete(self, path: str, **query: str | int) -> None:
         """Ask for the object at ``path`` to be deleted; it may take its time."""
+        self._check()
         await self._request("DELETE", path, query)
 
     async def close(self) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 from stateful_route.api.conditions import Reason as Why
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.drain import asks, beginning
-from stateful_route.domain.errors import LayoutMismatch, OwnedElsewhere, StoreRejected, StoreUnavailable
+from stateful_route.domain.errors import Deposed, LayoutMismatch, OwnedElsewhere, StoreRejected, StoreUnavailable
 from stateful_route.domain.lifecycle import Situation
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import Judgement, judge_service, keeping
-from stateful_route.kube.client import KubeError
+from stateful_route.kube.client import KubeError, NotLeading
 from stateful_route.kube.objects import FINALIZER, Notice, set_finalizers
 from stateful_route.reconcile.attempt import Attempt, held_back, hindered, outranked, owned_elsewhere, store_failed
 from stateful_route.reconcile.chores import Chores
@@ -178,6 +178,11 @@ class Reconciler:
             if not error.owner or self._of_this_cluster(error.owner):
                 return Attempt(again=True)  # the store was emptied under us, or an older resource took over: look anew
             return owned_elsewhere(self.service, error.owner)
+        except (
+            Deposed,
+            NotLeading,
+        ) as error:  # it is about us, and not about the service: its conditions stay as they are
+            log.debug("not leading", extra={"service": str(self.service), "error": str(error)})
         except (LayoutMismatch, StoreUnavailable, StoreRejected) as error:
             return store_failed(error)
         except KubeError as error:
@@ -324,6 +329,8 @@ class Reconciler:
             await check_layout(store)
             deleted = await give_up(store, self.service, self.owner, delete_links=delete_links)
             log.info("service released", extra={"service": str(self.service), "links_deleted": deleted})
+        except Deposed:  # its cleanup is not ours to give up
+            raise
         except (Problem, LayoutMismatch, StoreUnavailable, StoreRejected) as error:
             waited = (datetime.now(UTC) - meta.deletion_timestamp).total_seconds()
             if waited < self._env.timing.finish_seconds:

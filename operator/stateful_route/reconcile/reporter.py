@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from stateful_route.kube.client import Kube, KubeError
+from stateful_route.kube.client import Kube, KubeError, NotLeading
 from stateful_route.kube.objects import Notice, patch_status, post_event
 from stateful_route.reconcile.watchdog import Watchdog
 
@@ -59,6 +59,8 @@ class Reporter:
             try:
                 await self.flush()
                 backoff = MIN_INTERVAL_SECONDS
+            except NotLeading:
+                self._wake.set()  # it may pass
             except KubeError as error:
                 if error.not_found:
                     continue  # the StatefulRoute is gone: nobody reads its status any more
@@ -75,6 +77,8 @@ class Reporter:
         try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self.flush()
+        except NotLeading:
+            pass  # whoever leads will say it
         except (KubeError, TimeoutError) as error:
             if not (isinstance(error, KubeError) and error.not_found):
                 log.warning("status not written", extra={**self._names, "error": str(error) or "no time left"})

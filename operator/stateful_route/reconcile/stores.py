@@ -8,13 +8,21 @@ from stateful_route.kube.objects import read_secret
 from stateful_route.reconcile.hearing import Hearing, Listener
 from stateful_route.reconcile.problem import Problem
 from stateful_route.store.connection import SCHEMES, Store
+from stateful_route.store.tenure import ElectedStore, Tenure
 
 
 class Stores:
     """Hands out stores; connects each once. Whoever writes there looks at its layout first."""
 
-    def __init__(self, default_url: str | None) -> None:
+    def __init__(self, default_url: str | None, tenure: Tenure | None = None) -> None:
+        """Stores for one term.
+
+        Args:
+            default_url: Of StatefulRoutes that name none.
+            tenure: What all writes heed; None: nobody else may lead.
+        """
         self._default_url = default_url
+        self._tenure = tenure
         self._stores: dict[str, Store] = {}
         self._urls: dict[str, str] = {}
         """uid of a StatefulRoute → the URL that it was last served with."""
@@ -30,8 +38,10 @@ class Stores:
         url = await self._url(kube, route)
         store = self._stores.get(url)
         if store is None:
-            store = self._stores[url] = _connect(url, route)
+            store = self._stores[url] = _connect(url, route, self._tenure)
         await self._note(route.metadata.uid, url)
+        if isinstance(store, ElectedStore):
+            await store.introduced()
         return store
 
     def last(self, route: StatefulRoute) -> Store | None:
@@ -112,9 +122,9 @@ class Stores:
         return url
 
 
-def _connect(url: str, route: StatefulRoute) -> Store:
+def _connect(url: str, route: StatefulRoute, tenure: Tenure | None) -> Store:
     try:
-        return Store.from_url(url)
+        return Store.from_url(url) if tenure is None else ElectedStore.under(tenure, url)
     except InvalidArgument as error:
         if route.spec.redis.url:
             raise Problem(Reason.INVALID_URL, f"spec.redis.url: {error}") from error

@@ -8,6 +8,7 @@ from redis import exceptions as rx
 
 from stateful_route.domain.errors import (
     AuthenticationFailed,
+    Deposed,
     StatefulRouteError,
     StoreRejected,
     StoreUnavailable,
@@ -28,6 +29,10 @@ AT_FIRST_WRITE = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "WRONGTYPE ")
 """Refused before anything is written, also in a script: the server looks at its first write, our scripts at types."""
 
 
+class Untimely(rx.RedisError):
+    """A write was not sent, because nobody knows a deadline for it that is still to come."""
+
+
 def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRouteError:
     """Our error for one of redis-py's; its message names the store, never a password.
 
@@ -42,6 +47,8 @@ def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRou
     denied = isinstance(error, (rx.AuthenticationError, rx.NoPermissionError, rx.AuthorizationError))
     if denied or text.startswith(("NOAUTH", "WRONGPASS")) or any(words in text for words in NO_PERMISSION):
         return AuthenticationFailed(message, maybe_written=half_way)
+    if isinstance(error, Untimely) or text.startswith("DEPOSED "):
+        return Deposed(message)
     if isinstance(error, UNABLE) or text.startswith(("BUSY ", "MASTERDOWN ")):
         return StoreUnavailable(message, maybe_written=False)
     if isinstance(error, rx.MovedError) or text.startswith("MOVED "):

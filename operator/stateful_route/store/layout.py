@@ -3,6 +3,7 @@
 from stateful_route.domain.errors import LayoutMismatch
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import META
+from stateful_route.store.scripts import Call, script
 
 LAYOUT_VERSION = 1
 
@@ -16,7 +17,7 @@ async def check_layout(store: Store, *, stamp: bool = True) -> None:
         LayoutMismatch: it is newer than ours, or no number: this version must not write there.
     """
     reply = await store.command("HGET", META, "layout")
-    if reply is None and (not stamp or await store.command("HSETNX", META, "layout", LAYOUT_VERSION)):
+    if reply is None and (not stamp or await store.run(Call(script("stampLayout"), (META,), (LAYOUT_VERSION,)))):
         return
     if reply is None:  # another was quicker
         reply = await store.command("HGET", META, "layout")

@@ -5,6 +5,7 @@ from stateful_route.domain.errors import LayoutMismatch
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.keys import META
 from stateful_route.store.layout import LAYOUT_VERSION
+from stateful_route.store.scripts import Call, script
 
 
 def check_layout(store: Store, *, stamp: bool = True) -> None:
@@ -16,7 +17,7 @@ def check_layout(store: Store, *, stamp: bool = True) -> None:
         LayoutMismatch: it is newer than ours, or no number: this version must not write there.
     """
     reply = store.command("HGET", META, "layout")
-    if reply is None and (not stamp or store.command("HSETNX", META, "layout", LAYOUT_VERSION)):
+    if reply is None and (not stamp or store.run(Call(script("stampLayout"), (META,), (LAYOUT_VERSION,)))):
         return
     if reply is None:  # another was quicker
         reply = store.command("HGET", META, "layout")

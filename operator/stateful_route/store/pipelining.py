@@ -171,10 +171,15 @@ async def exchange(pool: Any, commands: Sequence[tuple[Any, ...]], timeout_secon
     replies: list[Any] = []
     try:
         connection = await pool.get_connection()
+        try:
+            packed = connection.pack_commands(commands)
+        except BaseException:
+            await pool.release(connection)
+            raise
         own_timeout, connection.socket_timeout = connection.socket_timeout, None  # redis-py's takes a task to send
         try:
             async with asyncio.timeout(timeout_seconds) as patience:
-                await connection.send_packed_command(connection.pack_commands(commands))
+                await connection.send_packed_command(packed)
                 for place in range(len(commands)):
                     if place and place % REPLIES_PER_TIMEOUT == 0:
                         patience.reschedule(asyncio.get_running_loop().time() + timeout_seconds)

@@ -38,6 +38,18 @@ statefulSetState (an older word would be published over a newer one).
 """
 
 
+DEADLINE_CHECK = """\
+do
+  local time = redis.call('TIME')
+  local late = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(table.remove(ARGV))
+  if late >= 0 then
+    return redis.error_reply('DEPOSED the deadline of this write has passed ' .. late .. ' ms ago')
+  end
+end
+"""
+"""Stands before each script that an elected operator runs and that writes; see `timed`."""
+
+
 class Script(NamedTuple):
     """One script: its name, its text, and the hash by which EVALSHA finds it."""
 
@@ -76,3 +88,15 @@ def script(name: str) -> Script:
     except FileNotFoundError as error:
         raise ScriptMissing(f"this installation of stateful-route has no script {name}.lua: install it anew") from error
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@cache
+def timed(one: Script) -> Script:
+    """The same script with a deadline: its last argument, ms since the epoch by the clock of the server that runs it.
+
+    A server that gets it later writes nothing and answers DEPOSED. The script itself sees the arguments that it knows,
+    so none of them has to be written for it. A script runs as a whole: what begins in time ends before anything that a
+    successor sends.
+    """
+    source = DEADLINE_CHECK + one.source
+    return Script(one.name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
