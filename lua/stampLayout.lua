@@ -6,4 +6,8 @@
 
   Returns  1 if it was written, 0 if a version stood there: it is left as it is
 ]]
-return redis.call('HSETNX', KEYS[1], 'layout', ARGV[1])
+if redis.call('HGET', KEYS[1], 'layout') then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'layout', ARGV[1])
+return 1

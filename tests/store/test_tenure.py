@@ -16,6 +16,7 @@ from stateful_route.store.scripts import Call, script
 from stateful_route.store.states import claim, get_service, set_operator_states
 from stateful_route.store.tenure import ElectedStore, Tenure
 from support.tcp_proxy import TcpProxy
+from support.waiting import eventually
 
 LEASE = 10.0
 
@@ -26,10 +27,6 @@ async def renew(tenure, lease_seconds=LEASE):
         noted = await tenure.note(1)
         tenure.extend(time.monotonic() + LEASE, noted, lease_seconds)
     return noted
-
-
-async def passed(moment):
-    return time.monotonic() >= moment
 
 
 @pytest.fixture
@@ -98,7 +95,7 @@ async def test_a_write_that_comes_too_late_is_refused_by_the_server_and_asks_for
 
 
 async def test_a_write_that_a_network_has_kept_is_refused_whenever_it_arrives(
-    elect, server, raw, service, tenure, contents, eventually
+    elect, server, raw, service, tenure, contents
 ):
     async with TcpProxy(server.port) as network:
         store = elect(network.url)
@@ -109,7 +106,7 @@ async def test_a_write_that_a_network_has_kept_is_refused_whenever_it_arrives(
         network.flowing.clear()
         sent = asyncio.create_task(write(store, service))
         until = time.monotonic() + 0.5
-        await eventually(lambda: passed(until))
+        await eventually(raw.time, lambda _: time.monotonic() >= until, "the deadline has passed")
         network.flowing.set()
         with pytest.raises(Deposed, match="has passed"):
             await sent
@@ -220,6 +217,28 @@ async def test_a_user_who_may_not_ask_for_the_run_id_is_served_by_address(elect,
 async def test_other_stores_know_no_deadline(store, elected, service, tenure):
     tenure.end()
     assert (await write(store, service)).ordinal == 3
+
+
+async def test_another_server_behind_the_same_name_is_not_written_until_it_was_noted(
+    elect, start_server, service, tenure
+):
+    former, latter = start_server(), start_server()
+    async with TcpProxy(former.port) as name:
+        store = elect(name.url)
+        await renew(tenure)
+        await write(store, service)
+        name.turn_to(latter.port)
+
+        async def refusal():  # the first call may find its connection cut
+            with pytest.raises(StoreUnavailable) as caught:
+                await write(store, service)
+            return caught.value
+
+        refused = await eventually(refusal, lambda error: isinstance(error, Deposed), "it is refused")
+        assert "not been noted" in str(refused)
+        assert tenure.refused == 1
+        await renew(tenure)
+        await write(store, service)
 
 
 # Cluster

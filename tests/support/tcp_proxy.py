@@ -18,6 +18,8 @@ class TcpProxy:
         cuts: How many were.
         cut_replies: So many more replies to EVALSHA are cut off whole; the server has carried out what was asked.
         evalshas: How many chunks with an EVALSHA were passed on.
+        keeps: Requests with these bytes in them wait for `released`, and what comes behind them on their connection.
+        kept: How many of them have come.
         flowing: Cleared, nothing passes any more, and nothing is lost: it waits.
         refusing: New connections are closed at once.
     """
@@ -34,6 +36,9 @@ class TcpProxy:
         self.cuts = 0
         self.cut_replies = 0
         self.evalshas = 0
+        self.keeps = b""
+        self.kept = 0
+        self.released = asyncio.Event()
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.refusing = False
@@ -58,6 +63,11 @@ class TcpProxy:
     def lose_all(self) -> None:
         """Forget all connections without telling anybody, as a firewall does: what comes goes nowhere."""
         self._lost |= self._writers
+
+    def turn_to(self, target_port: int) -> None:
+        """Pass on to another server from now on; all connections are cut."""
+        self._target_port = target_port
+        self.cut_all()
 
     def cut_all(self) -> None:
         """Cut all connections now."""
@@ -87,6 +97,9 @@ class TcpProxy:
         with self._closing(pair):
             while data := await source.read(CHUNK):
                 await self.flowing.wait()
+                if self.keeps and self.keeps in data:
+                    self.kept += 1
+                    await self.released.wait()
                 if goal in self._lost:
                     continue
                 if b"EVALSHA" in data:

@@ -1,9 +1,12 @@
 """Who may lead and when: the rules of the Lease, with a clock that the test moves."""
 
+import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kubernetes.aio.client.configuration import Configuration
 
 from stateful_route.domain.leadership import (
     LeaseRecord,
@@ -15,7 +18,11 @@ from stateful_route.domain.leadership import (
     sighted,
     taken,
 )
+from stateful_route.handlers.operator import App, Options
+from stateful_route.kube.client import Kube, NotLeading
 from stateful_route.kube.lease import account_namespace, lease_record
+from stateful_route.reconcile.leadership import Leadership
+from stateful_route.reconcile.watchdog import Watchdog
 
 AT_ONCE = float("-inf")
 START = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -114,3 +121,44 @@ def test_the_namespace_is_that_of_the_pods_service_account(tmp_path):
     assert account_namespace(path) is None
     path.write_text("routing\n")
     assert account_namespace(path) == "routing"
+
+
+@pytest.fixture
+async def kube():
+    client = Kube(Configuration(host="http://127.0.0.1:1"))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def election(kube):
+    return Leadership(kube, "routing", "stateful-route", Rhythm(15), "me")
+
+
+@pytest.fixture
+async def app(election, kube):
+    return App(Options(), kube, Watchdog(time.monotonic, 90), election)
+
+
+async def test_an_election_that_does_nothing_any_more_fails_the_probe_that_restarts_the_process(app, election):
+    assert app.problem() is None
+    election._beat_at -= Rhythm(15).dead_seconds + 1
+    assert app.problem() == "the leader election has done nothing for 46 s"
+
+
+async def test_work_that_has_ended_by_itself_fails_the_probe(app):
+    app.serving = asyncio.create_task(asyncio.sleep(0))
+    assert app.problem() is None
+    await app.serving
+    assert "has ended" in app.problem()
+
+
+async def test_who_has_not_seen_the_lease_is_not_ready(app):
+    assert app.readiness() == (False, "the Lease has not been looked at yet")
+
+
+async def test_who_does_not_lead_writes_nothing_to_the_api_server(election):
+    guarded = election.guarded()
+    for write in (guarded.create("/x", {}), guarded.merge("/x", {}), guarded.delete("/x")):
+        with pytest.raises(NotLeading, match="does not lead"):
+            await write

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 JITTER = 0.2
 """So that those who wait do not all look at the same moment."""
 
+GIVE_BACK_SECONDS = 1.0
+"""For giving the Lease back: the process has little time left to end in."""
+
 Term = Callable[[], Coroutine[Any, Any, None]]
 """What a leader does, until it is cancelled."""
 
@@ -175,6 +178,9 @@ class Leadership:
                 return _how_it_ended(term)
             if time.monotonic() < due:
                 doubt_from = time.monotonic() + rhythm.again_seconds
+            elif tenure.refused:
+                log.warning("writes put off", extra={"writes": tenure.refused, "why": tenure.why})
+                tenure.refused = 0
             try:
                 if (rival := await self._renewed()) is not None:
                     return rival
@@ -234,10 +240,12 @@ class Leadership:
         if held is None:
             return
         try:
-            await self._lease.write(given_back(held, datetime.now(UTC)))
+            async with asyncio.timeout(GIVE_BACK_SECONDS):
+                await self._lease.write(given_back(held, datetime.now(UTC)))
             log.info("leadership given back", extra={"lease": str(self._lease)})
-        except KubeError as error:  # it runs out by itself
-            log.warning("leadership not given back", extra={"lease": str(self._lease), "error": str(error)})
+        except (KubeError, TimeoutError) as error:  # it runs out by itself
+            facts = {"lease": str(self._lease), "error": str(error) or "no answer in time"}
+            log.warning("leadership not given back", extra=facts)
 
     def _understood(self) -> None:
         self._problem = None

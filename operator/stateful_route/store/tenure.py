@@ -43,6 +43,8 @@ class Tenure:
 
     Attributes:
         doubted: Is set when a write was refused, or could not be sent: the Lease should be renewed at once.
+        refused: How many were; whoever tells of it begins anew.
+        why: Why the last of them was.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,6 +52,8 @@ class Tenure:
         self.until = -math.inf
         """By our own clock; writes are not even sent later, which spares a process that was frozen the refusals."""
         self.doubted = asyncio.Event()
+        self.refused = 0
+        self.why = ""
         self._deadlines: dict[str, int] = {}
         self._stores: set[ElectedStore] = set()
         self._waiting: list[asyncio.Future[None]] = []
@@ -78,14 +82,15 @@ class Tenure:
             raise Untimely(NOT_LEADING)
         known = self._deadlines.get(server)
         if known is None:
-            self.doubt()
             raise Untimely(
                 "the server's clock has not been noted yet, which is done with the next renewal of the Lease"
             )
         return known
 
-    def doubt(self) -> None:
-        """Ask for a renewal."""
+    def doubt(self, why: str) -> None:
+        """A write was refused: ask for a renewal, which shows whether this process still leads."""
+        self.refused += 1
+        self.why = why
         self.doubted.set()
 
     async def note(self, seconds: float) -> dict[str, int]:
@@ -128,7 +133,7 @@ class Tenure:
         if self.holds:
             done = asyncio.get_running_loop().create_future()
             self._waiting.append(done)
-            self.doubt()
+            self.doubted.set()
             await done
 
     def enrol(self, store: "ElectedStore") -> None:
@@ -213,8 +218,9 @@ class ElectedStore(Store):
 
     def _ours(self, calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
         ours = super()._ours(calls, replies)
-        if any(isinstance(reply, Deposed) for reply in ours):
-            self._tenure.doubt()
+        for reply in ours:
+            if isinstance(reply, Deposed) and self._tenure.holds:
+                self._tenure.doubt(str(reply))
         return ours
 
 

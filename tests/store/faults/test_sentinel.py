@@ -1,5 +1,6 @@
 """A primary is killed while all write, and a real Sentinel promotes its replica."""
 
+import math
 import socket
 import subprocess
 import time
@@ -8,8 +9,14 @@ from contextlib import AsyncExitStack, closing
 import pytest
 import redis
 
+from stateful_route.domain.errors import Deposed, StatefulRouteError
+from stateful_route.store.connection import StoreOptions
+from stateful_route.store.keys import Service
+from stateful_route.store.links import set_link_if_absent
+from stateful_route.store.tenure import ElectedStore, Tenure
 from support.replication import Replication
 from support.tcp_proxy import TcpProxy
+from support.waiting import eventually
 
 MARKER = "sf:marker"
 PATIENCE_SECONDS = 15
@@ -79,3 +86,36 @@ async def test_a_promoted_replica_has_all_that_was_replicated(pair, sentinel_url
     count = await failed_over(load, sentinel_url, replication.confirmed)
     if lagging:
         assert count.lost > 0, "the count sees what is lost"
+
+
+async def test_an_elected_operator_does_not_write_to_a_promoted_replica_before_its_clock_was_noted(
+    pair, sentinel_url, until
+):
+    primary, replica, proxy = pair
+    service, tenure = Service("games", "room"), Tenure()
+    store = ElectedStore.under(tenure, sentinel_url, StoreOptions(timeout_seconds=1))
+
+    async def renew():
+        noted = await tenure.note(1)
+        tenure.extend(math.inf, noted, 10)
+        return set(noted)
+
+    async def refusal():
+        try:
+            await set_link_if_absent(store, service, "ada", 3, 300)
+        except StatefulRouteError as error:
+            return error
+        return None
+
+    with redis.Redis(port=primary.port, decode_responses=True) as client:
+        assert await renew() == {client.info("server")["run_id"]}
+    assert await refusal() is None
+    primary.kill()
+    proxy.cut_all()
+    assert await renew() == set()
+    await until(lambda: replica.info("replication")["role"] == "master", "the replica is promoted")
+    refused = await eventually(refusal, lambda error: error is None or isinstance(error, Deposed), "it is reached")
+    assert "not been noted" in str(refused)
+    assert await renew() == {replica.info("server")["run_id"]}
+    assert await refusal() is None
+    await store.close()
