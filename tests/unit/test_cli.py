@@ -102,6 +102,7 @@ def test_what_is_unknown_is_a_usage_error_that_names_it(arguments):
 BAD_VALUES = {
     "a resync period of zero": ("--resync-seconds", "0"),
     "a resync period over a minute": ("--resync-seconds", "61"),
+    "a Lease of no duration": ("--lease-seconds", "0"),
     "a port that is no number": ("--health-port", "http"),
     "an unknown log format": ("--log-format", "xml"),
 }
@@ -131,6 +132,13 @@ def test_without_a_cluster_the_operator_says_so_and_ends(tmp_path):
     assert done.returncode == 1
     assert "stateful-route operator: no way to reach a Kubernetes API server" in done.stderr
     assert f"no kubeconfig at {tmp_path / 'none'}: set KUBECONFIG" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outside_of_a_pod_a_lease_needs_a_namespace():
+    done = stateful_route_command("operator", "--lease-name", "stateful-route")
+    assert done.returncode == 2
+    assert "--lease-namespace" in done.stderr
     assert "Traceback" not in done.stderr
 
 
