@@ -62,6 +62,8 @@ class Reconciler:
         self.route = route
         self.ended = False
         """The finalizer is off: nothing is left to do."""
+        self.dismissed = False
+        """It should end: its cancellation may be swallowed, by redis-py's connecting in Python 3.11."""
         self._rival = rival
         meta = route.metadata
         self.owner = f"{env.cluster}/{meta.uid}"
@@ -123,11 +125,11 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(self._reporter.run(), name=f"report {self.service}")
             try:
-                while not self.ended:
+                while not self.ended and not self.dismissed:
                     await self._wait()
                     if await self._attempt():
                         backoff = FIRST_BACKOFF_SECONDS
-                    else:
+                    elif not self.dismissed:
                         await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311  jitter
                         backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
                         self._wake.set()

@@ -100,6 +100,8 @@ class Routes:
                     oldest.probe()
                 await asyncio.sleep(max(0.0, census_at - time.monotonic()) if self.synced else SETTLE_SECONDS)
         finally:
+            for reconciler in self._reconcilers.values():
+                reconciler.dismissed = True
             for task in (*self._tasks.values(), *self._chores):
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), *self._chores, *self._ending, return_exceptions=True)
@@ -215,6 +217,7 @@ class Routes:
         if (task := self._tasks.pop(uid, None)) is not None:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
+            reconciler.dismissed = True
             if not reconciler.ended:
                 task.cancel()
         for other in self._reconcilers.values():
