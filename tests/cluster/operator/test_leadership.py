@@ -215,10 +215,8 @@ async def test_without_the_api_server_a_leader_stops_writing_before_its_lease_ru
     control_plane.pause_api_server()
     try:
         why = (await wait_line(operator, "leadership lost"))["why"]
-        assert time.monotonic() - paused < SECONDS
-        assert why.startswith(
-            f"it was not renewed for {SECONDS * 2 // 3} s: Lease {scene.namespace}/{LEASE}: no answer"
-        )
+        assert time.monotonic() - paused < 6
+        assert why.startswith(f"it was not renewed for 4 s: Lease {scene.namespace}/{LEASE}: no answer")
         await wait_line(operator, "stopped to write; standing by again")
         before = await scene.dump()
 
