@@ -121,8 +121,12 @@ class Leadership:
                 log.exception("the leader election has failed")
                 why = "an error of its own"
             self.tenure.end()
+            failed = term.done()
             log.warning("leadership lost", extra={**facts, "why": why})
             await _ended(term)
+            if failed:  # another may do better; without the pause this one would be back at once
+                await self._give_back()
+                await asyncio.sleep(self._rhythm.renew_seconds)
             self._held = self._announced = None
             log.info("stopped to write; standing by again", extra=facts)
 

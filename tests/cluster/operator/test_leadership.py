@@ -17,6 +17,8 @@ from redis.asyncio import Redis
 
 from stateful_route.devcluster import ControlPlane
 from stateful_route.devcluster.embedded_store import EmbeddedStore
+from stateful_route.domain.leadership import Rhythm
+from stateful_route.reconcile.leadership import Leadership
 from stateful_route.store.scripts import script, timed
 from support.process import OperatorProcess
 from support.scene import DENY, Scene
@@ -280,6 +282,36 @@ async def test_a_leader_whose_lease_is_taken_stands_by_and_one_that_is_deleted_i
     await wait_line(operator, "leading", count=2)
     await scene.wait_all_ready(range(3))
     assert (await lease(scene))["holderIdentity"] == "first"
+
+
+async def test_work_that_fails_is_left_to_another_and_begun_anew_after_a_pause(scene: Scene) -> None:
+    begun: list[tuple[str, float]] = []
+    both: list[asyncio.Task[None]] = []
+
+    def candidate(name: str) -> None:
+        async def lead() -> None:
+            begun.append((name, time.monotonic()))
+            if name == "unable":
+                raise OSError("the work of this one always fails")
+            await asyncio.sleep(60)
+
+        leadership = Leadership(scene.kube, scene.namespace, LEASE, Rhythm(SECONDS), name)
+        both.append(asyncio.create_task(leadership.run(lead)))
+
+    async def names() -> list[str]:
+        return [name for name, _ in begun]
+
+    candidate("unable")
+    await eventually(names, lambda found: len(found) == 2, "it has tried twice")
+    assert begun[1][1] - begun[0][1] >= SECONDS / 3
+    candidate("able")
+    await eventually(names, lambda found: "able" in found, "another leads")
+    assert (await lease(scene))["holderIdentity"] == "able"
+    for task in both:
+        task.cancel()
+    await asyncio.wait(both)
+    assert all(task.cancelled() for task in both)
+    assert (await lease(scene)).get("holderIdentity", "") == ""
 
 
 async def test_an_operator_that_may_not_use_the_lease_says_what_to_grant_and_leads_once_it_may(
