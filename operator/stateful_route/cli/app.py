@@ -12,6 +12,7 @@ import typer
 
 from stateful_route import __version__
 from stateful_route.cli.demo.command import demo
+from stateful_route.cli.departure import release_finalizers
 from stateful_route.cli.help import flowing
 from stateful_route.cli.inspect import commands
 from stateful_route.cli.operator import operator
@@ -56,6 +57,7 @@ app.command(
 )(commands.wait_drained)
 app.command(rich_help_panel=RUN, help=flowing(operator.__doc__))(operator)
 app.command(rich_help_panel=RUN, help=flowing(demo.__doc__))(demo)
+app.command(rich_help_panel=RUN, help=flowing(release_finalizers.__doc__))(release_finalizers)
 app.add_typer(store, name="store", rich_help_panel=RUN)
 
 

