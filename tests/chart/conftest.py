@@ -1,0 +1,107 @@
+"""Helm, and a control plane that writes down what ServiceAccounts ask of it."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from stateful_route.api.crd import load_crd
+from stateful_route.devcluster import ControlPlane, DevClusterError
+from stateful_route.devcluster.errors import KubectlFailed
+from stateful_route.devcluster.helm import find_helm
+from stateful_route.devcluster.kubectl import Kubectl
+from support.account import AUDIT_POLICY
+from support.helm import Helm
+from support.scene import TestKube
+
+TEST_SECONDS = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's time limit is its own: the first build of the programs takes minutes, and has a limit itself."""
+    for item in items:
+        if "helm" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def helm_path() -> Path:
+    try:
+        return find_helm()
+    except DevClusterError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def helm(helm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm without a cluster, to render and to check."""
+    folder = tmp_path_factory.mktemp("helm")
+    nowhere = Kubectl(Path("kubectl"), folder / "no-kubeconfig", folder)
+    return Helm(helm_path, nowhere, folder)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
+    policy.write_text(AUDIT_POLICY)
+    try:
+        cluster = ControlPlane.start(nodes=2, extra_args=("--kube-audit-policy", str(policy)))
+    except DevClusterError as error:
+        pytest.fail(str(error), pytrace=False)
+    with cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kubectl(control_plane: ControlPlane) -> Kubectl:
+    return control_plane.kubectl
+
+
+@pytest.fixture(scope="session")
+def cluster_helm(helm: Helm, control_plane: ControlPlane) -> Helm:
+    """Helm on the control plane, as its administrator."""
+    return Helm(helm.path, control_plane.kubectl, helm.home)
+
+
+@pytest.fixture
+def make_namespace(kubectl: Kubectl) -> Iterator:
+    """Makes namespaces; deleted afterwards, in the background."""
+    made: list[str] = []
+
+    def make(name: str | None = None) -> str:
+        name = name or f"t-{uuid.uuid4().hex[:8]}"
+        kubectl("create", "namespace", name)
+        kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s")
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        with contextlib.suppress(KubectlFailed):
+            routes = kubectl("get", "sroute", "-n", name, "-o", "name").split()
+            for route in routes:
+                kubectl("patch", route, "-n", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+def no_crd(kubectl: Kubectl) -> None:
+    """The cluster has never heard of StatefulRoutes."""
+    kubectl("delete", "crd", "statefulroutes.statefulroute.io", "--ignore-not-found", "--timeout=30s")
+
+
+@pytest.fixture
+def crd(no_crd: None, kubectl: Kubectl) -> None:
+    """The CRD, applied by the administrator."""
+    kubectl("apply", "-f", "-", text=json.dumps(load_crd()))
+    kubectl("wait", "--for=condition=Established", "crd/statefulroutes.statefulroute.io", "--timeout=30s")
+
+
+@pytest.fixture
+async def kube(control_plane: ControlPlane) -> AsyncIterator[TestKube]:
+    client = await TestKube.connect(str(control_plane.kubeconfig))
+    yield client
+    await client.close()
