@@ -3,8 +3,9 @@
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,10 @@ from stateful_route.devcluster import ControlPlane, DevClusterError
 from stateful_route.devcluster.errors import KubectlFailed
 from stateful_route.devcluster.helm import find_helm
 from stateful_route.devcluster.kubectl import Kubectl
+from stateful_route.store.connection import Store, StoreOptions
 from support.account import AUDIT_POLICY
-from support.helm import Helm
+from support.helm import Helm, HelmFailed
+from support.release import Release
 from support.scene import TestKube
 
 TEST_SECONDS = 180
@@ -67,7 +70,7 @@ def cluster_helm(helm: Helm, control_plane: ControlPlane) -> Helm:
 
 
 @pytest.fixture
-def make_namespace(kubectl: Kubectl) -> Iterator:
+def make_namespace(kubectl: Kubectl) -> Iterator[Callable[..., str]]:
     """Makes namespaces; deleted afterwards, in the background."""
     made: list[str] = []
 
@@ -105,3 +108,33 @@ async def kube(control_plane: ControlPlane) -> AsyncIterator[TestKube]:
     client = await TestKube.connect(str(control_plane.kubeconfig))
     yield client
     await client.close()
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    store = Store.from_url(redis_url, StoreOptions(timeout_seconds=10))
+    yield store
+    await store.command("FLUSHDB")
+    await store.close()
+
+
+@pytest.fixture
+def install(
+    cluster_helm: Helm, kubectl: Kubectl, make_namespace: Callable[..., str], redis_url: str, tmp_path: Path
+) -> Iterator[Callable[..., Release]]:
+    """Installs the chart; at the end each release is gone, whatever a test has done with it."""
+    releases: list[Release] = []
+
+    def begin(*flags: str, **values: Any) -> Release:
+        namespace = make_namespace()
+        kubectl("create", "secret", "generic", "store", "-n", namespace, f"--from-literal=url={redis_url}")
+        release = Release(cluster_helm, kubectl, namespace, tmp_path)
+        releases.append(release)
+        release.install(*flags, values={"redis.existingSecret.name": "store", **values})
+        return release
+
+    yield begin
+    for release in releases:
+        release.stop()
+        with contextlib.suppress(HelmFailed):
+            cluster_helm("uninstall", release.name, "--namespace", release.namespace, "--no-hooks", "--ignore-not-found")

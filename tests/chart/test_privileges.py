@@ -1,0 +1,77 @@
+"""The operator does its work with what the chart grants its ServiceAccount; nothing is lacking, nothing too much."""
+
+import inspect
+import subprocess
+
+import pytest
+
+from stateful_route.cli.operator import operator
+from stateful_route.domain.routing import Reason
+from support import container
+from support.account import Permission, denied, granted, requests, unused
+from support.scene import SHUTDOWN, Scene
+
+ELECTS = "lease_name" in inspect.signature(operator).parameters
+
+
+def of_the_election(permission: Permission) -> bool:
+    return permission.resource == "leases"
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["in all namespaces", "in some namespaces"])
+async def test_the_operator_serves(watched, install, crd, kube, store, redis_url, make_namespace, control_plane):
+    namespace = make_namespace()
+    release = install(
+        **{
+            "crds.enabled": False,
+            "watchNamespaces": [namespace] if watched else [],
+            "redis.secretNames": {namespace: ["rooms"]},
+            "operator.resyncSeconds": 2,
+        }
+    )
+    process = release.start_operator()
+
+    rooms = Scene(kube, namespace, store)
+    await rooms.make_workload(3)
+    await rooms.make_secret("rooms", {"url": redis_url})
+    await rooms.make_route({"redis": {"urlSecretRef": {"name": "rooms", "key": "url"}}})
+    await rooms.wait_all_ready(range(3))
+    await rooms.wait_condition("Ready", "True")
+    await rooms.link(90, range(3))
+    await rooms.delete_pod(1)
+    await rooms.wait_links_off(1)
+    await rooms.wait_event("LinksMoved")
+
+    halls = Scene(kube, namespace, store, "halls")  # whose store is the operator's, from the chart's Secret
+    await halls.make_workload(2, by_hand=True)
+    await halls.run_pods(range(2))
+    await halls.make_route()
+    await halls.wait_all_ready(range(2))
+    await halls.delete_pod(1, grace_seconds=60)
+    await halls.set_ready(1, ready=False)
+    await halls.wait_states({1: (SHUTDOWN, Reason.NODE_LOST)})
+    for ordinal in range(2):
+        await halls.end_pod(ordinal)
+
+    helm_test_passes(release)
+    assert process.poll() is None
+    release.stop()
+    asked = requests(control_plane.folder, release.account)
+    permissions = granted(control_plane.kubectl, release.account)
+    assert any(request.verb == "patch" and request.resource == "statefulroutes/status" for request in asked)
+    assert denied(asked) == []
+    assert [p for p in unused(permissions, asked) if ELECTS or not of_the_election(p)] == []
+    assert "Traceback" not in release.log.read_text()
+
+
+def helm_test_passes(release):
+    """What the pod of ``helm test`` runs, with the operator at its place on this machine."""
+    (pod,) = release.hooks("Pod")
+    *words, url = container.command(pod["spec"]["containers"][0])
+    assert url == f"http://stateful-route.{release.namespace}.svc:{release.health_port}"
+    here = f"http://127.0.0.1:{release.health_port}"
+    done = subprocess.run([*words, here], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{here}/healthz ok", f"{here}/readyz ok"]
+    nobody = subprocess.run([*words, "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=30)
+    assert nobody.returncode != 0
