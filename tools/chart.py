@@ -1,7 +1,7 @@
 """Writes what the Helm chart takes from elsewhere: the CRD, the version, and the table of values in its README.
 
-    python tools/chart.py            writes them
-    python tools/chart.py --check    writes nothing; names those that are stale, exit code 1
+python tools/chart.py            writes them
+python tools/chart.py --check    writes nothing; names those that are stale, exit code 1
 """
 
 import argparse
@@ -45,7 +45,9 @@ def table() -> str:
 
 def wanted() -> dict[Path, str]:
     """Each file that is written, and its text."""
-    version = re.search(r'^__version__ = "(.+)"$', (REPO / "operator/stateful_route/__init__.py").read_text(), re.M)
+    version = re.search(
+        r'^__version__ = "(.+)"$', (REPO / "operator/stateful_route/__init__.py").read_text(), re.MULTILINE
+    )
     if version is None:
         raise SystemExit("stateful_route/__init__.py has no __version__")
     chart = (CHART / "Chart.yaml").read_text(encoding="utf-8")
@@ -54,7 +56,7 @@ def wanted() -> dict[Path, str]:
         raise SystemExit(f"{CHART / 'README.md'} has no <!-- values --> … <!-- /values -->")
     return {
         CHART / "files" / "crds" / CRD: (REPO / "crds" / CRD).read_text(encoding="utf-8"),
-        CHART / "Chart.yaml": re.sub(r"^(version|appVersion): .*$", rf"\1: {version[1]}", chart, flags=re.M),
+        CHART / "Chart.yaml": re.sub(r"^(version|appVersion): .*$", rf"\1: {version[1]}", chart, flags=re.MULTILINE),
         CHART / "README.md": TABLE.sub(lambda _: table(), readme),
     }
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from stateful_route.store.connection import Store, StoreOptions
 from support.account import AUDIT_POLICY
 from support.helm import Helm, HelmFailed
 from support.release import Release
-from support.scene import TestKube
+from support.scene import Scene, TestKube
 
 TEST_SECONDS = 180
 
@@ -118,6 +119,29 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
     await store.close()
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """The control plane with what tests do on it, and the store."""
+
+    control_plane: ControlPlane
+    kube: TestKube
+    store: Store
+    make_namespace: Callable[..., str]
+
+    @property
+    def folder(self) -> Path:
+        return self.control_plane.folder
+
+    def scene(self, name: str = "rooms", *, namespace: str | None = None) -> Scene:
+        """A workload, its route and its links, in a new namespace unless one is given."""
+        return Scene(self.kube, namespace or self.make_namespace(), self.store, name)
+
+
+@pytest.fixture
+def cluster(control_plane: ControlPlane, kube: TestKube, store: Store, make_namespace: Callable[..., str]) -> Cluster:
+    return Cluster(control_plane, kube, store, make_namespace)
+
+
 @pytest.fixture
 def install(
     cluster_helm: Helm, kubectl: Kubectl, make_namespace: Callable[..., str], redis_url: str, tmp_path: Path
@@ -137,4 +161,6 @@ def install(
     for release in releases:
         release.stop()
         with contextlib.suppress(HelmFailed):
-            cluster_helm("uninstall", release.name, "--namespace", release.namespace, "--no-hooks", "--ignore-not-found")
+            cluster_helm(
+                "uninstall", release.name, "--namespace", release.namespace, "--no-hooks", "--ignore-not-found"
+            )

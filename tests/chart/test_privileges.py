@@ -9,7 +9,7 @@ from stateful_route.cli.operator import operator
 from stateful_route.domain.routing import Reason
 from support import container
 from support.account import Permission, denied, granted, requests, unused
-from support.scene import SHUTDOWN, Scene
+from support.scene import SHUTDOWN
 
 ELECTS = "lease_name" in inspect.signature(operator).parameters
 
@@ -19,8 +19,9 @@ def of_the_election(permission: Permission) -> bool:
 
 
 @pytest.mark.parametrize("watched", [False, True], ids=["in all namespaces", "in some namespaces"])
-async def test_the_operator_serves(watched, install, crd, kube, store, redis_url, make_namespace, control_plane):
-    namespace = make_namespace()
+async def test_the_operator_serves(watched, install, crd, cluster, redis_url):
+    rooms = cluster.scene()
+    namespace = rooms.namespace
     release = install(
         **{
             "crds.enabled": False,
@@ -31,7 +32,6 @@ async def test_the_operator_serves(watched, install, crd, kube, store, redis_url
     )
     process = release.start_operator()
 
-    rooms = Scene(kube, namespace, store)
     await rooms.make_workload(3)
     await rooms.make_secret("rooms", {"url": redis_url})
     await rooms.make_route({"redis": {"urlSecretRef": {"name": "rooms", "key": "url"}}})
@@ -42,7 +42,7 @@ async def test_the_operator_serves(watched, install, crd, kube, store, redis_url
     await rooms.wait_links_off(1)
     await rooms.wait_event("LinksMoved")
 
-    halls = Scene(kube, namespace, store, "halls")  # whose store is the operator's, from the chart's Secret
+    halls = cluster.scene("halls", namespace=namespace)  # whose store is the operator's, from the chart's Secret
     await halls.make_workload(2, by_hand=True)
     await halls.run_pods(range(2))
     await halls.make_route()
@@ -56,8 +56,8 @@ async def test_the_operator_serves(watched, install, crd, kube, store, redis_url
     helm_test_passes(release)
     assert process.poll() is None
     release.stop()
-    asked = requests(control_plane.folder, release.account)
-    permissions = granted(control_plane.kubectl, release.account)
+    asked = requests(cluster.folder, release.account)
+    permissions = granted(cluster.control_plane.kubectl, release.account)
     assert any(request.verb == "patch" and request.resource == "statefulroutes/status" for request in asked)
     assert denied(asked) == []
     assert [p for p in unused(permissions, asked) if ELECTS or not of_the_election(p)] == []

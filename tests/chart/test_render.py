@@ -230,10 +230,7 @@ def test_no_role_allows_everything_or_all_secrets(helm, values):
 def test_with_namespaces_nothing_of_a_namespace_is_granted_in_the_whole_cluster(helm):
     objects = helm.objects(CASES["some namespaces only"])
     granted = {
-        resource
-        for body in of_kind(objects, "ClusterRole")
-        for rule in body["rules"]
-        for resource in rule["resources"]
+        resource for body in of_kind(objects, "ClusterRole") for rule in body["rules"] for resource in rule["resources"]
     }
     assert granted == {"namespaces", "nodes", "customresourcedefinitions"}
     assert {body["metadata"]["namespace"] for body in of_kind(objects, "Role")} == {"games", "chat", "default"}
@@ -275,9 +272,7 @@ def test_prometheus_finds_the_metrics_under_the_name_that_alerts_and_dashboard_u
 def test_the_names_of_two_releases_do_not_meet(helm):
     def names(namespace):
         objects = helm.objects(CASES["some namespaces only"] | {"crds.enabled": False}, namespace=namespace)
-        return {
-            (body["kind"], body["metadata"].get("namespace"), body["metadata"]["name"]) for body in objects
-        }
+        return {(body["kind"], body["metadata"].get("namespace"), body["metadata"]["name"]) for body in objects}
 
     assert not names("one") & names("two")
 

@@ -1,7 +1,7 @@
 """The API server takes what the chart makes of every combination of values that matters (server-side dry run).
 
-ServiceMonitor and PrometheusRule are left out: their definitions are another project's. tests/chart/test_render.py looks
-at them.
+ServiceMonitor and PrometheusRule are left out: their definitions are another project's. tests/chart/test_render.py
+looks at them.
 """
 
 import json

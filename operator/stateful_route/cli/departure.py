@@ -44,7 +44,7 @@ def release_finalizers(
 
       stateful-route release-finalizers
 
-      stateful-route release-finalizers --deployment routing/stateful-route --selector app.kubernetes.io/component=operator
+      stateful-route release-finalizers --deployment routing/operator --selector app=operator --namespaces games,chat
     """
     try:
         from stateful_route.kube.deployments import Deployment

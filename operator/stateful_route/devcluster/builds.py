@@ -68,8 +68,8 @@ CONTROL_PLANE: Final = tuple(name for name in BINARIES if name != "helm")
 def build(names: Sequence[str] = CONTROL_PLANE, *, progress: Progress = silent) -> dict[str, Path]:
     """The paths of ``names`` (keys of `BINARIES`), built where the cache does not have them.
 
-    A control plane takes ten minutes and 2 GB of memory on two cores, when nothing is cached. Two processes never build at
-    the same time: the second waits for the first, then finds the cache full. An interrupted build leaves nothing.
+    A control plane takes ten minutes and 2 GB of memory on two cores, when nothing is cached. Two processes never build
+    at the same time: the second waits for the first, then finds the cache full. An interrupted build leaves nothing.
 
     Raises:
         ToolchainMissing: no Go, and none could be installed.

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from stateful_route.domain.errors import StatefulRouteError
-from stateful_route.kube.client import KubeError
-from stateful_route.kube.client import Kube
+from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.deployments import Deployment, running_pods, scale_to_zero
 from stateful_route.kube.objects import FINALIZER, Body, list_routes, set_finalizers
 
