@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 3
+IMAGE ?=
+COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate --generate-hashes $(if $(UPGRADE),--upgrade) pyproject.toml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -38,6 +41,16 @@ lint: $(STAMP) ## ruff, mypy, import-linter, and the documentation without a war
 docs: $(STAMP) ## Build the documentation: build/docs/index.html
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --doctree-dir build/doctrees docs build/docs
 
+chart: $(STAMP) ## Write what the Helm chart takes from elsewhere: the CRD, the version, the table of its values
+	@$(BIN)/python tools/chart.py
+
+image: ## Build the operator's image with Docker or Podman, IMAGE=stateful-route:<version>
+	@if docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then engine=docker; \
+	elif podman info >/dev/null 2>&1; then engine=podman; \
+	else echo "make image needs Docker or Podman, and neither answers here: start one, or install one" >&2; exit 1; fi; \
+	tag=$(IMAGE); tag=$${tag:-stateful-route:$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' operator/stateful_route/__init__.py)}; \
+	$$engine build --tag "$$tag" . && echo "built $$tag with $$engine"
+
 twins: $(STAMP) ## Write the synchronous twins of the asynchronous modules
 	@$(BIN)/python tools/twins.py
 
@@ -47,11 +60,11 @@ format: $(STAMP) ## Let ruff format and fix what it can
 bench: $(STAMP) ## Measure and print the tables of figures
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## Refresh requirements.lock from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev \
-		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --generate-hashes $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
+lock: ## Refresh requirements.lock, and that of the image, from pyproject.toml
+	@$(COMPILE) --extra dev -o requirements.lock
+	@$(COMPILE) --extra operator --constraint requirements.lock -o requirements-operator.lock
 
 clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
-.PHONY: help setup control-plane demo test lint docs twins format bench lock clean
+.PHONY: help setup control-plane demo test lint docs chart image twins format bench lock clean

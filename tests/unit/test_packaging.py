@@ -9,7 +9,7 @@ import tomllib
 import venv
 import zipfile
 from dataclasses import dataclass
-from importlib.metadata import distribution, packages_distributions, version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 import stateful_route
 from stateful_route.devcluster.embedded_store import EmbeddedStore
+from support.locks import needed_by
 
 REPO = Path(__file__).resolve().parents[2]
 PACKAGE = REPO / "operator" / "stateful_route"
@@ -91,19 +92,6 @@ def library(wheel, tmp_path_factory) -> Environment:
     empty = environment(tmp_path_factory.mktemp("library"))
     empty.install(str(wheel))
     return empty
-
-
-def needed_by(wanted: Requirement) -> set[str]:
-    """The names of a package that is installed here and of all that it needs."""
-    found, left = set(), [wanted]
-    while left:
-        requirement = left.pop()
-        name = canonicalize_name(requirement.name)
-        if name not in found:
-            found.add(name)
-            needs = [Requirement(text) for text in distribution(name).requires or ()]
-            left += [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
-    return found
 
 
 WITHOUT_THEM = """
