@@ -22,12 +22,14 @@ from support.release import Release
 from support.scene import Scene, TestKube
 
 TEST_SECONDS = 180
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's time limit is its own: the first build of the programs takes minutes, and has a limit itself."""
     for item in items:
-        if "helm" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+        builds = {"helm", "control_plane"}.intersection(getattr(item, "fixturenames", ()))
+        if builds and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
 
 
@@ -151,6 +153,7 @@ def install(
 
     def begin(*flags: str, **values: Any) -> Release:
         namespace = make_namespace()
+        kubectl("label", "namespace", namespace, RESTRICTED)  # what does not conform gets no pod
         kubectl("create", "secret", "generic", "store", "-n", namespace, f"--from-literal=url={redis_url}")
         release = Release(cluster_helm, kubectl, namespace, tmp_path)
         releases.append(release)

@@ -40,12 +40,15 @@ async def test_an_upgrade_and_a_rollback_keep_crd_resources_and_password(install
     )
     crd, secret = uid_of_crd(kubectl), password(release)
     assert len(secret) == 32
+    assert f"helm --namespace {release.namespace} test stateful-route" in release.notes
+    assert "not for production" in release.notes
     kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
     scene = cluster.scene()
     route = await scene.make_route()
 
     release.upgrade("--wait", "--timeout=60s", values={"replicas": 2})
     assert release.get("deployment")["spec"]["replicas"] == 2
+    assert password(release) == secret, "clients have it"
     release.helm("rollback", release.name, "1", "--namespace", release.namespace, "--wait", "--timeout=60s")
     assert release.get("deployment")["spec"]["replicas"] == 1
 

@@ -18,6 +18,7 @@ def release_namespace(kubectl):
     """The namespaces that the cases name, and the one of the release."""
     for name in (GAMES, CHAT, "routing"):
         kubectl("create", "namespace", name)
+    kubectl("label", "namespace", "routing", "pod-security.kubernetes.io/enforce=restricted")
     yield "routing"
     for name in (GAMES, CHAT, "routing"):
         kubectl("delete", "namespace", name, "--wait=false")

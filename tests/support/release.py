@@ -27,6 +27,8 @@ class Release:
         self.account = Account(namespace, self.name)
         self._processes: list[subprocess.Popen[bytes]] = []
         health, metrics = free_ports(PORTS, 2)
+        self.notes = ""
+        """What Helm printed at the installation."""
         self._ports: Values = {"healthPort": health, "metrics.port": metrics}
 
     @property
@@ -34,7 +36,7 @@ class Release:
         return int(self._ports["healthPort"])
 
     def install(self, *flags: str, values: Values) -> None:
-        self.helm("install", *self._where, *flags, values={**self._ports, **values})
+        self.notes = self.helm("install", *self._where, *flags, values={**self._ports, **values})
 
     def upgrade(self, *flags: str, values: Values | None = None) -> None:
         """The values that were set before stay."""
