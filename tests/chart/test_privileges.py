@@ -1,6 +1,7 @@
 """The operator does its work with what the chart grants its ServiceAccount; nothing is lacking, nothing too much."""
 
 import inspect
+import re
 import subprocess
 
 import pytest
@@ -9,8 +10,10 @@ from stateful_route.cli.operator import operator
 from stateful_route.domain.routing import Reason
 from support import container
 from support.account import Permission, denied, granted, requests, unused
+from support.helm import REPO
 from support.scene import SHUTDOWN
 
+INSTALL = (REPO / "docs" / "how-to" / "install.md").read_text()
 ELECTS = "lease_name" in inspect.signature(operator).parameters
 
 
@@ -77,3 +80,21 @@ def helm_test_passes(release):
     assert readiness.startswith(f"{here}/readyz ")
     nobody = subprocess.run([*words, "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=30)
     assert nobody.returncode != 0
+
+
+async def test_a_secret_is_read_when_its_owner_binds_the_role_of_the_how_to_page(install, crd, cluster, redis_url):
+    scene = cluster.scene()
+    release = install(**{"crds.enabled": False, "operator.resyncSeconds": 1})
+    release.start_operator()
+    await scene.make_workload(1)
+    await scene.make_secret("rooms-store", {"url": redis_url})
+    await scene.make_route({"redis": {"urlSecretRef": {"name": "rooms-store", "key": "url"}}})
+    refused = await scene.wait_condition("RedisConnected", "False", "SecretNotFound")
+    assert "rooms-store" in refused["message"]
+
+    (role,) = re.findall(r"^```yaml\n(apiVersion: rbac.*?)^```$", INSTALL, re.MULTILINE | re.DOTALL)
+    role = role.replace("namespace: games", f"namespace: {scene.namespace}")
+    role = role.replace("namespace: stateful-route", f"namespace: {release.namespace}")
+    cluster.control_plane.kubectl("apply", "-f", "-", text=role)
+
+    await scene.wait_condition("Ready", "True")

@@ -23,6 +23,7 @@ from support.locks import needed_by
 REPO = Path(__file__).resolve().parents[2]
 PACKAGE = REPO / "operator" / "stateful_route"
 SHIPPED = ("lua", "crds", "examples")
+CHART = "charts/stateful-route/Chart.yaml"
 DATA_PLANE = [name for name in ("domain", "store", "drivers", "router") if (PACKAGE / name).is_dir()]
 OF_EXTRAS = ["hiredis", "kopf", "kubernetes", "pydantic", "typer", "rich", "yaml", "aiohttp", "pythonjsonlogger"]
 OF_EXTRAS += ["psutil", "grpc"]
@@ -185,7 +186,7 @@ def test_the_sdist_builds_and_a_wheel_from_it_has_the_same_files(sdist, wheel, t
 def test_the_sdist_has_the_documents(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"README.md", "CHANGELOG.md", "LICENSE", "docs/reasons.md", "examples/rooms.yaml"} <= names
+    assert {"README.md", "CHANGELOG.md", "LICENSE", "docs/reasons.md", "examples/rooms.yaml", CHART} <= names
 
 
 def test_the_version_stands_in_one_place(wheel, sdist):
