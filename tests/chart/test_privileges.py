@@ -9,8 +9,10 @@ import pytest
 from stateful_route.cli.operator import operator
 from stateful_route.domain.routing import Reason
 from support import container
-from support.account import Permission, denied, granted, requests, unused
+from support.account import Permission, denied, granted, requests, unused, write_kubeconfig
 from support.helm import REPO
+from support.process import OperatorProcess
+from support.release import grant
 from support.scene import SHUTDOWN
 
 INSTALL = (REPO / "docs" / "how-to" / "install.md").read_text()
@@ -82,19 +84,22 @@ def helm_test_passes(release):
     assert nobody.returncode != 0
 
 
-async def test_a_secret_is_read_when_its_owner_binds_the_role_of_the_how_to_page(install, crd, cluster, redis_url):
-    scene = cluster.scene()
-    release = install(**{"crds.enabled": False, "operator.resyncSeconds": 1})
-    release.start_operator()
-    await scene.make_workload(1)
-    await scene.make_secret("rooms-store", {"url": redis_url})
-    await scene.make_route({"redis": {"urlSecretRef": {"name": "rooms-store", "key": "url"}}})
-    refused = await scene.wait_condition("RedisConnected", "False", "SecretNotFound")
-    assert "rooms-store" in refused["message"]
+async def test_a_secret_is_read_when_its_owner_binds_the_role_of_the_how_to_page(
+    cluster_helm, crd, cluster, redis_url, tmp_path
+):
+    scene, kubectl = cluster.scene(), cluster.control_plane.kubectl
+    account = grant(cluster_helm, kubectl, cluster.make_namespace(), {"watchNamespaces": [scene.namespace]})
+    kubeconfig = write_kubeconfig(kubectl, account, tmp_path / "kubeconfig")
+    with OperatorProcess(kubeconfig, None, tmp_path / "log", scene.namespace, resync_seconds=1):
+        await scene.make_workload(1)
+        await scene.make_secret("rooms-store", {"url": redis_url})
+        await scene.make_route({"redis": {"urlSecretRef": {"name": "rooms-store", "key": "url"}}})
+        refused = await scene.wait_condition("RedisConnected", "False", "SecretNotFound")
+        assert "rooms-store" in refused["message"]
 
-    (role,) = re.findall(r"^```yaml\n(apiVersion: rbac.*?)^```$", INSTALL, re.MULTILINE | re.DOTALL)
-    role = role.replace("namespace: games", f"namespace: {scene.namespace}")
-    role = role.replace("namespace: stateful-route", f"namespace: {release.namespace}")
-    cluster.control_plane.kubectl("apply", "-f", "-", text=role)
+        (role,) = re.findall(r"^```yaml\n(apiVersion: rbac.*?)^```$", INSTALL, re.MULTILINE | re.DOTALL)
+        role = role.replace("namespace: games", f"namespace: {scene.namespace}")
+        role = role.replace("namespace: stateful-route", f"namespace: {account.namespace}")
+        kubectl("apply", "-f", "-", text=role)
 
-    await scene.wait_condition("Ready", "True")
+        await scene.wait_condition("Ready", "True")

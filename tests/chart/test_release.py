@@ -14,8 +14,8 @@ from support.helm import HelmFailed
 from support.waiting import always, eventually
 
 CRD = "statefulroutes.statefulroute.io"
-NOWHERE = {"nodeSelector": {"run": "by-the-test"}}
-"""No node takes the pods: the test runs what is in them."""
+BY_THE_TEST = "run=by-the-test"
+"""The label of the nodes that take the pods of a release."""
 
 
 def uid_of_crd(kubectl):
@@ -103,14 +103,15 @@ def test_an_older_crd_gets_the_fields_of_the_release(install, no_crd, kubectl):
 async def test_after_an_uninstallation_nothing_hangs(watched, keep, install, no_crd, cluster, tmp_path):
     scene, kubectl = cluster.scene(), cluster.control_plane.kubectl
     namespaces = [scene.namespace] if watched else []
-    release = install(**{**NOWHERE, "watchNamespaces": namespaces, "crds.keep": keep})
+    selector = dict([BY_THE_TEST.split("=")])
+    release = install(**{"nodeSelector": selector, "watchNamespaces": namespaces, "crds.keep": keep})
+    let_operator_pod_run(release)
     kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
     operator = release.start_operator()
-    await scene.make_workload(2)
+    await scene.make_workload(2, grace_seconds=1)  # the end of the namespace waits for half of it
     await scene.make_route()
     await scene.wait_all_ready(range(2))
     await scene.link(40, range(2))
-    hold_operator_pod(release)
 
     async def finalizers():
         return (await scene.route())["metadata"].get("finalizers", [])
@@ -146,8 +147,16 @@ async def test_after_an_uninstallation_nothing_hangs(watched, keep, install, no_
     kubectl("delete", "namespace", scene.namespace, "--timeout=60s")
 
 
+def let_operator_pod_run(release):
+    """It gets a node, and later pods get none: the test runs what is in them."""
+    release.kubectl("label", "nodes", "--all", BY_THE_TEST)
+    hold_operator_pod(release)
+    release.kubectl("label", "nodes", "--all", "run-")
+
+
 def hold_operator_pod(release):
-    """Its pod cannot go before the test says so, as one whose process takes its time."""
+    """Its pod runs, and cannot go before the test says so, as one whose process takes its time."""
+    release.kubectl("rollout", "status", f"deployment/{release.name}", "-n", release.namespace, "--timeout=30s")
     (pod,) = release.pods("operator")
     patch = {"metadata": {"finalizers": ["test.statefulroute.io/hold"]}}
     name = pod["metadata"]["name"]
@@ -189,7 +198,8 @@ def left_of(release):
     roles = "roles,rolebindings,clusterroles,clusterrolebindings"
     label = f"app.kubernetes.io/instance={release.name}"
     listed = release.kubectl("get", f"{kinds},{roles}", "--all-namespaces", "-l", label, "-o", "json")
-    return [f"{body['kind']}/{body['metadata']['name']}" for body in json.loads(listed)["items"]]
+    found = (body for body in json.loads(listed)["items"] if release.namespace in json.dumps(body["metadata"]))
+    return [f"{body['kind']}/{body['metadata']['name']}" for body in found]
 
 
 # The command of the hook, for who has to do without
@@ -226,7 +236,7 @@ def test_without_a_crd_there_is_nothing_to_release(no_crd, run_command):
 
 
 async def test_an_operator_that_does_not_end_is_named(install, crd, run_command):
-    release = install(**{**NOWHERE, "crds.enabled": False})
+    release = install(**{"crds.enabled": False})
     hold_operator_pod(release)
     done = run_command(
         "release-finalizers",

@@ -17,6 +17,16 @@ PORTS = range(17_000, 18_000)
 STOP_SECONDS = 10
 
 
+def grant(helm: Helm, kubectl: Kubectl, namespace: str, values: Values | None = None) -> Account:
+    """The chart's ServiceAccount and its rights without the operator, for tests that start operators by themselves.
+
+    ``support.account.write_kubeconfig`` makes a kubeconfig of the account.
+    """
+    only = [f"--show-only=templates/{name}.yaml" for name in ("serviceaccount", "rbac")]
+    kubectl("apply", "-f", "-", text=helm.template(values, *only, namespace=namespace, release=Release.name))
+    return Account(namespace, Release.name)
+
+
 class Release:
     """The chart, installed in a namespace; the cluster runs no containers, so their processes are started here."""
 
