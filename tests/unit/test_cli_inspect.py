@@ -93,7 +93,7 @@ def test_kubectls_plugin_calls_itself_so():
 
 COMPLETIONS = {
     "commands": (("wh",), {"where"}),
-    "all commands": (("",), {*COMMANDS, "wait-drained", "operator", "demo", "store"}),
+    "all commands": (("",), {*COMMANDS, "wait-drained", "operator", "demo", "store", "release-finalizers"}),
     "options": (("drain", "--red"), {"--redis-url"}),
 }
 

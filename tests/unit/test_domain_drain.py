@@ -317,7 +317,7 @@ def test_the_app_is_told_one_moment_and_the_operator_never_gives_links_back(dead
     for number, (seconds, happens) in enumerate(steps):
         now += seconds
         store_ms = STORE + round((now - NOW) * 1000) + (skew_ms if number % 2 else 0)
-        published = published and replace(published, update_time=store_ms)
+        published = published and published._replace(update_time=store_ms)
         if happens == "deleted" and not facts.terminating:
             facts = replace(facts, deletion_time=now + 30)
         elif happens == "scaled down":
@@ -325,7 +325,7 @@ def test_the_app_is_told_one_moment_and_the_operator_never_gives_links_back(dead
         elif happens == "silent":
             published = None
         elif happens == "shut":
-            published = published and replace(published, word=SHUTDOWN)
+            published = published and published._replace(word=SHUTDOWN)
         memory = remember(facts, record, policy, now)
         situation = Situation(
             pod=facts,

@@ -2,13 +2,12 @@
 
 import json
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 from stateful_route.domain.record import OperatorRecord
-from stateful_route.domain.routing import RoutingState
+from stateful_route.domain.routing import RoutingState, effective
 
 
 class Heartbeat(StrEnum):
@@ -28,8 +27,7 @@ class Author(StrEnum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceState:
+class ServiceState(NamedTuple):
     """One pod's record in the main hash: load, routing state, update time in ms since the epoch, and its author."""
 
     load: float
@@ -74,10 +72,10 @@ class PodView(NamedTuple):
     @property
     def effective(self) -> RoutingState:
         """The more severe of what the main hash says and what the operator says: right also over a foreign writer."""
-        states = [self.state.routing_state if self.state else None, self.record.state if self.record else None]
-        return max(
-            (state for state in states if state), key=lambda state: state.severity, default=RoutingState.SHUTDOWN
-        )
+        state, record = self.state, self.record
+        if state is None:
+            return RoutingState.SHUTDOWN if record is None else record.state
+        return state.routing_state if record is None else effective(state.routing_state, record.state)
 
 
 def is_alive(view: PodView, heartbeat: Heartbeat, expire_seconds: float) -> bool:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from stateful_route.domain.aliveness import Author, PodView, is_alive, is_routable
 from stateful_route.domain.config import ServiceConfig
@@ -10,8 +12,7 @@ from stateful_route.domain.placement import Target
 from stateful_route.domain.routing import LinkAction, RoutingState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """All pods of a service as one reader sees them; never changed, only replaced by a newer one.
 
     Attributes:
@@ -32,10 +33,10 @@ class Snapshot:
     read_at: float
     time_ms: int
     alive: frozenset[int] = frozenset()
-    routable: Mapping[int, float] = field(default_factory=dict)
+    routable: Mapping[int, float] = MappingProxyType({})
     dead: frozenset[int] = frozenset()
     held: bool = False
-    changed_at: Mapping[int, float] = field(default_factory=dict)
+    changed_at: Mapping[int, float] = MappingProxyType({})
 
     def state(self, ordinal: int) -> RoutingState | None:
         """The pod's effective routing state; None: there is no such pod."""
@@ -122,18 +123,16 @@ def told_of(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAc
         return None  # its load, its incarnation and its heartbeat are not known
     # The effective state is the more severe of two layers: with both at it, it is right, whoever has changed it.
     record = None if view.record is None else replace(view.record, state=state, links=links or view.record.links)
-    published = None if view.state is None else replace(view.state, routing_state=state)
+    published = None if view.state is None else view.state._replace(routing_state=state)
     new = PodView(published, record, 0.0 if by_app else view.age_seconds)
-    heartbeat, expiry = snapshot.config.heartbeat, snapshot.config.expire_seconds
-    alive = is_alive(new, heartbeat, expiry)
+    alive = is_alive(new, snapshot.config.heartbeat, snapshot.config.expire_seconds)
     pods = {**snapshot.pods, ordinal: new}
     routable = {other: load for other, load in snapshot.routable.items() if other != ordinal}
-    if is_routable(new, heartbeat, expiry):
+    if alive and state is RoutingState.READY:
         routable[ordinal] = published.load if published else 0.0
     left = not alive or _is_left(new) or (record is None and links is not None and links is not LinkAction.STAY)
     others_alive, others_dead = snapshot.alive - {ordinal}, snapshot.dead - {ordinal}
-    return replace(
-        snapshot,
+    return snapshot._replace(
         pods=pods,
         alive=others_alive | {ordinal} if alive else others_alive,
         routable=routable,

@@ -259,9 +259,10 @@ class ServiceStateCache:
         """What it says counts at once, and what it does not say is read in a moment; what was missed is read now."""
         with self._guard:
             before = snapshot = followed.snapshot
-            if said.last and snapshot is not None and not _is_later(said, followed.changes):
+            follows = said.before == followed.changes
+            if said.last and snapshot is not None and not follows and place(said.last) <= place(followed.changes):
                 return  # the snapshot has it already
-            contiguous = said.complete and said.before == followed.changes
+            contiguous = said.complete and follows
             followed.changes = said.last or followed.changes
             more = False
             for pod, state, links in said.changes if snapshot is not None else ():
@@ -310,11 +311,6 @@ class _Followed:
         """There are moves that they do not know of."""
         self.due = 0.0
         """When it should be read anew, by the cache's clock."""
-
-
-def _is_later(said: StatesChanged, known: str) -> bool:
-    """One that adds no entry to the stream says what becomes of links; whether that is known cannot be seen."""
-    return place(said.last) > place(known) or (said.last == known and said.before == said.last)
 
 
 def _same(before: Snapshot | None, now: Snapshot | None, pod: int) -> bool:

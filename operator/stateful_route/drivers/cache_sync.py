@@ -16,7 +16,6 @@ from stateful_route.drivers.cache import (
     CacheOptions,
     Listener,
     _Followed,
-    _is_later,
     _same,
     log,
 )
@@ -230,9 +229,10 @@ class ServiceStateCache:
         """What it says counts at once, and what it does not say is read in a moment; what was missed is read now."""
         with self._guard:
             before = snapshot = followed.snapshot
-            if said.last and snapshot is not None and not _is_later(said, followed.changes):
+            follows = said.before == followed.changes
+            if said.last and snapshot is not None and not follows and place(said.last) <= place(followed.changes):
                 return  # the snapshot has it already
-            contiguous = said.complete and said.before == followed.changes
+            contiguous = said.complete and follows
             followed.changes = said.last or followed.changes
             more = False
             for pod, state, links in said.changes if snapshot is not None else ():
