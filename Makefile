@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-JOBS ?= 3
+JOBS ?= 2
 IMAGE ?=
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate --generate-hashes $(if $(UPGRADE),--upgrade) pyproject.toml
@@ -29,7 +29,7 @@ demo: $(STAMP) ## Play the whole story on this machine: pods fail, drain and sca
 control-plane: $(STAMP) ## Find the control plane and Helm that tests use, or build them (about 10 minutes)
 	@$(BIN)/python -m stateful_route.devcluster
 
-test: $(if $(ARGS),$(STAMP),control-plane) ## Run all tests (ARGS="tests/unit -k brake" for some of them), JOBS=3 at a time
+test: $(if $(ARGS),$(STAMP),control-plane) ## Run all tests (ARGS="tests/unit -k brake" for some of them), JOBS=2 at a time
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, and the documentation without a warning

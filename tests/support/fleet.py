@@ -290,6 +290,6 @@ async def at_work(
             history = fleet.read()
             print("", summary(history, TIMES), sep="\n")
             found = breaches(history, TIMES) + end_breaches(end, UIDS)
-            late = indirect(history.requests, since, until_then)
+            late = indirect(history, since, until_then)
             found += [f"it did not reach the owner at once: {request}" for request in late]
             assert not found, shown(found)

@@ -374,9 +374,22 @@ def breaches(history: History, times: Times) -> list[str]:
     ]
 
 
-def indirect(requests: Iterable[Request], since: float, until: float) -> list[Request]:
-    """Requests of that time that did not reach the owner at once."""
-    return [request for request in requests if since <= request.began <= until and not request.direct]
+def indirect(history: History, since: float, until: float) -> list[Request]:
+    """Requests of that time that did not reach the owner at once; not those whose pod was not let run meanwhile."""
+    return [
+        request
+        for request in history.requests
+        if since <= request.began <= until and not request.direct and not _stalled(history, request)
+    ]
+
+
+def _stalled(history: History, request: Request) -> bool:
+    """It has waited in vain for the pod of the link, and that pod's process was late."""
+    last = request.hops[-1] if len(request.hops) == 1 else None
+    if last is None or last.answer != "unreachable":
+        return False
+    late = [span for span in history.late if span.what.startswith(f"pod-{last.pod}-")]
+    return any(span.began < request.ended and request.began < span.ended for span in late)
 
 
 def summary(history: History, times: Times) -> str:

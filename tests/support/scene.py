@@ -462,15 +462,14 @@ class Scene:
 
         await eventually(self.states, holds, f"states {dict(expected)}", seconds=seconds)
 
-    async def wait_taken_over(self, ordinal: int, pod_uid: str, restarts: int = 0) -> None:
-        """Until the operator calls this incarnation READY, and the links of the one before are dealt with."""
+    async def wait_taken_over(self, ordinal: int, restarts: int = 0) -> None:
+        """Until the operator calls the pod's present life READY, and the links of the one before are dealt with."""
 
         async def look() -> tuple[object, ...]:
             record = (await self.records())[ordinal]
-            return str(record.incarnation), record.state, record.loss
+            return f"{await self.pod_uid(ordinal)}/{restarts}", str(record.incarnation), record.state, record.loss
 
-        wanted = (f"{pod_uid}/{restarts}", READY, None)
-        await eventually(look, lambda seen: seen == wanted, "the successor is taken over")
+        await eventually(look, lambda seen: seen[1:] == (seen[0], READY, None), "the successor is taken over")
 
     async def wait_all_ready(self, ordinals: Iterable[int], seconds: float = 30.0) -> None:
         await self.wait_states(dict.fromkeys(ordinals, READY), seconds)

@@ -347,7 +347,17 @@ def test_the_end(sentence):
 def test_only_requests_of_that_time_must_be_direct():
     served, detour = request(5, "served"), request(6, "moved", "served")
     history = History(requests=[request(1, "moved", "served"), served, detour, request(7, "unreachable")])
-    assert indirect(history.requests, 4, 8) == history.requests[2:]
+    assert indirect(history, 4, 8) == history.requests[2:]
+
+
+def test_a_request_whose_pod_was_not_let_run_need_not_be_direct():
+    waited, moved = request(5, "unreachable"), request(5, "moved", "served")
+    history = History(requests=[waited, moved], late=[Span(waited.began, waited.ended, "pod-1-0")])
+    assert indirect(history, 4, 8) == history.requests
+    history.late = [Span(waited.began, waited.ended, f"pod-{waited.hops[0].pod}-0")]
+    assert indirect(history, 4, 8) == [moved]
+    history.late = [Span(waited.ended + 1, waited.ended + 2, f"pod-{waited.hops[0].pod}-0")]
+    assert indirect(history, 4, 8) == history.requests
 
 
 # Reading

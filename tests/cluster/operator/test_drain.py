@@ -113,7 +113,8 @@ async def test_a_terminating_pod_whose_node_is_not_ready_serves_nobody(
     former = await scene.pod_uid(1)
     await scene.change_template({"nodeName": node})
     await scene.delete_pod(1, grace_seconds=0)
-    await scene.wait_taken_over(1, await scene.wait_successor(1, former))
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     await scene.link(300, range(3))
     try:
         control_plane.pause_nodes()

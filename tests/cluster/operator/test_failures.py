@@ -25,7 +25,8 @@ async def test_a_pod_whose_phase_becomes_failed_loses_its_links_and_its_successo
     await scene.wait_states({0: READY, 1: (SHUTDOWN, Reason.FINISHED), 2: READY})
     await scene.wait_links_off(1)
     await scene.let_go(1)
-    await scene.wait_taken_over(1, await scene.wait_successor(1, former))
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     assert await scene.moved_off() == {1: 100}
     await scene.check_links(on=[0, 2])
     assert {move["reason"] for move in await scene.moves()} == {"Finished"}
@@ -71,7 +72,8 @@ async def test_when_all_pods_have_failed_links_stay_until_successors_are_there(s
     for ordinal in range(3):
         await scene.let_go(ordinal)
     for ordinal in range(3):
-        await scene.wait_taken_over(ordinal, await scene.wait_successor(ordinal, former[ordinal]))
+        await scene.wait_successor(ordinal, former[ordinal])
+        await scene.wait_taken_over(ordinal)
     await scene.wait_condition("FailoverPaused", "False")
     await scene.check_links(on=range(3))
     after = await scene.epochs()

@@ -49,8 +49,8 @@ async def test_a_pod_deleted_by_force_comes_back_under_its_name_without_its_link
     before = await linked_scene(scene)
     former = await scene.pod_uid(1)
     await scene.delete_pod(1, grace_seconds=0)
-    successor = await scene.wait_successor(1, former)
-    await scene.wait_taken_over(1, successor)
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     await check_moved_off(scene, 1, before)
     assert {move["reason"] for move in await scene.moves()} <= {"GracePeriodOver", "Gone", "Replaced"}
     assert await scene.history(0) == ["READY"]
@@ -64,8 +64,8 @@ async def test_a_pod_deleted_by_force_whose_successor_is_slow_serves_nobody_unti
     await scene.wait_links_off(1)
     await scene.wait_states({1: (SHUTDOWN, Reason.NEVER_READY)})
     await scene.run_pods([1])
-    successor = await scene.wait_successor(1, former)
-    await scene.wait_taken_over(1, successor)
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     await check_moved_off(scene, 1, before)
     assert [state for state in await scene.history(1) if state] == ["READY", "SHUTDOWN", "READY"]
 
@@ -73,9 +73,8 @@ async def test_a_pod_deleted_by_force_whose_successor_is_slow_serves_nobody_unti
 @pytest.mark.usefixtures("operator")
 async def test_a_container_that_restarts_in_place_has_forgotten_its_users(scene: Scene) -> None:
     before = await linked_scene(scene)
-    uid = await scene.pod_uid(1)
     await scene.restart_container(1)
-    await scene.wait_taken_over(1, uid, restarts=1)
+    await scene.wait_taken_over(1, restarts=1)
     await check_moved_off(scene, 1, before)
     assert {move["reason"] for move in await scene.moves()} == {"Restarted"}
     assert await scene.history(1) == ["READY", "SHUTDOWN", "READY"]
@@ -84,9 +83,8 @@ async def test_a_container_that_restarts_in_place_has_forgotten_its_users(scene:
 @pytest.mark.usefixtures("operator")
 async def test_with_keep_a_container_that_restarts_in_place_keeps_its_links_under_new_epochs(scene: Scene) -> None:
     before = await linked_scene(scene, KEEP_RESTARTED)
-    uid = await scene.pod_uid(1)
     await scene.restart_container(1)
-    await scene.wait_taken_over(1, uid, restarts=1)
+    await scene.wait_taken_over(1, restarts=1)
     await check_kept(scene, 1, before)
     after = await scene.epochs()
     await scene.wait_resyncs(2)
@@ -95,20 +93,19 @@ async def test_with_keep_a_container_that_restarts_in_place_keeps_its_links_unde
     assert await scene.history(1) == ["READY"]
 
 
-async def replaced_unseen(scene: Scene, operator: OperatorProcess) -> str:
-    """Pod 1 is replaced while the operator looks away; it is told of both ends at once. The successor's uid."""
+async def replaced_unseen(scene: Scene, operator: OperatorProcess) -> None:
+    """Pod 1 is replaced while the operator looks away; it is told of both ends at once."""
     former = await scene.pod_uid(1)
     operator.signal(signal.SIGSTOP)
     await scene.delete_pod(1, grace_seconds=0)
-    successor = await scene.wait_successor(1, former)
+    await scene.wait_successor(1, former)
     operator.signal(signal.SIGCONT)
-    return successor
 
 
 async def test_a_pod_that_was_replaced_unseen_has_forgotten_its_users(scene: Scene, operator: OperatorProcess) -> None:
     before = await linked_scene(scene)
-    successor = await replaced_unseen(scene, operator)
-    await scene.wait_taken_over(1, successor)
+    await replaced_unseen(scene, operator)
+    await scene.wait_taken_over(1)
     await check_moved_off(scene, 1, before)
 
 
@@ -116,8 +113,8 @@ async def test_with_keep_a_pod_that_was_replaced_unseen_keeps_its_links_under_ne
     scene: Scene, operator: OperatorProcess
 ) -> None:
     before = await linked_scene(scene, KEEP_REPLACED)
-    successor = await replaced_unseen(scene, operator)
-    await scene.wait_taken_over(1, successor)
+    await replaced_unseen(scene, operator)
+    await scene.wait_taken_over(1)
     await check_kept(scene, 1, before)
 
 
@@ -129,8 +126,8 @@ async def test_with_keep_links_stay_with_the_ordinal_of_a_deleted_pod(scene: Sce
     await scene.wait_states({1: (DENY, Reason.TERMINATING)})
     await scene.end_pod(1)
     await scene.run_pods([1])
-    successor = await scene.wait_successor(1, former)
-    await scene.wait_taken_over(1, successor)
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     await check_kept(scene, 1, before)
 
 
@@ -145,8 +142,8 @@ async def test_with_keep_a_pod_may_be_unready_for_long_while_it_stops(scene: Sce
     await eventually(scene.records, lambda records: records[1].unready_since is not None, "it is seen as unready")
     await scene.end_pod(1)
     await scene.run_pods([1])
-    successor = await scene.wait_successor(1, former)
-    await scene.wait_taken_over(1, successor)
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     await check_kept(scene, 1, before)
 
 
@@ -159,6 +156,6 @@ async def test_with_keep_links_wait_for_a_successor_no_longer_than_the_delay(sce
     await scene.wait_states({1: (SHUTDOWN, Reason.UNREADY_TOO_LONG)})
     await scene.wait_links_off(1)
     await scene.run_pods([1])
-    successor = await scene.wait_successor(1, former)
-    await scene.wait_taken_over(1, successor)
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     await check_moved_off(scene, 1, before)

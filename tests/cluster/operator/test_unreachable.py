@@ -194,7 +194,8 @@ async def test_a_pod_that_does_not_answer_is_drained_and_deleted_like_any_other(
     former = await scene.pod_uid(1)
     await scene.delete_pod(1)
     await scene.wait_links_off(1)
-    await scene.wait_taken_over(1, await scene.wait_successor(1, former))
+    await scene.wait_successor(1, former)
+    await scene.wait_taken_over(1)
     assert (await scene.records())[1].unreachable_since is None, "its successor is another matter"
     await always(scene.states, lambda states: states[1][0] is READY, "the successor is READY", seconds=2)
     await scene.check_links(on=[0, 2])
