@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from stateful_route.domain.errors import StoreUnavailable
 from stateful_route.domain.routing import LinkAction, RoutingState
 from stateful_route.drivers.cache import CacheOptions
+from stateful_route.drivers.push import Push
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import NOBODY, Moved, append_moves
@@ -211,6 +212,19 @@ async def test_a_lost_push_comes_back_and_what_was_missed_is_read(publish, conne
         await raw.client_kill_filter(_type="pubsub")
         await publish({1: word})
         await until(partial(_is, caller.states, service, 1, word))
+
+
+async def test_who_subscribes_before_the_push_has_mended_itself_is_told_all_the_same(executor_here, raw, service):
+    told = []
+    push = Push(await executor_here.store(), lambda *_: None, restored=lambda: told.append("restored"))
+    assert await push.subscribe(service.channel)
+    await push._mending.stop()
+    await raw.client_kill_filter(_type="pubsub")
+    await until(lambda: not push.complete)
+    assert await push._join(service.channel)
+    assert await push.subscribe(service.channel)
+    await until(lambda: told == ["restored"])
+    await push.close()
 
 
 async def test_a_dead_connection_that_nobody_closed_is_found_out(publish, connect, server, service, raw, monkeypatch):

@@ -43,6 +43,8 @@ class Push:
         """Where each is subscribed; None: nowhere, for now."""
         self._lines: dict[str | None, Line] = {}
         self._lost = False
+        self._rejoined = False
+        """Channels are subscribed again, and nobody has been told yet."""
         self._pause = FIRST_PAUSE_SECONDS
         self._complaints: set[str] = set()
         self._joining = Lock()
@@ -91,6 +93,7 @@ class Push:
                 return False
             if line.open and channel in self._channels:
                 self._channels[channel] = line
+                self._rejoined = self._rejoined or self._lost
             return line.open
 
     def _line_to(self, channel: str) -> Line:
@@ -130,7 +133,8 @@ class Push:
                 line.close()
         lost = [channel for channel, where in list(self._channels.items()) if where is None]
         joined = [self._join(channel) for channel in lost]  # one that is refused keeps no other away
-        if self._lost and any(joined):
+        if self._rejoined:
+            self._rejoined = False
             self._tell_restored()
         if not all(joined):
             pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
