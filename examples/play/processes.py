@@ -100,7 +100,9 @@ class Processes:
         return f"{HOST}:{self._ports}{digit}"
 
     def start_pod(self, ordinal: int) -> Process:
-        """Start a pod with the environment that Kubernetes gives to the pod of this name."""
+        """Start a pod with the environment that Kubernetes gives to the pod of this name, when the former is over."""
+        if ordinal in self.pods:
+            self.pods[ordinal].wait()  # a Popen that was not waited for asks when it is collected, and loses a Ctrl-C
         kubernetes = {"POD_NAMESPACE": "default", "POD_NAME": f"rooms-{ordinal}", "POD_UID": str(uuid.uuid4())}
         pod = self.pods[ordinal] = self._started(f"pod {ordinal}", "pod.py", self.address(ordinal), kubernetes)
         return pod
