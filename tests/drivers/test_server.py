@@ -289,13 +289,12 @@ async def test_pod_0_publishes_the_workload_state(start_pod, raw, service):
 
 
 async def test_other_pods_leave_it_to_pod_0(start_pod, raw, service):
-    await start_pod(0)
-    await eventually(lambda: word_of(raw, service), bool, "pod 0 has said something")
-    await raw.set(service.workload, "untouched")
+    zero = await start_pod(0)
+    assert await zero.server.set_workload_state("MAINTENANCE")
     other = await start_pod(1, update_seconds=0.05)
     before = other.server.stats.published
     await until(lambda: other.server.stats.published > before + 3)
-    assert await word_of(raw, service) == "untouched"
+    assert await word_of(raw, service) == "MAINTENANCE"
 
 
 async def test_one_pod_that_takes_new_uids_makes_the_service_ready(start_pod, raw, service):
