@@ -108,6 +108,12 @@ class ServiceStateCache:
         snapshot = self.known(service)
         return None if snapshot is None else self.clock() - snapshot.read_at
 
+    def ages(self) -> dict[Service, float]:
+        """How old the knowledge is of each service that is known, seconds."""
+        now = self.clock()
+        known = {followed.service: followed.snapshot for followed in list(self._followed.values())}
+        return {service: now - snapshot.read_at for service, snapshot in known.items() if snapshot is not None}
+
     async def snapshot(self, service: Service) -> Snapshot:
         """The service's pods, as they were at most ``refresh_seconds`` ago: from memory, but for the first question.
 

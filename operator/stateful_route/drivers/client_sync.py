@@ -1,9 +1,11 @@
 # Generated from client.py by tools/twins.py: change that one, then run: make twins
 """What a caller imports: which pod has this uid, and where is it (reference §7)."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
+from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.names import check_ordinal, check_uid
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache_sync import ServiceStateCache
@@ -17,6 +19,7 @@ from stateful_route.drivers.client import (
     _Turns,
     monotonic,
 )
+from stateful_route.drivers.counts import ClientCounts, timed
 from stateful_route.drivers.link_cache import LinkCache, spread_out
 from stateful_route.drivers.runtime_sync import Flights, Guard
 from stateful_route.store.batch import REQUESTS_PER_TRIP
@@ -53,6 +56,10 @@ class ClientDriver:
         self._overtaken: dict[tuple[Service, str], int] = {}
         """Epochs of links that have moved meanwhile."""
         self._guard = Guard()
+        self._misses: Counter[Service] = Counter()
+        self._misrouted: Counter[Service] = Counter()
+        self.meter: Meter = UNMETERED
+        """Hears how long computations take that memory does not answer."""
         cache.listen(self)
 
     def init(self, namespace: str, *services: str) -> None:
@@ -80,9 +87,12 @@ class ClientDriver:
         except TypeError:  # no text: said below
             entry = None
         if entry is not None and monotonic() < entry[0] and entry[1].good:
+            entry[1].hits += 1
             return entry[1].ordinal
         target = service_of(namespace, service)
         check_uid(uid)
+        with self._guard:
+            self._misses[target] += 1
         return self._flights.share((namespace, uid, service), lambda: self._compute(target, uid))
 
     def compute_linked_pods(self, namespace: str, uids: Iterable[str], service: str) -> dict[str, int]:
@@ -97,11 +107,13 @@ class ClientDriver:
         found: dict[str, int] = {}
         wanted, now = [], monotonic()
         for uid in dict.fromkeys(uids):
-            known = self._cache.get((namespace, uid, service), now)
+            known = self._cache.hit((namespace, uid, service), now)
             found[uid] = -1 if known is None else known
             if known is None:
                 wanted.append(uid)
         if wanted:
+            with self._guard:
+                self._misses[target] += len(wanted)
             found |= self._compute_many(target, wanted)
         return found
 
@@ -159,6 +171,25 @@ class ClientDriver:
         with self._guard:
             self._cache.put(target, uid, ordinal, monotonic() + self.options.cache_seconds)
         return before
+
+    def report_misrouted(self, namespace: str, uid: str, service: str) -> int | None:
+        """A pod has said that it does not have the uid: forget its pod, and count it; the pod, or None.
+
+        The next `compute_linked_pod` asks the store. Many of them tell that this caller's knowledge is old.
+        """
+        with self._guard:
+            self._misrouted[service_of(namespace, service)] += 1
+        return self.cache_expired(namespace, check_uid(uid), service)
+
+    def counts(self) -> dict[Service, ClientCounts]:
+        """What has been counted so far, of each service that was asked about."""
+        hits, misses, misrouted = self._cache.hits(), self._misses.copy(), self._misrouted.copy()
+        return {of: ClientCounts(hits[of], misses[of], misrouted[of]) for of in {*hits, *misses, *misrouted}}
+
+    @property
+    def cached_links(self) -> int:
+        """How many links are remembered; some of them may count no more."""
+        return len(self._links)
 
     # Pods
 
@@ -235,6 +266,10 @@ class ClientDriver:
     # Inside
 
     def _compute(self, service: Service, uid: str) -> int:
+        with timed(self.meter, service):
+            return self._found(service, uid)
+
+    def _found(self, service: Service, uid: str) -> int:
         self._states.demand_store()
         snapshot = self._states.snapshot(service)
         failed: frozenset[int] = frozenset()
@@ -269,6 +304,14 @@ class ClientDriver:
         return found
 
     def _compute_some(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
+        with timed(self.meter, service):
+            found = self._found_some(service, uids)
+        for uid in uids:
+            if uid not in found:  # few: a pod has failed meanwhile; or nobody takes any
+                found[uid] = self._compute(service, uid)
+        return found
+
+    def _found_some(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
         self._states.demand_store()
         snapshot = self._states.snapshot(service)
         seconds, asked = snapshot.config.temporary_seconds, monotonic()
@@ -292,8 +335,6 @@ class ClientDriver:
             if isinstance(error, StoreUnavailable):
                 self._states.doubt()
             raise error
-        for uid in replies.done.keys() - found.keys():  # few: a pod has failed meanwhile; or nobody takes any
-            found[uid] = self._compute(service, uid)
         return found
 
     def _candidates(self, service: Service, snapshot: Snapshot, failed: frozenset[int]) -> Candidates:

@@ -1,6 +1,7 @@
 """Links that a caller has found, for as long as they can be relied upon; bounded, and emptied by what is told."""
 
 import random
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ class Lease:
 
     ordinal: int
     good: bool = True
+    hits: int = 0
+    """Computations that it has answered. Counted without a lock: a thread in a thousand may lose its one."""
 
 
 class LinkCache:
@@ -30,11 +33,28 @@ class LinkCache:
         """Until when (monotonic seconds), and the lease; a link counts while both hold."""
         self._size = size
         self._leases: dict[tuple[Service, int], Lease] = {}
+        self._ended_hits: Counter[Service] = Counter()
+        """Of leases that have ended."""
 
     def get(self, key: Key, now: float) -> int | None:
         """The pod; None: nothing is known, or not any more."""
         entry = self.links.get(key)
         return entry[1].ordinal if entry is not None and now < entry[0] and entry[1].good else None
+
+    def hit(self, key: Key, now: float) -> int | None:
+        """As `get`, for a computation: it is counted."""
+        entry = self.links.get(key)
+        if entry is None or now >= entry[0] or not entry[1].good:
+            return None
+        entry[1].hits += 1
+        return entry[1].ordinal
+
+    def hits(self) -> Counter[Service]:
+        """How many computations of each service have been answered from here."""
+        total = self._ended_hits.copy()
+        for (service, _), lease in list(self._leases.items()):
+            total[service] += lease.hits
+        return total
 
     def put(self, service: Service, uid: str, ordinal: int, until: float) -> None:
         """Enter a link, in place of a former one."""
@@ -58,6 +78,7 @@ class LinkCache:
             lease = self._leases.pop((service, ordinal), None)
             if lease is not None:
                 lease.good = False
+                self._ended_hits[service] += lease.hits
 
     def end_all(self, service: Service) -> None:
         """Forget all links of a service."""

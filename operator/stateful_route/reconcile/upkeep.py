@@ -11,16 +11,19 @@ log = logging.getLogger(__name__)
 
 async def repair_index(store: Store, service: Service) -> Repaired:
     """Walk the index: drop entries whose link is gone, correct those that name another pod."""
-    return _logged(service, await repair_service(store, service, foreign=False))
+    return _told(store, service, await repair_service(store, service, foreign=False))
 
 
 async def adopt_foreign(store: Store, service: Service) -> Repaired:
     """Look at all keys of the store for links of the service that are not in the index, and enter them."""
-    return _logged(service, await repair_service(store, service, foreign=True, index=False))
+    return _told(store, service, await repair_service(store, service, foreign=True, index=False))
 
 
-def _logged(service: Service, repaired: Repaired) -> Repaired:
-    if repaired.expired or repaired.moved or repaired.found or repaired.broken:
-        facts = {name: getattr(repaired, name) for name in ("expired", "moved", "found", "broken")}
+def _told(store: Store, service: Service, repaired: Repaired) -> Repaired:
+    facts = {name: getattr(repaired, name) for name in ("expired", "moved", "found", "broken")}
+    if any(facts.values()):
         log.info("index repaired", extra={"service": str(service), **facts})
+    for kind, count in facts.items():
+        if count:
+            store.meter.drift_repaired(service, kind, count)
     return repaired

@@ -152,6 +152,7 @@ class _Work:
             results = await migrate(self._store, self._service, task.source, batches, task.before)
         except StoreRejected as error:
             progress.refused += links
+            self._measure(0, Counter(), links)
             self.refusal = error
             self._refused_in_a_row += 1
             if self._refused_in_a_row >= REFUSED_IN_A_ROW:
@@ -164,8 +165,22 @@ class _Work:
         progress.drift += exceptions[Outcome.DRIFT]
         progress.overtaken += exceptions[Outcome.OVERTAKEN]
         progress.foreign += exceptions[Outcome.FOREIGN]
-        progress.refused += links - sum(len(result.batch.uids) for result in results)
+        refused = links - sum(len(result.batch.uids) for result in results)
+        progress.refused += refused
+        self._measure(sum(link.to != task.source for link in moved), exceptions, refused)
         await append_moves(self._store, self._service, task.source, task.reason, moved, task.owner)
+
+    def _measure(self, moved: int, exceptions: Counter[Outcome], refused: int) -> None:
+        """``moved``: without links that stay with their pod, and only get a higher epoch."""
+        meter, service = self._store.meter, self._service
+        if moved:
+            meter.links_moved(service, self._task.reason, moved)
+        if drift := exceptions[Outcome.DRIFT]:
+            meter.drift_repaired(service, "migration", drift)
+        overtaken, foreign = exceptions[Outcome.OVERTAKEN], exceptions[Outcome.FOREIGN]
+        for cause, links in (("overtaken", overtaken), ("foreign", foreign), ("refused", refused)):
+            if links:
+                meter.links_not_moved(service, cause, links)
 
 
 def _trips(buckets: Sequence[Bucket], batch_size: int, rate: Callable[[], float]) -> Iterator[list[Bucket]]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -15,8 +16,10 @@ from redis.backoff import NoBackoff
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
+from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
 from stateful_route.store.clients import NodePool, Pool, cluster_client, own_connection, rediscover
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
+from stateful_route.store.metering import metered, note_trip, operation_of
 from stateful_route.store.packing import packing
 from stateful_route.store.pipelining import Pipelining, exchange
 from stateful_route.store.runtime import deadline, heeding_cancellation, together
@@ -68,6 +71,8 @@ class Store:
         self.label = label
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
+        self.meter: Meter = UNMETERED
+        """Hears of every round trip, and of the links that are moved here."""
         self._stale = False
         """A node of the Cluster has failed: who has its slots is to be asked anew."""
         self._shared: dict[str | None, Pipelining] = {}
@@ -144,6 +149,7 @@ class Store:
 
     def late(self, *, writes: bool) -> StoreUnavailable:
         """The error of a call that has not ended within its deadline."""
+        self.meter.store_failed(WRITE if writes else READ, "late")
         return StoreUnavailable(
             f"{self.label}: no answer within {self.options.deadline_seconds:g} s", maybe_written=writes
         )
@@ -154,13 +160,13 @@ class Store:
         Raises:
             StoreUnavailable: the connection broke; some of them may have run.
         """
-        replies = await self._run_many(calls)
+        replies = await self._metered_many(calls)
         raise_broken(replies, self.label)
         return self._ours(calls, replies)
 
     async def run_each(self, calls: Sequence[Call]) -> list[Any]:
         """As `run_many`, but a connection that broke is the error of each call that it was to carry."""
-        return self._ours(calls, await self._run_many(calls))
+        return self._ours(calls, await self._metered_many(calls))
 
     async def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands in one round trip; each reply is a value or redis-py's error for it.
@@ -168,20 +174,22 @@ class Store:
         Raises:
             StoreUnavailable: the connection broke.
         """
+        began = monotonic()
         replies = await self._exchange(commands)
+        note_trip(self.meter, COMMAND, began, replies)
         raise_broken(replies, self.label)
         return replies
 
     async def command(self, *words: Any) -> Any:
         """One plain command; errors as with `run`."""
-        with translated(self.label), heeding_cancellation():
+        with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation():
             await self._slots_known()
             where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
             return await self._client.execute_command(*words, **where)
 
     async def ask(self, *words: Any) -> Any:
         """One command about the server itself, without a key; on a Cluster any of its primaries is asked."""
-        with translated(self.label, writes=False), heeding_cancellation():
+        with metered(self.meter, COMMAND), translated(self.label, writes=False), heeding_cancellation():
             await self._slots_known()
             where = {"target_nodes": self._client.get_random_primary_node()} if self.cluster else {}
             reply = await self._client.execute_command(*words, **where)
@@ -241,7 +249,7 @@ class Store:
         for node in nodes:
             cursor = 0
             while True:
-                with translated(self.label, writes=False), heeding_cancellation():
+                with metered(self.meter, COMMAND), translated(self.label, writes=False), heeding_cancellation():
                     words = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
                     reply = await self._client.execute_command(*words, **node)
                 cursor, keys = reply
@@ -256,6 +264,12 @@ class Store:
         for pipelining in list(self._shared.values()):  # others may begin meanwhile
             await pipelining.close()
         await self._client.aclose()
+
+    async def _metered_many(self, calls: Sequence[Call]) -> list[Any]:
+        began = monotonic()
+        replies = await self._run_many(calls)
+        note_trip(self.meter, operation_of(calls), began, replies)
+        return replies
 
     async def _run_many(self, calls: Sequence[Call]) -> list[Any]:
         """As `run_each`, with redis-py's errors."""

@@ -2,6 +2,7 @@
 """One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
 
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import Any, Self
 
 from redis import Redis
@@ -12,6 +13,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
+from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
 from stateful_route.store.clients_sync import NodePool, Pool, cluster_client, own_connection, rediscover
 from stateful_route.store.connection import (
     DEFAULT_PORT,
@@ -27,6 +29,7 @@ from stateful_route.store.connection import (
     redacted,
 )
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
+from stateful_route.store.metering import metered, note_trip, operation_of
 from stateful_route.store.packing import packing
 from stateful_route.store.pipelining_sync import Pipelining, exchange
 from stateful_route.store.runtime_sync import deadline, heeding_cancellation, together
@@ -50,6 +53,8 @@ class Store:
         self.label = label
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
+        self.meter: Meter = UNMETERED
+        """Hears of every round trip, and of the links that are moved here."""
         self._stale = False
         """A node of the Cluster has failed: who has its slots is to be asked anew."""
         self._shared: dict[str | None, Pipelining] = {}
@@ -126,6 +131,7 @@ class Store:
 
     def late(self, *, writes: bool) -> StoreUnavailable:
         """The error of a call that has not ended within its deadline."""
+        self.meter.store_failed(WRITE if writes else READ, "late")
         return StoreUnavailable(
             f"{self.label}: no answer within {self.options.deadline_seconds:g} s", maybe_written=writes
         )
@@ -136,13 +142,13 @@ class Store:
         Raises:
             StoreUnavailable: the connection broke; some of them may have run.
         """
-        replies = self._run_many(calls)
+        replies = self._metered_many(calls)
         raise_broken(replies, self.label)
         return self._ours(calls, replies)
 
     def run_each(self, calls: Sequence[Call]) -> list[Any]:
         """As `run_many`, but a connection that broke is the error of each call that it was to carry."""
-        return self._ours(calls, self._run_many(calls))
+        return self._ours(calls, self._metered_many(calls))
 
     def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands in one round trip; each reply is a value or redis-py's error for it.
@@ -150,20 +156,22 @@ class Store:
         Raises:
             StoreUnavailable: the connection broke.
         """
+        began = monotonic()
         replies = self._exchange(commands)
+        note_trip(self.meter, COMMAND, began, replies)
         raise_broken(replies, self.label)
         return replies
 
     def command(self, *words: Any) -> Any:
         """One plain command; errors as with `run`."""
-        with translated(self.label), heeding_cancellation():
+        with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation():
             self._slots_known()
             where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
             return self._client.execute_command(*words, **where)
 
     def ask(self, *words: Any) -> Any:
         """One command about the server itself, without a key; on a Cluster any of its primaries is asked."""
-        with translated(self.label, writes=False), heeding_cancellation():
+        with metered(self.meter, COMMAND), translated(self.label, writes=False), heeding_cancellation():
             self._slots_known()
             where = {"target_nodes": self._client.get_random_primary_node()} if self.cluster else {}
             reply = self._client.execute_command(*words, **where)
@@ -223,7 +231,7 @@ class Store:
         for node in nodes:
             cursor = 0
             while True:
-                with translated(self.label, writes=False), heeding_cancellation():
+                with metered(self.meter, COMMAND), translated(self.label, writes=False), heeding_cancellation():
                     words = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
                     reply = self._client.execute_command(*words, **node)
                 cursor, keys = reply
@@ -238,6 +246,12 @@ class Store:
         for pipelining in list(self._shared.values()):  # others may begin meanwhile
             pipelining.close()
         self._client.close()
+
+    def _metered_many(self, calls: Sequence[Call]) -> list[Any]:
+        began = monotonic()
+        replies = self._run_many(calls)
+        note_trip(self.meter, operation_of(calls), began, replies)
+        return replies
 
     def _run_many(self, calls: Sequence[Call]) -> list[Any]:
         """As `run_each`, with redis-py's errors."""

@@ -7,6 +7,7 @@ from typing import Self
 
 from stateful_route.domain.aliveness import ServiceState
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreRejected
+from stateful_route.domain.meter import Meter
 from stateful_route.domain.names import check_ordinal, check_word, shown
 from stateful_route.domain.routing import RoutingState
 from stateful_route.store import index_sync, links, links_sync, migrate, migrate_sync, states, states_sync
@@ -52,6 +53,15 @@ class StatefulExecutor:
     def from_url(cls, url: str, options: StoreOptions | None = None) -> Self:
         """An executor for the URL (as `Store.from_url`); connects at the first call."""
         return cls(Store.from_url(url, options))
+
+    @property
+    def meter(self) -> Meter:
+        """Hears of every round trip to the store."""
+        return self._patient.meter
+
+    @meter.setter
+    def meter(self, meter: Meter) -> None:
+        self._patient.meter = meter
 
     def __enter__(self) -> Self:
         return self
