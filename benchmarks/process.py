@@ -31,7 +31,7 @@ asyncio.run(kopf.operator(standalone=True, namespaces=["NAMESPACE"]))
 def operator(bed: Bed, namespace: str) -> "Iterator[psutil.Process]":
     """The operator, serving one namespace with the default periods."""
     words = [sys.executable, "-m", "stateful_route", "operator", "--health-port", "0", "--namespaces", namespace]
-    words += ["--kubeconfig", str(bed.control_plane.kubeconfig), "--redis-url", bed.store.url]
+    words += ["--metrics-port", "0", "--kubeconfig", str(bed.control_plane.kubeconfig), "--redis-url", bed.store.url]
     with running(words) as process:
         yield process
 

@@ -263,6 +263,7 @@ def test_prometheus_finds_the_metrics_under_the_name_that_alerts_and_dashboard_u
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} == {"metrics"}
     assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "stateful-route"
+    assert all(endpoint["honorLabels"] for endpoint in monitor["spec"]["endpoints"])
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
     (dashboard,) = of_kind(objects, "ConfigMap")

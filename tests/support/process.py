@@ -27,7 +27,12 @@ class OperatorProcess:
             "STATEFUL_ROUTE_NAMESPACES": namespaces,
             **({"STATEFUL_ROUTE_REDIS_URL": redis_url} if redis_url else {}),
         }
-        defaults: Mapping[str, str | float] = {"health_port": 0, "resync_seconds": 2, "log_format": "json"}
+        defaults: Mapping[str, str | float] = {
+            "health_port": 0,
+            "metrics_port": 0,
+            "resync_seconds": 2,
+            "log_format": "json",
+        }
         self._flags = [
             word
             for name, value in {**defaults, **options}.items()

@@ -48,6 +48,10 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
             envvar="STATEFUL_ROUTE_HEALTH_PORT", metavar="PORT", help="Serves /healthz and /readyz; 0: nowhere."
         ),
     ] = 8080,
+    metrics_port: Annotated[
+        int,
+        typer.Option(envvar="STATEFUL_ROUTE_METRICS_PORT", metavar="PORT", help="Serves /metrics; 0: nowhere."),
+    ] = 9090,
     resync_seconds: Annotated[
         float,
         typer.Option(
@@ -140,6 +144,7 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
     """
     try:
         from stateful_route.handlers.operator import Options, run
+        from stateful_route.handlers.serving import PortTaken
         from stateful_route.kube.client import KubeError
         from stateful_route.reconcile.environment import Timing
     except ModuleNotFoundError as error:
@@ -151,20 +156,14 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         namespaces=[name.strip() for name in namespaces.split(",") if name.strip()],
         kubeconfig=kubeconfig,
         health_port=health_port,
+        metrics_port=metrics_port,
         timing=Timing(resync_seconds=resync_seconds, finish_seconds=cleanup_seconds, watch_seconds=watch_seconds),
         election=_election(lease_name, lease_namespace, identity, lease_seconds) if lease_name else None,
     )
     try:
         asyncio.run(run(options))
-    except KubeError as error:
+    except (KubeError, PortTaken) as error:
         typer.echo(f"stateful-route operator: {error}", err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        typer.echo(
-            f"stateful-route operator: nothing can be served on port {health_port} ({error.strerror}): "
-            "give another --health-port, or 0",
-            err=True,
-        )
         raise typer.Exit(1) from None
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from stateful_route.handlers.serving import Site
+
 
 class Readiness(NamedTuple):
     """Whether this process can do its part, and what there is to say about it."""
@@ -24,26 +26,8 @@ class Health:
         """What is asked at each request; ``problem``: None, or why this process should be started anew."""
         self._problem = problem
         self._readiness = readiness
-        self._runner: web.AppRunner | None = None
-
-    async def start(self, port: int) -> None:
-        """Serve on all addresses; 0: do not serve.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        if not port:
-            return
-        app = web.Application()
-        app.add_routes([web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)])
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, None, port).start()
-
-    async def stop(self) -> None:
-        """Stop serving."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        self.site = Site("--health-port", {"/healthz": self._healthz, "/readyz": self._readyz})
+        """Where it is asked."""
 
     async def _healthz(self, _: web.Request) -> web.Response:
         problem = self._problem()

@@ -12,11 +12,14 @@ from typing import Any
 
 import kopf
 
+from stateful_route import __version__
 from stateful_route.domain.leadership import Rhythm
 from stateful_route.handlers.health import Health, Readiness
+from stateful_route.handlers.metrics import metrics_site
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import GROUP, PLURAL, cluster_id
 from stateful_route.kube.pods import POD_NAME_LABEL
+from stateful_route.metrics.operator import OperatorMetrics
 from stateful_route.reconcile.environment import Environment, Timing
 from stateful_route.reconcile.leadership import Leadership
 from stateful_route.reconcile.routes import Routes
@@ -59,6 +62,7 @@ class Options:
         namespaces: Those it serves; empty: all.
         kubeconfig: A path; None: as kubectl finds it, or the pod's ServiceAccount.
         health_port: Where /healthz and /readyz are served; 0: nowhere.
+        metrics_port: Where /metrics is served; 0: nowhere.
         timing: How often it looks again.
         election: How the leader is elected; None: this process leads, whoever else runs.
     """
@@ -67,6 +71,7 @@ class Options:
     namespaces: Collection[str] = ()
     kubeconfig: str | None = None
     health_port: int = 8080
+    metrics_port: int = 9090
     timing: Timing = field(default_factory=Timing)
     election: Election | None = None
 
@@ -84,6 +89,14 @@ class App:
     leadership: Leadership | None = None
     routes: Routes | None = None
     serving: asyncio.Task[None] | None = None
+    metrics: OperatorMetrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics = OperatorMetrics(
+            __version__,
+            lambda: () if self.routes is None else self.routes.readings(),
+            lambda: self.leadership is None or self.leadership.leading,
+        )
 
     def problem(self) -> str | None:
         """Why this process should be started anew, or None."""
@@ -107,7 +120,7 @@ async def run(options: Options) -> None:
 
     Raises:
         KubeError: there is no configuration for an API server.
-        OSError: the health port is taken.
+        PortTaken: the health port is taken, or that of the metrics.
     """
     _heed_signals()
     try:
@@ -124,11 +137,12 @@ async def _run(options: Options) -> None:
     if (election := options.election) is not None:
         rhythm = Rhythm(election.seconds)
         app.leadership = Leadership(kube, election.namespace, election.lease, rhythm, election.identity)
-    health = Health(app.problem, app.readiness)
+    health, metrics = Health(app.problem, app.readiness).site, metrics_site(app.metrics.page)
     before = asyncio.all_tasks()
     gc.freeze()  # what has been imported stays: a LIST of 1,000 pods is parsed in half the time
     try:
         await health.start(options.health_port)
+        await metrics.start(options.metrics_port)
         tasks = await kopf.spawn_tasks(
             registry=REGISTRY,
             settings=kopf.OperatorSettings(),
@@ -141,6 +155,7 @@ async def _run(options: Options) -> None:
         await kopf.run_tasks(tasks, ignored=before)
     finally:
         await health.stop()
+        await metrics.stop()
         await kube.close()
 
 
@@ -224,9 +239,9 @@ async def _serve(app: App) -> None:
 async def _lead(app: App, cluster: str) -> None:
     """Serve the StatefulRoutes until cancelled; nothing of it is left for the next term."""
     elected = app.leadership
-    stores = Stores(app.options.redis_url, elected.tenure if elected else None)
+    stores = Stores(app.options.redis_url, elected.tenure if elected else None, app.metrics)
     kube = elected.guarded() if elected else app.kube
-    env = Environment(kube, stores, cluster, app.watchdog, app.options.timing)
+    env = Environment(kube, stores, cluster, app.watchdog, app.options.timing, app.metrics)
     app.routes = Routes(env, app.options.namespaces)
     try:
         await app.routes.run()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.kube.client import Kube
 from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
@@ -25,10 +26,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The API server, the stores, who we are, and how patient."""
+    """The API server, the stores, who we are, how patient, and who hears of what is done."""
 
     kube: Kube
     stores: Stores
     cluster: str
     watchdog: Watchdog
     timing: Timing
+    meter: Meter = UNMETERED

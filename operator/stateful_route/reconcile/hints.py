@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.health import ProbeResult
 from stateful_route.domain.incarnation import Incarnation
+from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.reconcile.workload import Workload
@@ -64,8 +65,11 @@ class Hints:
     when none does, the operator's own network or the probe is what is broken. It is probed on until it answers.
     """
 
-    def __init__(self, service: Service, workload: Workload, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, service: Service, workload: Workload, wake: Callable[[], None], meter: Meter = UNMETERED
+    ) -> None:
         self._service = service
+        self._meter = meter
         self._workload = workload
         self._wake = wake
         self._store: Store | None = None
@@ -139,6 +143,7 @@ class Hints:
             if self._probe is None:
                 way_out = "set spec.health.probe, or spec.address.port, so that the operator can look for itself"
                 self._complain("a caller cannot reach a pod, and nobody looks", ordinal, way_out)
+                self._meter.hinted(self._service, "not_probed")
             else:
                 self._begin(ordinal, Suspect(pod.incarnation))
 
@@ -165,9 +170,11 @@ class Hints:
                 if suspect.failures == FAILURES:
                     if not await self._others_answer(ordinal):
                         self._complain("no pod answers the operator", ordinal, f"{result.why}; {NONE_ANSWERS}")
+                        self._meter.hinted(self._service, "none_answers")
                         return
                     suspect.believed = True
                     log.warning("pod does not answer", extra=self._facts(ordinal, result.why))
+                    self._meter.hinted(self._service, "unreachable")
                     self._wake()
                 await asyncio.sleep(PROBE_SECONDS)
             if result is None:
@@ -176,6 +183,7 @@ class Hints:
                 log.info("pod answers again", extra=self._facts(ordinal, result.why))
             else:
                 self._complain("a caller cannot reach a pod that answers the operator", ordinal, result.why)
+                self._meter.hinted(self._service, "answers")
         except Exception:
             log.exception("probe failed", extra={"service": str(self._service), "ordinal": ordinal})
         finally:

@@ -25,13 +25,16 @@ class Inventory:
         self._awaited: set[str] = set()
         """uids of pods that the watchdog may be waiting for."""
 
-    def observe(self, body: Mapping[str, Any], container: str | None, *, deleted: bool) -> bool:
-        """Take in an event of one of the pods; False when it tells nothing new. ``container``: the routed one."""
+    def observe(self, body: Mapping[str, Any], container: str | None, *, deleted: bool) -> int | None:
+        """Take in an event of one of the pods; its ordinal, None when it tells nothing new.
+
+        ``container``: the routed one.
+        """
         pod = pod_facts(body, container)
         if pod is None:
-            return False
+            return None
         self._watchdog.seen(pod.uid, pod.resource_version, deleted=deleted)
-        return self.workload.observe(pod, deleted=deleted)
+        return pod.ordinal if self.workload.observe(pod, deleted=deleted) else None
 
     async def take(self, container: str | None) -> None:
         """Read the StatefulSet and its pods; when the API server is away, go on with what the watch has told.

@@ -60,6 +60,8 @@ class Ledger:
         """Ordinals whose entry in the main hash, when it was read, was not what had been written."""
         self._silent: list[int] = []
         """Ordinals whose entry in the main hash is the operator's own."""
+        self._strayed: set[int] = set()
+        """Ordinals of which the main hash, when it was read, said what nobody had written: somebody else has."""
         self._settled: dict[int, int] = {}
         """Ordinals whose record in Redis still says that links from before that epoch remain."""
 
@@ -73,6 +75,7 @@ class Ledger:
         self.loads = {ordinal: state.load for ordinal, state in self._states.items()}
         self._set_clock(view.time_ms)
         self._amiss = {ordinal for ordinal, pod in view.pods.items() if not _agrees(pod)}
+        self._strayed = {ordinal for ordinal, pod in view.pods.items() if _strayed(pod)}
         self._silent = [o for o, pod in view.pods.items() if pod.state and pod.state.author is Author.OPERATOR]
         self.counts = await count_links(store, self.service)
         self._complain(view.unparsable)
@@ -204,6 +207,9 @@ class Ledger:
             return
         written = await set_operator_states(store, self.service, self.owner, decisions)
         self._set_clock(written.time_ms)
+        if mended := self._strayed & written.records.keys():
+            self._strayed -= mended
+            store.meter.drift_repaired(self.service, "state", len(mended))
         for ordinal, new in written.records.items():
             old = self.records.get(ordinal)
             self.records[ordinal] = new
@@ -268,6 +274,15 @@ def _agrees(pod: PodView) -> bool:
     if pod.state is None or pod.record is None or pod.state.routing_state is not pod.record.written:
         return False
     return pod.state.author is not Author.APP or pod.state.word is pod.record.app_word
+
+
+def _strayed(pod: PodView) -> bool:
+    """The main hash does not hold what was written last, and it is not the pod's application that has changed it."""
+    if pod.record is None or pod.record.written is None:
+        return False
+    return pod.state is None or (
+        pod.state.routing_state is not pod.record.written and pod.state.word is pod.record.app_word
+    )
 
 
 def _milliseconds(seconds: float | None) -> int | None:

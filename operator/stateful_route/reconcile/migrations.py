@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stateful_route.domain.errors import OwnedElsewhere, StoreUnavailable
+from stateful_route.domain.meter import Meter
 from stateful_route.domain.routing import LinkAction, Reason
 from stateful_route.router.failover import Progress, Task, move_links
 from stateful_route.router.pace import Pace
@@ -142,3 +143,18 @@ class Migrations:
             left = progress.unplaced if through else max(0, migration.left - progress.total)
             complete = through and not progress.unplaced
             self._on_end(Outcome(source, order, progress, started, time.time(), left, complete, error))
+
+
+def measure(meter: Meter, service: Service, outcome: Outcome) -> None:
+    """Tell how a migration ended.
+
+    A look at an index that had nothing to move is none, nor are higher epochs of links that stay.
+    """
+    progress, order = outcome.progress, outcome.order
+    failed = outcome.error is not None
+    if order.action is LinkAction.STAY or not (progress.total or progress.unplaced or failed):
+        return
+    result = "complete" if outcome.complete else "stopped"
+    if failed or progress.unplaced:
+        result = "failed" if failed else "unplaced"
+    meter.migrated(service, order.reason, result, outcome.ended - outcome.started)

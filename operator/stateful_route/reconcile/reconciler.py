@@ -17,11 +17,13 @@ from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.drain import asks, beginning
 from stateful_route.domain.errors import Deposed, LayoutMismatch, OwnedElsewhere, StoreRejected, StoreUnavailable
 from stateful_route.domain.lifecycle import Situation
+from stateful_route.domain.meter import RouteReading
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import Judgement, judge_service, keeping
 from stateful_route.kube.client import KubeError, NotLeading
 from stateful_route.kube.objects import FINALIZER, Notice, set_finalizers
+from stateful_route.reconcile.arrivals import Arrivals
 from stateful_route.reconcile.attempt import Attempt, held_back, hindered, outranked, owned_elsewhere, store_failed
 from stateful_route.reconcile.chores import Chores
 from stateful_route.reconcile.ending import give_up, keys_left
@@ -31,7 +33,7 @@ from stateful_route.reconcile.hints import Hints
 from stateful_route.reconcile.history import History
 from stateful_route.reconcile.inventory import Inventory
 from stateful_route.reconcile.ledger import Ledger
-from stateful_route.reconcile.migrations import Outcome
+from stateful_route.reconcile.migrations import Outcome, measure
 from stateful_route.reconcile.moving import Moving
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.reporter import Reporter
@@ -75,7 +77,8 @@ class Reconciler:
         self._chores = Chores(env, self._ledger, self.wake)
         self._chores.searched = self._moving.look_again
         self._moving.holds = self._chores.search.holds
-        self._hints = Hints(self.service, self.workload, self.wake)
+        self._hints = Hints(self.service, self.workload, self.wake, env.meter)
+        self._arrivals = Arrivals(env.meter)
         self._ear = Ear(lambda: self._ledger.records, self._hints.look, self._look_at_store)
         names = {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
         self._reporter = Reporter(env.kube, names, route.status.body(), env.watchdog)
@@ -84,6 +87,8 @@ class Reconciler:
         self._history = History(route.workload_name, route.status.last_migration)
         self._store: Store | None = None
         self._wake = asyncio.Event()
+        self._wanted_since: float | None = time.time()
+        """Since when it should run; None: it need not, or is running because of that."""
         self._full_at = 0.0
         self._next_due: float | None = None
         self._recount = False
@@ -98,6 +103,7 @@ class Reconciler:
         """Look again soon; ``full``: read everything anew."""
         if full:
             self._full_at = 0.0
+        self._wanted_since = self._wanted_since or time.time()
         self._wake.set()
 
     def _look_at_store(self) -> None:
@@ -114,8 +120,26 @@ class Reconciler:
 
     def observe_pod(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """An event of one of the workload's pods."""
-        if self._inventory.observe(body, self.route.spec.health.container, deleted=deleted):
+        if (ordinal := self._inventory.observe(body, self.route.spec.health.container, deleted=deleted)) is not None:
+            self._arrivals.came(ordinal)
             self.wake()
+
+    def reading(self) -> RouteReading:
+        """How things are with it."""
+        states = {ordinal: record.written or record.state for ordinal, record in self._ledger.records.items()}
+        meta, now = self.route.metadata, time.time()
+        return RouteReading(
+            namespace=meta.namespace,
+            route=meta.name,
+            service=self.service.name,
+            workload=self.route.workload_name,
+            conditions={condition.type: condition.status == "True" for condition in self._status.conditions},
+            states=states,
+            links={ordinal: self._ledger.counts.get(ordinal, 0) for ordinal in states.keys() | self._ledger.counts},
+            unreachable=len(self._hints.unreachable),
+            migrations=len(self._moving.busy),
+            waiting_seconds=max(0.0, now - (self._wanted_since or now)),
+        )
 
     # Its task
 
@@ -152,19 +176,23 @@ class Reconciler:
             async with asyncio.timeout(max(0.0, due - time.time())):
                 await self._wake.wait()
         self._wake.clear()
+        self._wanted_since = None
 
     async def _attempt(self) -> bool:
         """One pass; False when it should be tried again soon."""
-        generation = self.route.metadata.generation
+        generation, began = self.route.metadata.generation, time.monotonic()
         outcome = await self._outcome()
+        self._env.meter.reconciled("again" if outcome.again else "done", time.monotonic() - began)
         if outcome.again:
             self._full_at = 0.0
+            self._wanted_since = self._wanted_since or time.time()
         if outcome.again or outcome.redis or outcome.lost:
             self._ledger.known = False
         if outcome.redis or outcome.lost:
             await self._moving.stop()
         if outcome.lost:
             self._ledger.records, self._ledger.counts = {}, {}
+            self._arrivals.forget()
         self.passed = True
         self._found.generation = generation
         self._report(outcome.stalled, outcome.redis)
@@ -267,7 +295,8 @@ class Reconciler:
         self, store: Store, situations: Mapping[int, Situation], judgement: Judgement, *, full: bool = False
     ) -> None:
         decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, full=full)
-        await self._ledger.write(store, decisions)
+        with self._arrivals.written(decisions):
+            await self._ledger.write(store, decisions)
 
     def _judge(self, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
         lost, unreachable = self._chores.lost_nodes, self._hints.unreachable
@@ -369,6 +398,7 @@ class Reconciler:
     def _migrated(self, outcome: Outcome) -> None:
         moved = outcome.progress.total
         self._history.note(outcome, running=False)
+        measure(self._env.meter, self.service, outcome)
         if moved and outcome.order.action is not LinkAction.STAY:
             pod = f"{self.route.workload_name}-{outcome.source}"
             to = ", ".join(f"{links} to {target}" for target, links in sorted(outcome.progress.moved.items()))

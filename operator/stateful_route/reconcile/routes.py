@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from stateful_route.api.conditions import Reason
+from stateful_route.api.conditions import ConditionType, Reason
 from stateful_route.api.statefulroute import InvalidResource, Metadata, StatefulRoute, former_status
+from stateful_route.domain.meter import RouteReading
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.objects import (
     FINALIZER,
@@ -23,6 +24,7 @@ from stateful_route.kube.pods import stateful_set_of
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.reconciler import Reconciler
 from stateful_route.reconcile.status import refusal
+from stateful_route.store.keys import Service
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ class Routes:
         self._complaint: str | None = None
         self._refused: dict[str, tuple[int, bool]] = {}
         """uid → generation of what does not fit and has been told of, and whether it was being deleted."""
+        self._unfit: dict[str, RouteReading] = {}
+        """uid → what there is to say of one that nobody serves, because it does not fit."""
         self._chores: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         """Of StatefulRoutes that are gone: their last words."""
@@ -84,6 +88,10 @@ class Routes:
                 reconciler.workload.facts = facts
                 reconciler.wake()
 
+    def readings(self) -> list[RouteReading]:
+        """How things are with each StatefulRoute."""
+        return [*(reconciler.reading() for reconciler in self._reconcilers.values()), *self._unfit.values()]
+
     # Its task
 
     async def run(self) -> None:
@@ -105,6 +113,8 @@ class Routes:
             for task in (*self._tasks.values(), *self._chores):
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), *self._chores, *self._ending, return_exceptions=True)
+            for reconciler in self._reconcilers.values():  # who leads next shows them
+                self._env.meter.forget(reconciler.service)
 
     def _settle(self) -> None:
         self.synced = self.synced or (
@@ -157,6 +167,7 @@ class Routes:
         except InvalidResource as error:
             self._refuse(body, error)
             return
+        self._unfit.pop(uid, None)
         reconciler = self._reconcilers.get(uid)
         if reconciler is not None:
             if int(route.metadata.resource_version) > int(reconciler.route.metadata.resource_version):
@@ -171,6 +182,11 @@ class Routes:
         meta = body["metadata"]
         uid, generation = meta["uid"], int(meta.get("generation", 1))
         reconciler = self._reconcilers.get(uid)
+        if reconciler is None:
+            conditions: Mapping[str, bool] = {ConditionType.READY: False, ConditionType.STALLED: True}
+            self._unfit[uid] = RouteReading(
+                namespace=meta["namespace"], route=meta["name"], service="", workload="", conditions=conditions
+            )
         if reconciler is not None and meta.get("deletionTimestamp"):
             metadata = Metadata.model_validate(meta)
             reconciler.observe_route(reconciler.route.model_copy(update={"metadata": metadata}))
@@ -210,6 +226,7 @@ class Routes:
     def _drop(self, uid: str) -> None:
         self._deleted.add(uid)
         self._refused.pop(uid, None)
+        self._unfit.pop(uid, None)
         self._env.watchdog.forget(uid)
         reconciler = self._reconcilers.pop(uid, None)
         if reconciler is None:
@@ -217,12 +234,18 @@ class Routes:
         if (task := self._tasks.pop(uid, None)) is not None:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
+            task.add_done_callback(lambda _: self._forget(reconciler.service))  # until then it may tell something
             reconciler.dismissed = True
             if not reconciler.ended:
                 task.cancel()
         for other in self._reconcilers.values():
             if other.service == reconciler.service:
                 other.wake(full=True)
+
+    def _forget(self, service: Service) -> None:
+        """Show nothing more of it, unless another StatefulRoute has it."""
+        if all(other.service != service for other in self._reconcilers.values()):
+            self._env.meter.forget(service)
 
     def _rival(self, route: StatefulRoute, owner: str) -> StatefulRoute | None:
         """The oldest other StatefulRoute that claims the service of this one and is older, or None.

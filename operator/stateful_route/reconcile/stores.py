@@ -3,6 +3,7 @@
 from stateful_route.api.conditions import Reason
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.errors import InvalidArgument
+from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import read_secret
 from stateful_route.reconcile.hearing import Hearing, Listener
@@ -14,15 +15,17 @@ from stateful_route.store.tenure import ElectedStore, Tenure
 class Stores:
     """Hands out stores; connects each once. Whoever writes there looks at its layout first."""
 
-    def __init__(self, default_url: str | None, tenure: Tenure | None = None) -> None:
+    def __init__(self, default_url: str | None, tenure: Tenure | None = None, meter: Meter = UNMETERED) -> None:
         """Stores for one term.
 
         Args:
             default_url: Of StatefulRoutes that name none.
             tenure: What all writes heed; None: nobody else may lead.
+            meter: Hears of all round trips.
         """
         self._default_url = default_url
         self._tenure = tenure
+        self._meter = meter
         self._stores: dict[str, Store] = {}
         self._urls: dict[str, str] = {}
         """uid of a StatefulRoute → the URL that it was last served with."""
@@ -39,6 +42,7 @@ class Stores:
         store = self._stores.get(url)
         if store is None:
             store = self._stores[url] = _connect(url, route, self._tenure)
+            store.meter = self._meter
         await self._note(route.metadata.uid, url)
         if isinstance(store, ElectedStore):
             await store.introduced()

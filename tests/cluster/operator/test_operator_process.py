@@ -232,16 +232,19 @@ async def test_a_route_that_never_reached_its_store_can_be_deleted_at_once(scene
     await eventually(scene.route, lambda body: not body, "the StatefulRoute is gone", seconds=5)
 
 
-async def test_a_health_port_that_is_taken_is_said_in_one_line(scene: Scene, start_operator: StartOperator) -> None:
+@pytest.mark.parametrize("option", ["health_port", "metrics_port"])
+async def test_a_port_that_is_taken_is_said_in_one_line(
+    scene: Scene, start_operator: StartOperator, option: str
+) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        operator = start_operator(scene, health_port=port)
+        operator = start_operator(scene, **{option: port})
         assert await operator.wait_ended() == 1
     [line] = operator.text().splitlines()
     assert f"port {port}" in line
-    assert "--health-port" in line
+    assert f"--{option.replace('_', '-')}" in line
 
 
 async def test_a_second_sigterm_does_no_harm(scene: Scene, operator: OperatorProcess) -> None:

@@ -69,6 +69,7 @@ def stage(namespace: str, progress: Progress) -> Iterator[Stage]:
 
 def _start_operator(kubeconfig: Path, redis_url: str, namespace: str, folder: RunFolder) -> "subprocess.Popen[bytes]":
     words = [sys.executable, "-m", "stateful_route", "operator", "--log-format", "text", "--health-port", "0"]
+    words += ["--metrics-port", "0"]
     flags = ["--kubeconfig", str(kubeconfig), "--redis-url", redis_url, "--namespaces", namespace]
     with (folder.path / LOG).open("wb") as out:
         return subprocess.Popen(  # noqa: S603
