@@ -26,7 +26,7 @@ setup: $(STAMP) ## Set up .venv with everything pinned
 demo: $(STAMP) ## Play the whole story on this machine: pods fail, drain and scale, users move
 	@$(BIN)/stateful-route demo $(ARGS)
 
-control-plane: $(STAMP) ## Find the control plane and Helm that tests use, or build them (about 10 minutes)
+control-plane: $(STAMP) ## Find the control plane, Helm and promtool that tests use, or build them (about 15 minutes)
 	@$(BIN)/python -m stateful_route.devcluster
 
 test: $(if $(ARGS),$(STAMP),control-plane) ## Run all tests (ARGS="tests/unit -k brake" for some of them), JOBS=2 at a time

@@ -28,7 +28,7 @@ RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's time limit is its own: the first build of the programs takes minutes, and has a limit itself."""
     for item in items:
-        builds = {"helm", "control_plane"}.intersection(getattr(item, "fixturenames", ()))
+        builds = {"helm", "control_plane", "promtool"}.intersection(getattr(item, "fixturenames", ()))
         if builds and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
 

@@ -6,7 +6,13 @@ import pytest
 
 from stateful_route.devcluster import builds, versions
 
-MODULES = (versions.KUBERNETES_MODULE, versions.ETCD_MODULE, versions.KWOK_MODULE, versions.HELM_MODULE)
+MODULES = (
+    versions.KUBERNETES_MODULE,
+    versions.ETCD_MODULE,
+    versions.KWOK_MODULE,
+    versions.HELM_MODULE,
+    versions.PROMTOOL_MODULE,
+)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.folder)

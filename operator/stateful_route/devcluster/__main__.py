@@ -1,6 +1,7 @@
-"""Sees that this machine has a control plane and Helm for tests, building what is missing: starts it once, and ends it.
+"""Sees that this machine has what tests need: a control plane, Helm and promtool; builds what is missing.
 
-Run before tests that start several at once, whose own progress nobody would see.
+The control plane is started once, and ended. Run before tests that start several at once, whose own progress nobody
+would see.
 """
 
 import sys
@@ -9,6 +10,7 @@ from functools import partial
 from stateful_route.devcluster.control_plane import ControlPlane
 from stateful_route.devcluster.errors import DevClusterError
 from stateful_route.devcluster.helm import find_helm
+from stateful_route.devcluster.promtool import find_promtool
 
 
 def main() -> int:
@@ -17,6 +19,7 @@ def main() -> int:
     try:
         ControlPlane.start(nodes=1, progress=tell).stop()
         find_helm(tell)
+        find_promtool(tell)
     except DevClusterError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -21,7 +21,14 @@ from stateful_route.devcluster.toolchain import (
     go_environment,
     silent,
 )
-from stateful_route.devcluster.versions import ETCD_MODULE, HELM_MODULE, KUBERNETES_MODULE, KWOK_MODULE, GoModule
+from stateful_route.devcluster.versions import (
+    ETCD_MODULE,
+    HELM_MODULE,
+    KUBERNETES_MODULE,
+    KWOK_MODULE,
+    PROMTOOL_MODULE,
+    GoModule,
+)
 
 _BUILD_SECONDS: Final = 3600.0  # the API server takes four minutes on two idle cores; ten times that on a loaded one
 _TAIL_LINES: Final = 20
@@ -58,11 +65,12 @@ BINARIES: Final = {
     "kwok": _kwok("kwok"),
     "kwokctl": _kwok("kwokctl"),
     "helm": Binary(HELM_MODULE, f"{HELM_MODULE.path}/cmd/helm"),
+    "promtool": Binary(PROMTOOL_MODULE, f"{PROMTOOL_MODULE.path}/cmd/promtool"),
 }
 
 
-CONTROL_PLANE: Final = tuple(name for name in BINARIES if name != "helm")
-"""What a control plane runs with; Helm is for who installs on it."""
+CONTROL_PLANE: Final = tuple(name for name in BINARIES if name not in {"helm", "promtool"})
+"""What a control plane runs with; Helm is for who installs on it, promtool for who checks the chart's alerts."""
 
 
 def build(names: Sequence[str] = CONTROL_PLANE, *, progress: Progress = silent) -> dict[str, Path]:
@@ -121,6 +129,7 @@ def _path(name: str, toolchain: Toolchain) -> Path:
         module.ldflags,
         toolchain.version,
         toolchain.platform,
+        *filter(None, [module.tags]),
     )
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return cache_folder() / "bin" / f"{module.folder}-{module.version}-{key}" / name
@@ -132,6 +141,8 @@ def _build(name: str, path: Path, toolchain: Toolchain) -> None:
     # Beside its final place, so that the rename is atomic; the build lock makes the name ours.
     partial = path.with_name(f".{name}.partial")
     command = [str(toolchain.go), "build", "-mod=readonly", "-trimpath", "-ldflags", binary.module.ldflags]
+    if binary.module.tags:
+        command += ["-tags", binary.module.tags]
     # Leaving the folder kills the compiler and its children, so an interrupted build ends with us.
     with RunFolder.create("build") as folder, as_file(files("stateful_route.devcluster") / "modules") as modules:
         try:

