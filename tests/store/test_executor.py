@@ -121,7 +121,12 @@ def batch_of(namespace, service, uid):
 
 
 def test_every_operation_is_tried_here():
-    public = {name for name in vars(StatefulExecutor) if not name.startswith("_")} - {"from_url", "close", "store"}
+    public = {name for name in vars(StatefulExecutor) if not name.startswith("_")} - {
+        "from_url",
+        "close",
+        "store",
+        "meter",
+    }
     assert set(OPERATIONS) == public
 
 

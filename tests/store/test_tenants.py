@@ -148,7 +148,7 @@ async def everything_of_an_app(url, namespace, *, walks=True):
     return used
 
 
-OWN_AFFAIRS = {"from_url", "close", "store"}
+OWN_AFFAIRS = {"from_url", "close", "store", "meter"}
 
 
 async def test_an_app_can_use_every_operation_of_the_executor(tenant, raw):
