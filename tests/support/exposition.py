@@ -1,5 +1,6 @@
 """What Prometheus reads, as values."""
 
+from aiohttp import ClientConnectionError, ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from stateful_route.metrics import families
@@ -21,3 +22,13 @@ def samples(text: str) -> Samples:
         for sample in family.samples
         if sample.name in ORDER
     }
+
+
+async def page(port: int) -> str:
+    """The page itself; empty where nobody answers."""
+    try:
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.content_type == "text/plain"
+            return await answer.text()
+    except ClientConnectionError:
+        return ""

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import signal
-import socket
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.domain.leadership import Rhythm
 from stateful_route.reconcile.leadership import Leadership
 from stateful_route.store.scripts import script, timed
+from support.exposition import page, samples
+from support.ports import free_port
 from support.process import OperatorProcess
 from support.scene import DENY, Scene
 from support.tcp_proxy import TcpProxy
@@ -44,9 +44,7 @@ def elect(start_operator: Callable[..., OperatorProcess]) -> Elect:
 
 @pytest.fixture
 def port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def leases(scene: Scene) -> str:
@@ -92,7 +90,8 @@ async def test_a_standby_is_ready_and_writes_nothing_until_the_lease_is_given_ba
 ) -> None:
     spec = {"holderIdentity": "elsewhere", "leaseDurationSeconds": 600, "leaseTransitions": 7}
     await scene.kube.create(leases(scene), {"metadata": {"name": LEASE}, "spec": spec})
-    operator = elect(scene, "here", health_port=port)
+    metrics_port = free_port()
+    operator = elect(scene, "here", health_port=port, metrics_port=metrics_port)
     assert (await wait_line(operator, "standing by"))["leader"] == "elsewhere"
     await scene.make_workload(2)
     await scene.make_route()
@@ -107,10 +106,14 @@ async def test_a_standby_is_ready_and_writes_nothing_until_the_lease_is_given_ba
     assert not before["metadata"].get("finalizers")
     assert await ask(port, "/readyz") == (200, "standing by: elsewhere leads")
     assert await ask(port, "/healthz") == (200, "ok")
+    shown = samples(await page(metrics_port))
+    assert shown["stateful_route_leader",] == 0
+    assert not [key for key in shown if scene.namespace in key], "what others serve is theirs to show"
     await set_lease(scene, "")
     await scene.wait_states({0: DENY}, seconds=5)
     await scene.wait_condition("Ready", "True")
     assert (await eventually(lambda: ask(port, "/readyz"), lambda a: a[0] == 200, "it is ready")) == (200, "ok")
+    assert samples(await page(metrics_port))["stateful_route_leader",] == 1
     held = await lease(scene)
     assert (held["holderIdentity"], held["leaseTransitions"], held["leaseDurationSeconds"]) == ("here", 8, SECONDS)
 

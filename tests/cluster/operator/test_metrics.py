@@ -1,15 +1,11 @@
 """``/metrics`` of an operator at work."""
 
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
-
-import pytest
-from aiohttp import ClientConnectionError, ClientSession
+from collections.abc import Callable
 
 from stateful_route.metrics import families
-from support.exposition import Samples, samples
+from support.exposition import Samples, page, samples
+from support.ports import free_port
 from support.process import OperatorProcess
 from support.scene import Scene
 from support.waiting import eventually
@@ -17,30 +13,8 @@ from support.waiting import eventually
 StartOperator = Callable[..., OperatorProcess]
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Callable[[int], Awaitable[str]]]:
-    """What Prometheus reads on a port; empty where nobody answers."""
-    async with ClientSession() as session:
-
-        async def read(port: int) -> str:
-            try:
-                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
-                    assert answer.content_type == "text/plain"
-                    return await answer.text()
-            except ClientConnectionError:
-                return ""
-
-        yield read
-
-
 async def test_the_metrics_of_a_service_from_its_beginning_to_its_end(
-    scene: Scene, start_operator: StartOperator, page: Callable[[int], Awaitable[str]]
+    scene: Scene, start_operator: StartOperator
 ) -> None:
     port = free_port()
     start_operator(scene, metrics_port=port)

@@ -6,7 +6,9 @@ import pytest
 
 from stateful_route.domain.routing import Reason
 from stateful_route.store.states import report_unreachable
+from support.exposition import page, samples
 from support.listeners import HTTP_UNAVAILABLE, Listeners
+from support.ports import free_port
 from support.process import OperatorProcess
 from support.scene import DENY, READY, SHUTDOWN, Scene
 from support.waiting import always, eventually
@@ -39,7 +41,8 @@ async def report(scene: Scene, ordinals: Iterable[int]) -> None:
 async def test_a_pod_that_is_reported_and_does_not_answer_fails_over_and_comes_back_when_it_answers(
     scene: Scene, start_operator: StartOperator, listeners: Listeners
 ) -> None:
-    operator = start_operator(scene, resync_seconds=50)
+    port = free_port()
+    operator = start_operator(scene, resync_seconds=50, metrics_port=port)
     await served(scene, listeners, failover={"delaySeconds": 5})
     await listeners.close(1)
     await report(scene, [1])
@@ -47,6 +50,9 @@ async def test_a_pod_that_is_reported_and_does_not_answer_fails_over_and_comes_b
     record = (await scene.records())[1]
     assert record.unreachable_since == record.unready_since
     assert not await scene.moved()
+    shown, service = samples(await page(port)), (scene.namespace, scene.service.name)
+    assert shown["stateful_route_hints_total", *service, "unreachable"] == 1
+    assert shown["stateful_route_unreachable_pods", *service] == 1
     await scene.wait_states({1: (SHUTDOWN, Reason.UNREACHABLE_TOO_LONG)})
     down = (await scene.records())[1]
     assert record.unready_since is not None
@@ -60,6 +66,7 @@ async def test_a_pod_that_is_reported_and_does_not_answer_fails_over_and_comes_b
     assert await scene.history(1) == ["READY", "DENY_NEW_CALL", "SHUTDOWN", "READY"]
     assert [line["ordinal"] for line in operator.lines("pod does not answer")] == [1]
     assert [line["ordinal"] for line in operator.lines("pod answers again")] == [1]
+    assert samples(await page(port))["stateful_route_unreachable_pods", *service] == 0
 
 
 async def test_one_caller_s_bad_network_moves_nobody(
