@@ -16,12 +16,13 @@ from stateful_route.domain.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from stateful_route.store.connection import SCHEMES, Store, StoreOptions, redacted
+from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.index import linked_uids
 from stateful_route.store.keys import Service
 from stateful_route.store.links import get_link, set_link, set_link_call
 from stateful_route.store.patience import PatientStore
 from stateful_route.store.scripts import Call, script
+from stateful_route.store.urls import SCHEMES, redacted
 
 SERVICE = Service("games", "room")
 UID = "ada"

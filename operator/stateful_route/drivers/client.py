@@ -1,20 +1,19 @@
 """What a caller imports: which pod has this uid, and where is it (reference §7)."""
 
-import random
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.names import check_ordinal, check_uid
-from stateful_route.domain.placement import Spread
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.counts import ClientCounts, timed
 from stateful_route.drivers.link_cache import LinkCache, spread_out
 from stateful_route.drivers.runtime import Flights, Guard
+from stateful_route.drivers.turns import Turns, serves
 from stateful_route.store.batch import REQUESTS_PER_TRIP, answered_each
 from stateful_route.store.keys import Service, service_of
 from stateful_route.store.links import MAX_EPOCH, Candidates, Computed, compute_link_if_absent_request
@@ -78,7 +77,7 @@ class ClientDriver:
         self._avoided: dict[tuple[Service, int], float] = {}
         """Until when, by the monotonic clock."""
         self._hinted: dict[tuple[Service, int], float] = {}
-        self._turns: dict[Service, _Turns] = {}
+        self._turns: dict[Service, Turns] = {}
         self._flying = 0
         """Computations under way."""
         self._overtaken: dict[tuple[Service, str], int] = {}
@@ -312,9 +311,9 @@ class ClientDriver:
                 if computed is None:
                     raise _nobody(service, snapshot)
                 known = self._states.known(service) or snapshot
-                if not _serves(known, computed.ordinal, candidates):
+                if not serves(known, computed.ordinal, candidates):
                     known = await self._states.refresh(service)  # it may be younger than what we know
-                if _serves(known, computed.ordinal, candidates):
+                if serves(known, computed.ordinal, candidates):
                     self._remember(service, uid, computed, known, asked)
                     return computed.ordinal
                 snapshot, failed = known, failed | {computed.ordinal}
@@ -354,7 +353,7 @@ class ClientDriver:
             )
             known = self._states.known(service) or snapshot
             for uid, computed in replies.done.items():
-                if computed is not None and _serves(known, computed.ordinal, candidates[0]):
+                if computed is not None and serves(known, computed.ordinal, candidates[0]):
                     self._remember(service, uid, computed, known, asked)
                     found[uid] = computed.ordinal
         finally:
@@ -374,7 +373,7 @@ class ClientDriver:
                 avoided = {
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
                 }
-                turns = self._turns[service] = _Turns(snapshot, avoided, turns)
+                turns = self._turns[service] = Turns(snapshot, avoided, turns)
             return turns.take(failed)
 
     def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:
@@ -398,50 +397,6 @@ class ClientDriver:
             self._flying -= 1
             if not self._flying:
                 self._overtaken.clear()
-
-
-class _Turns:
-    """Whose turn it is, by one snapshot."""
-
-    def __init__(self, snapshot: Snapshot, avoided: Collection[int], before: "_Turns | None") -> None:
-        self.snapshot = snapshot
-        self.outdated = False
-        """Other pods are to be avoided now."""
-        self.taken: int = before.taken if before else random.randrange(2**16)  # noqa: S311  callers need not begin alike
-        self.counts = {target.ordinal: target.links for target in snapshot.targets()}
-        self.placed: Counter[int] = Counter()
-        """Since the operator has counted a pod's links."""
-        for ordinal, links in self.counts.items() if before else ():
-            if before is not None and before.counts.get(ordinal) == links:
-                self.placed[ordinal] = before.placed[ordinal]
-        self._avoided = frozenset(avoided)
-        self._spread = self._over(frozenset())
-        self._candidates: dict[int | None, Candidates] = {}
-
-    def take(self, failed: frozenset[int]) -> Candidates:
-        """A pod for a new uid, none of those that have just failed; empty: nobody takes any."""
-        self.taken += 1
-        ordinal = (self._over(failed) if failed else self._spread).take()
-        if failed:
-            return self._only(ordinal, failed)
-        known = self._candidates.get(ordinal)
-        if known is None:
-            known = self._candidates[ordinal] = self._only(ordinal, failed)
-        return known
-
-    def _only(self, ordinal: int | None, failed: frozenset[int]) -> Candidates:
-        if ordinal is None:
-            return Candidates({}, self.snapshot.dead - self.snapshot.alive | failed)
-        return Candidates({ordinal: 0.0}, self.snapshot.dead | failed)
-
-    def _over(self, failed: frozenset[int]) -> Spread:
-        targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)
-        targets = [target._replace(links=target.links + self.placed[target.ordinal]) for target in targets]
-        return Spread(targets, self.snapshot.config.placement, self.taken, at_least=1)
-
-
-def _serves(snapshot: Snapshot, ordinal: int, candidates: Candidates) -> bool:
-    return ordinal in snapshot.alive and (ordinal not in snapshot.dead or not candidates.loads)
 
 
 def _nobody(service: Service, snapshot: Snapshot) -> NoPodAvailable:

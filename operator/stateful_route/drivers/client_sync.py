@@ -15,13 +15,12 @@ from stateful_route.drivers.client import (
     SHORTER_SECONDS,
     ClientOptions,
     _nobody,
-    _serves,
-    _Turns,
     monotonic,
 )
 from stateful_route.drivers.counts import ClientCounts, timed
 from stateful_route.drivers.link_cache import LinkCache, spread_out
 from stateful_route.drivers.runtime_sync import Flights, Guard
+from stateful_route.drivers.turns import Turns, serves
 from stateful_route.store.batch import REQUESTS_PER_TRIP
 from stateful_route.store.batch_sync import answered_each
 from stateful_route.store.keys import Service, service_of
@@ -50,7 +49,7 @@ class ClientDriver:
         self._avoided: dict[tuple[Service, int], float] = {}
         """Until when, by the monotonic clock."""
         self._hinted: dict[tuple[Service, int], float] = {}
-        self._turns: dict[Service, _Turns] = {}
+        self._turns: dict[Service, Turns] = {}
         self._flying = 0
         """Computations under way."""
         self._overtaken: dict[tuple[Service, str], int] = {}
@@ -284,9 +283,9 @@ class ClientDriver:
                 if computed is None:
                     raise _nobody(service, snapshot)
                 known = self._states.known(service) or snapshot
-                if not _serves(known, computed.ordinal, candidates):
+                if not serves(known, computed.ordinal, candidates):
                     known = self._states.refresh(service)  # it may be younger than what we know
-                if _serves(known, computed.ordinal, candidates):
+                if serves(known, computed.ordinal, candidates):
                     self._remember(service, uid, computed, known, asked)
                     return computed.ordinal
                 snapshot, failed = known, failed | {computed.ordinal}
@@ -326,7 +325,7 @@ class ClientDriver:
             )
             known = self._states.known(service) or snapshot
             for uid, computed in replies.done.items():
-                if computed is not None and _serves(known, computed.ordinal, candidates[0]):
+                if computed is not None and serves(known, computed.ordinal, candidates[0]):
                     self._remember(service, uid, computed, known, asked)
                     found[uid] = computed.ordinal
         finally:
@@ -346,7 +345,7 @@ class ClientDriver:
                 avoided = {
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
                 }
-                turns = self._turns[service] = _Turns(snapshot, avoided, turns)
+                turns = self._turns[service] = Turns(snapshot, avoided, turns)
             return turns.take(failed)
 
     def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:

@@ -8,8 +8,9 @@ from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import read_secret
 from stateful_route.reconcile.hearing import Hearing, Listener
 from stateful_route.reconcile.problem import Problem
-from stateful_route.store.connection import SCHEMES, Store
+from stateful_route.store.connection import Store
 from stateful_route.store.tenure import ElectedStore, Tenure
+from stateful_route.store.urls import SCHEMES
 
 
 class Stores:

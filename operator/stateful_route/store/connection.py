@@ -1,11 +1,9 @@
-"""One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
+"""One connection layer for a single server, Sentinel and Redis Cluster: deadlines, and typed errors."""
 
-import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any, Self
 
 from redis import exceptions as rx
 from redis.asyncio import Redis
@@ -13,7 +11,6 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
@@ -25,10 +22,7 @@ from stateful_route.store.pipelining import Pipelining, exchange
 from stateful_route.store.runtime import deadline, heeding_cancellation, together
 from stateful_route.store.scripts import Call
 from stateful_route.store.sockets import nothing_sent, telling
-
-SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
-DEFAULT_PORT = 6379
-DEFAULT_SENTINEL_PORT = 26379
+from stateful_route.store.urls import DEFAULT_PORT, DEFAULT_SENTINEL_PORT, SCHEMES, UrlError, redacted, url_parts
 
 UNLIMITED = 2**31 - 1
 
@@ -113,7 +107,7 @@ class Store:
         except (ValueError, TypeError) as error:
             why = (
                 str(error)
-                if isinstance(error, _UrlError)
+                if isinstance(error, UrlError)
                 else "look at its host, port and options, %-encode its password"
             )
             raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from None
@@ -369,61 +363,12 @@ class Store:
                 await rediscover(self._client)
 
 
-def redacted(url: str) -> str:
-    """The URL (or a message with one in it) without its password."""
-    url = re.sub(r"([?&][^=&#]*pass[^=&#]*=)[^&#\s]*", r"\1***", url, flags=re.IGNORECASE)
-    head, at, tail = url.rpartition("@")
-    if not at:
-        return url
-    before, slashes, login = head.partition("://")
-    if not slashes:
-        before, login = "", head
-    user = login.partition(":")[0]
-    return f"{before}{slashes}{user}:***@{tail}" if ":" in login else f"{before}{slashes}{login}@{tail}"
-
-
-class _UrlError(ValueError):
-    """Our own complaint: other errors of a URL's parser may quote a part of its password."""
-
-
 class _SentinelPool(SentinelConnectionPool, Pool):
     """Connections to the primary that Sentinel names; waits for a free one."""
 
 
-class _Parts(NamedTuple):
-    hosts: list[tuple[str, int]]
-    path: str
-    login: dict[str, Any]
-    query: dict[str, Any]
-
-
-def _parts(url: str, default_port: int) -> _Parts:
-    split = urlsplit(url)
-    login_text, _, hosts_text = split.netloc.rpartition("@")
-    user, _, password = login_text.partition(":")
-    login: dict[str, Any] = {}
-    if login_text:
-        login = {"username": unquote(user) or None, "password": unquote(password) or None}
-    if url.startswith("rediss"):
-        login["ssl"] = True
-    hosts = []
-    for host_text in hosts_text.split(","):
-        host, colon, port = host_text.strip().rpartition(":")
-        name, number = (host, port) if colon and port.isdigit() else (host_text.strip(), str(default_port))
-        if not name:
-            raise _UrlError("a host is missing")
-        hosts.append((name.strip("[]"), int(number)))
-    return _Parts(hosts, split.path.strip("/"), login, _options(split.query))
-
-
-def _options(query: str) -> dict[str, Any]:
-    """As redis-py reads them in the URL of one server."""
-    parsers: Mapping[str, Callable[[str], Any]] = URL_QUERY_ARGUMENT_PARSERS  # type: ignore[assignment]
-    return {name: parsers.get(name, str)(value) for name, value in parse_qsl(query)}
-
-
 def _cluster(url: str, common: dict[str, Any]) -> Any:
-    parts = _parts(url, DEFAULT_PORT)
+    parts = url_parts(url, DEFAULT_PORT)
     settings = {
         **common,
         **parts.login,
@@ -435,10 +380,10 @@ def _cluster(url: str, common: dict[str, Any]) -> Any:
 
 
 def _sentinel(url: str, common: dict[str, Any]) -> Redis:
-    parts = _parts(url, DEFAULT_SENTINEL_PORT)
+    parts = url_parts(url, DEFAULT_SENTINEL_PORT)
     name, _, db = parts.path.partition("/")
     if not name:
-        raise _UrlError("the name of the service that Sentinel watches is missing (…/service)")
+        raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
     patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
     sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(

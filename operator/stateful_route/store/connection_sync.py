@@ -1,5 +1,5 @@
 # Generated from connection.py by tools/twins.py: change that one, then run: make twins
-"""One connection layer for a single server, Sentinel and Redis Cluster: URLs, deadlines, and typed errors."""
+"""One connection layer for a single server, Sentinel and Redis Cluster: deadlines, and typed errors."""
 
 from collections.abc import Iterator, Sequence
 from time import monotonic
@@ -15,19 +15,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
 from stateful_route.store.clients_sync import NodePool, Pool, cluster_client, own_connection, rediscover
-from stateful_route.store.connection import (
-    DEFAULT_PORT,
-    DEFAULT_SENTINEL_PORT,
-    KEYLESS,
-    REDIRECTIONS,
-    SCHEMES,
-    STALE,
-    UNLIMITED,
-    StoreOptions,
-    _parts,
-    _UrlError,
-    redacted,
-)
+from stateful_route.store.connection import KEYLESS, REDIRECTIONS, STALE, UNLIMITED, StoreOptions
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.metering import metered, note_trip, operation_of
 from stateful_route.store.packing import packing
@@ -36,6 +24,7 @@ from stateful_route.store.runtime_sync import deadline, heeding_cancellation, to
 from stateful_route.store.scripts import Call
 from stateful_route.store.sockets import nothing_sent
 from stateful_route.store.sockets_sync import telling
+from stateful_route.store.urls import DEFAULT_PORT, DEFAULT_SENTINEL_PORT, SCHEMES, UrlError, redacted, url_parts
 
 
 class Store:
@@ -95,7 +84,7 @@ class Store:
         except (ValueError, TypeError) as error:
             why = (
                 str(error)
-                if isinstance(error, _UrlError)
+                if isinstance(error, UrlError)
                 else "look at its host, port and options, %-encode its password"
             )
             raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from None
@@ -356,7 +345,7 @@ class _SentinelPool(SentinelConnectionPool, Pool):
 
 
 def _cluster(url: str, common: dict[str, Any]) -> Any:
-    parts = _parts(url, DEFAULT_PORT)
+    parts = url_parts(url, DEFAULT_PORT)
     settings = {
         **common,
         **parts.login,
@@ -368,10 +357,10 @@ def _cluster(url: str, common: dict[str, Any]) -> Any:
 
 
 def _sentinel(url: str, common: dict[str, Any]) -> Redis:
-    parts = _parts(url, DEFAULT_SENTINEL_PORT)
+    parts = url_parts(url, DEFAULT_SENTINEL_PORT)
     name, _, db = parts.path.partition("/")
     if not name:
-        raise _UrlError("the name of the service that Sentinel watches is missing (…/service)")
+        raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
     patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
     sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(

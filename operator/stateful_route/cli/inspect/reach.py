@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from stateful_route.store.connection import DEFAULT_PORT
+from stateful_route.store.urls import DEFAULT_PORT
 
 
 def forwarding(url: str, namespace: str) -> str | None:
