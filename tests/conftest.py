@@ -14,7 +14,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the synchronous twin on the second server, unless the command line says ``-k sync``.
 
-    Twins are made from one source and send the same scripts: what differs between servers, the asynchronous one meets on
+    Twins are made from one source and send the same scripts: what differs between servers the asynchronous one meets on
     both, and what differs between twins shows on one server. It is a fifth of the time of the library's tests.
     """
     if "sync" in config.option.keyword:
