@@ -1,14 +1,24 @@
-"""What all tests may use: a store of this session."""
+"""What all tests may use: a store of this session, Helm; and the judgement on what operators asked for."""
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from stateful_route.devcluster import EmbeddedStore
+from stateful_route.devcluster import DevClusterError, EmbeddedStore
+from stateful_route.devcluster.helm import find_helm
+from stateful_route.devcluster.kubectl import Kubectl
+from support.audit import AUDIT_POLICY
+from support.helm import Helm
+from support.privileges import NAME, Privileges
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A shell's background job ignores Ctrl-C, and so would the processes that the tests start and interrupt."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Privileges(config), NAME)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,6 +40,38 @@ def choices(item: pytest.Item) -> dict[str, str]:
     """The values that a test was parametrized with, as text."""
     callspec = getattr(item, "callspec", None)
     return {} if callspec is None else {name: str(value) for name, value in callspec.params.items()}
+
+
+@pytest.fixture(scope="session")
+def privileges(pytestconfig: pytest.Config) -> Privileges:
+    """Is told of each account of an operator, and of each control plane before it is stopped."""
+    plugin = pytestconfig.pluginmanager.get_plugin(NAME)
+    assert isinstance(plugin, Privileges)
+    return plugin
+
+
+@pytest.fixture(scope="session")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Arguments of a control plane that writes down what operators ask of it."""
+    policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
+    policy.write_text(AUDIT_POLICY)
+    return "--kube-audit-policy", str(policy)
+
+
+@pytest.fixture(scope="session")
+def helm_path() -> Path:
+    try:
+        return find_helm()
+    except DevClusterError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def helm(helm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm without a cluster, to render and to check."""
+    folder = tmp_path_factory.mktemp("helm")
+    nowhere = Kubectl(Path("kubectl"), folder / "no-kubeconfig", folder)
+    return Helm(helm_path, nowhere, folder)
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,13 @@ import pytest
 from stateful_route.api.crd import load_crd
 from stateful_route.devcluster import ControlPlane, DevClusterError
 from stateful_route.devcluster.errors import KubectlFailed
-from stateful_route.devcluster.helm import find_helm
 from stateful_route.devcluster.kubectl import Kubectl
 from stateful_route.store.connection import Store, StoreOptions
-from support.account import AUDIT_POLICY
+from support.account import Account, granted
 from support.helm import Helm, HelmFailed
+from support.privileges import Enrolled, Privileges
 from support.release import Release
+from support.rights import ChartRights
 from support.scene import Scene, TestKube
 
 TEST_SECONDS = 180
@@ -34,31 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def helm_path() -> Path:
+def control_plane(audit: tuple[str, ...], privileges: Privileges) -> Iterator[ControlPlane]:
     try:
-        return find_helm()
-    except DevClusterError as error:
-        pytest.fail(str(error), pytrace=False)
-
-
-@pytest.fixture(scope="session")
-def helm(helm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    """Helm without a cluster, to render and to check."""
-    folder = tmp_path_factory.mktemp("helm")
-    nowhere = Kubectl(Path("kubectl"), folder / "no-kubeconfig", folder)
-    return Helm(helm_path, nowhere, folder)
-
-
-@pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
-    policy.write_text(AUDIT_POLICY)
-    try:
-        cluster = ControlPlane.start(nodes=2, extra_args=("--kube-audit-policy", str(policy)))
+        cluster = ControlPlane.start(nodes=2, extra_args=audit)
     except DevClusterError as error:
         pytest.fail(str(error), pytrace=False)
     with cluster:
         yield cluster
+        privileges.read(cluster)
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +54,14 @@ def kubectl(control_plane: ControlPlane) -> Kubectl:
 def cluster_helm(helm: Helm, control_plane: ControlPlane) -> Helm:
     """Helm on the control plane, as its administrator."""
     return Helm(helm.path, control_plane.kubectl, helm.home)
+
+
+@pytest.fixture(scope="session")
+def chart_rights(
+    kubectl: Kubectl, helm: Helm, privileges: Privileges, tmp_path_factory: pytest.TempPathFactory
+) -> ChartRights:
+    """Makes accounts that may do what the chart lets an operator do."""
+    return ChartRights(helm, kubectl, privileges, tmp_path_factory.mktemp("accounts"))
 
 
 @pytest.fixture
@@ -145,8 +137,24 @@ def cluster(control_plane: ControlPlane, kube: TestKube, store: Store, make_name
 
 
 @pytest.fixture
+def enroll(request: pytest.FixtureRequest, kubectl: Kubectl, privileges: Privileges) -> Callable[[Account], None]:
+    """Tells that an account of the chart is about to be used, with the rights that it has in the cluster."""
+
+    def tell(account: Account) -> None:
+        rights = frozenset(granted(kubectl, account))
+        privileges.enroll(Enrolled(account, rights, request.node.nodeid))
+
+    return tell
+
+
+@pytest.fixture
 def install(
-    cluster_helm: Helm, kubectl: Kubectl, make_namespace: Callable[..., str], redis_url: str, tmp_path: Path
+    cluster_helm: Helm,
+    kubectl: Kubectl,
+    make_namespace: Callable[..., str],
+    redis_url: str,
+    tmp_path: Path,
+    enroll: Callable[[Account], None],
 ) -> Iterator[Callable[..., Release]]:
     """Installs the chart; at the end each release is gone, whatever a test has done with it."""
     releases: list[Release] = []
@@ -155,7 +163,7 @@ def install(
         namespace = make_namespace()
         kubectl("label", "namespace", namespace, RESTRICTED)  # what does not conform gets no pod
         kubectl("create", "secret", "generic", "store", "-n", namespace, f"--from-literal=url={redis_url}")
-        release = Release(cluster_helm, kubectl, namespace, tmp_path)
+        release = Release(cluster_helm, kubectl, namespace, tmp_path, enroll)
         releases.append(release)
         release.install(*flags, values={"redis.existingSecret.name": "store", **values})
         return release

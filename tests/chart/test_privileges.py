@@ -1,7 +1,6 @@
 """The operator does its work with what the chart grants its ServiceAccount; nothing is lacking, nothing too much."""
 
 import inspect
-import re
 import subprocess
 
 import pytest
@@ -9,13 +8,12 @@ import pytest
 from stateful_route.cli.operator import operator
 from stateful_route.domain.routing import Reason
 from support import container
-from support.account import Permission, denied, granted, requests, unused, write_kubeconfig
-from support.helm import REPO
+from support.account import Permission, granted, requests, unused
+from support.audit import denied
 from support.process import OperatorProcess
-from support.release import grant
+from support.rights import allow_secret
 from support.scene import SHUTDOWN
 
-INSTALL = (REPO / "docs" / "how-to" / "install.md").read_text()
 ELECTS = "lease_name" in inspect.signature(operator).parameters
 
 
@@ -85,21 +83,19 @@ def helm_test_passes(release):
 
 
 async def test_a_secret_is_read_when_its_owner_binds_the_role_of_the_how_to_page(
-    cluster_helm, crd, cluster, redis_url, tmp_path
+    chart_rights, crd, cluster, redis_url, request, tmp_path
 ):
-    scene, kubectl = cluster.scene(), cluster.control_plane.kubectl
-    account = grant(cluster_helm, kubectl, cluster.make_namespace(), {"watchNamespaces": [scene.namespace]})
-    kubeconfig = write_kubeconfig(kubectl, account, tmp_path / "kubeconfig")
-    with OperatorProcess(kubeconfig, None, tmp_path / "log", scene.namespace, resync_seconds=1):
+    scene, kube = cluster.scene(), cluster.kube
+    namespaces = [cluster.make_namespace(), scene.namespace]
+    access = await chart_rights.grant(kube, namespaces, request.node.nodeid, lacks={"secrets"})
+    with OperatorProcess(access.kubeconfig, None, tmp_path / "log", scene.namespace, resync_seconds=1):
         await scene.make_workload(1)
         await scene.make_secret("rooms-store", {"url": redis_url})
         await scene.make_route({"redis": {"urlSecretRef": {"name": "rooms-store", "key": "url"}}})
         refused = await scene.wait_condition("RedisConnected", "False", "SecretNotFound")
         assert "rooms-store" in refused["message"]
 
-        (role,) = re.findall(r"^```yaml\n(apiVersion: rbac.*?)^```$", INSTALL, re.MULTILINE | re.DOTALL)
-        role = role.replace("namespace: games", f"namespace: {scene.namespace}")
-        role = role.replace("namespace: stateful-route", f"namespace: {account.namespace}")
-        kubectl("apply", "-f", "-", text=role)
+        await allow_secret(kube, access.account, scene.namespace, "rooms-store")
 
         await scene.wait_condition("Ready", "True")
+    await chart_rights.revoke(kube, access)

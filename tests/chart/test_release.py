@@ -8,7 +8,8 @@ import pytest
 
 from stateful_route.api.crd import load_crd
 from stateful_route.kube.objects import FINALIZER
-from support.account import Account, denied, granted, requests, unused, write_kubeconfig
+from support.account import Account, granted, requests, unused, write_kubeconfig
+from support.audit import denied
 from support.container import ENTRY_POINT
 from support.helm import HelmFailed
 from support.waiting import always, eventually

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from stateful_route.devcluster import ControlPlane, DevClusterError
+from support.helm import Helm
+from support.privileges import Privileges
+from support.rights import ChartRights
 
 TEST_SECONDS = 180
 
@@ -19,7 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
+def control_plane(
+    pytestconfig: pytest.Config, audit: tuple[str, ...], privileges: Privileges
+) -> Iterator[ControlPlane]:
     """A control plane with three nodes; the tests fail, and are not skipped, where none can be had."""
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
@@ -31,16 +36,25 @@ def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
                 reporter.write_line(line)
 
     try:
-        cluster = ControlPlane.start(nodes=3, progress=tell)
+        cluster = ControlPlane.start(nodes=3, extra_args=audit, progress=tell)
     except DevClusterError as error:
         pytest.fail(str(error), pytrace=False)
     with cluster:
         yield cluster
+        privileges.read(cluster)
 
 
 @pytest.fixture(scope="session")
 def kubeconfig(control_plane: ControlPlane) -> Path:
     return control_plane.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def chart_rights(
+    control_plane: ControlPlane, helm: Helm, privileges: Privileges, tmp_path_factory: pytest.TempPathFactory
+) -> ChartRights:
+    """Makes accounts that may do what the chart lets an operator do."""
+    return ChartRights(helm, control_plane.kubectl, privileges, tmp_path_factory.mktemp("accounts"))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""A kubeconfig that is a ServiceAccount's, and what the API server's audit log says of that account."""
+"""A ServiceAccount: its kubeconfig, what roles grant it, and what of that it has used."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,19 +9,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from stateful_route.devcluster.kubectl import Kubectl
+from support.audit import Request, audit_requests
 
-AUDIT_POLICY = """\
-apiVersion: audit.k8s.io/v1
-kind: Policy
-rules:
-  - level: None
-    userGroups: ["system:serviceaccounts:kube-system"]
-  - level: Metadata
-    userGroups: ["system:serviceaccounts"]
-    omitStages: [RequestReceived]
-  - level: None
-"""
-"""What ServiceAccounts ask for is logged, when it is begun to be answered and when it is done."""
+TOKEN_SECONDS = 4 * 3600
+"""As long as a session lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +28,23 @@ class Account:
 
 
 def write_kubeconfig(kubectl: Kubectl, account: Account, path: Path) -> Path:
-    """A kubeconfig at ``path`` with a token of the account, for as long as a session lasts."""
-    body = yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "yaml"))
-    token = kubectl("create", "token", account.name, "-n", account.namespace, "--duration=4h").strip()
-    body["users"] = [{"name": account.user, "user": {"token": token}}]
-    for context in body["contexts"]:
-        context["context"]["user"] = account.user
-    path.write_text(yaml.safe_dump(body), encoding="utf-8")
+    """A kubeconfig at ``path`` with a token of the account."""
+    duration = f"--duration={TOKEN_SECONDS}s"
+    token = kubectl("create", "token", account.name, "-n", account.namespace, duration).strip()
+    return write_as_bearer(access(kubectl), account, token, path)
+
+
+def access(kubectl: Kubectl) -> dict[str, Any]:
+    """The kubeconfig that kubectl goes by, of one user, with all that it refers to inside."""
+    return dict(yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "yaml")))
+
+
+def write_as_bearer(kubeconfig: Mapping[str, Any], account: Account, token: str, path: Path) -> Path:
+    """The same access as in a kubeconfig of one user, at ``path``, for who has the account's token."""
+    users = [{"name": account.user, "user": {"token": token}}]
+    contexts = [{**each, "context": {**each["context"], "user": account.user}} for each in kubeconfig["contexts"]]
+    # JSON is YAML, and written in no time.
+    path.write_text(json.dumps({**kubeconfig, "users": users, "contexts": contexts}), encoding="utf-8")
     path.chmod(0o600)
     return path
 
@@ -57,7 +58,7 @@ class Permission(NamedTuple):
     verb: str
     name: str | None
 
-    def allows(self, request: "Request") -> bool:
+    def allows(self, request: Request) -> bool:
         return (
             (self.group, self.resource, self.verb) == (request.group, request.resource, request.verb)
             and self.namespace in {None, request.namespace}
@@ -65,26 +66,19 @@ class Permission(NamedTuple):
         )
 
 
-class Request(NamedTuple):
-    """One request of the audit log."""
-
-    namespace: str
-    group: str
-    resource: str
-    verb: str
-    name: str
-    code: int
-    uri: str
-
-
 def granted(kubectl: Kubectl, account: Account) -> set[Permission]:
     """What the API server's roles grant the account by name; not what they grant to everybody."""
     kinds = "roles,rolebindings,clusterroles,clusterrolebindings"
-    items = json.loads(kubectl("get", kinds, "--all-namespaces", "-o", "json"))["items"]
-    roles = {_key(body): body["rules"] or [] for body in items if not body["kind"].endswith("Binding")}
+    return permissions(json.loads(kubectl("get", kinds, "--all-namespaces", "-o", "json"))["items"], account)
+
+
+def permissions(objects: Iterable[Mapping[str, Any]], account: Account) -> set[Permission]:
+    """What roles and bindings grant the account by name; objects of other kinds may be among them."""
+    bodies = list(objects)
+    roles = {_key(body): body["rules"] or [] for body in bodies if body["kind"] in {"Role", "ClusterRole"}}
     subject = {"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace}
     found: set[Permission] = set()
-    for binding in items:
+    for binding in bodies:
         if binding["kind"].endswith("Binding") and subject in (binding.get("subjects") or ()):
             namespace = binding["metadata"].get("namespace")
             ref = binding["roleRef"]
@@ -93,11 +87,11 @@ def granted(kubectl: Kubectl, account: Account) -> set[Permission]:
     return found
 
 
-def _key(body: dict[str, Any]) -> tuple[str, str | None, str]:
+def _key(body: Mapping[str, Any]) -> tuple[str, str | None, str]:
     return body["kind"], body["metadata"].get("namespace"), body["metadata"]["name"]
 
 
-def _permissions(namespace: str | None, rule: dict[str, Any]) -> Iterator[Permission]:
+def _permissions(namespace: str | None, rule: Mapping[str, Any]) -> Iterator[Permission]:
     for group in rule.get("apiGroups") or ():
         for resource in rule.get("resources") or ():
             for verb in rule["verbs"]:
@@ -107,37 +101,10 @@ def _permissions(namespace: str | None, rule: dict[str, Any]) -> Iterator[Permis
 
 def requests(folder: Path, account: Account) -> list[Request]:
     """What the account has asked for so far; ``folder``: of the control plane, whose audit log it reads."""
-    (log,) = folder.glob("kwok/clusters/*/logs/audit.log")
-    found = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["user"]["username"] != account.user:
-            continue
-        ref = event.get("objectRef") or {}
-        resource = "/".join(filter(None, (ref.get("resource", ""), ref.get("subresource", ""))))
-        code = (event.get("responseStatus") or {}).get("code", 0)
-        if (event.get("annotations") or {}).get("authorization.k8s.io/decision") == "forbid":
-            code = 403
-        found.append(
-            Request(
-                ref.get("namespace", ""),
-                ref.get("apiGroup", ""),
-                resource,
-                event["verb"],
-                ref.get("name", ""),
-                code,
-                event["requestURI"],
-            )
-        )
-    return found
+    return [request for request in audit_requests(folder) if request.user == account.user]
 
 
-def denied(asked: Iterable[Request]) -> list[str]:
-    """What was refused for want of permission, as lines."""
-    return sorted({f"{request.verb} {request.uri}" for request in asked if request.code in {401, 403}})
-
-
-def unused(permissions: Iterable[Permission], asked: Iterable[Request]) -> list[Permission]:
+def unused(rights: Iterable[Permission], asked: Iterable[Request]) -> list[Permission]:
     """What is granted and was never asked for."""
     done = set(asked)
-    return sorted((p for p in permissions if not any(p.allows(request) for request in done)), key=str)
+    return sorted((p for p in rights if not any(p.allows(request) for request in done)), key=str)

@@ -19,12 +19,12 @@ GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Ex
 
 
 class ApiProxy:
-    """Plain HTTP on loopback for the operator, TLS with the kubeconfig's client certificate towards the API server.
+    """Plain HTTP on loopback for the operator, whose token it passes on, TLS towards the API server.
 
     It runs in a thread of its own, so that a test may block. Resources are named by their plural: ``pods``.
 
     Attributes:
-        kubeconfig: For the operator.
+        kubeconfig: The user's of the kubeconfig that was given, by way of the proxy; there once it has been entered.
         drops: Says of each watch event whether it is lost.
         stalled: Resources whose watches are accepted and bring nothing, those that are open included.
         refused: Resources whose requests are answered with 503.
@@ -38,7 +38,7 @@ class ApiProxy:
         self.refused: set[str] = set()
         self.watched: set[str] = set()
         self._generation = 0
-        self._server, self._tls = _access(kubeconfig, folder)
+        self._server, self._tls, self._user = _access(kubeconfig, folder)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
@@ -77,7 +77,7 @@ class ApiProxy:
                     "kind": "Config",
                     "current-context": "proxied",
                     "clusters": [named | {"cluster": {"server": f"http://127.0.0.1:{port}"}}],
-                    "users": [named | {"user": {}}],
+                    "users": [named | {"user": self._user}],
                     "contexts": [named | {"context": {"cluster": "proxied", "user": "proxied"}}],
                 }
             )
@@ -117,19 +117,12 @@ class ApiProxy:
             return web.json_response({"kind": "Status", "code": 502, "message": str(error)}, status=502)
 
 
-def _access(kubeconfig: Path, folder: Path) -> tuple[str, ssl.SSLContext]:
-    """The API server's address, and the TLS context with the client certificate."""
+def _access(kubeconfig: Path, folder: Path) -> tuple[str, ssl.SSLContext, Mapping[str, str]]:
+    """The API server's address, how it proves to be itself, and how the user does, by a token."""
     config = yaml.safe_load(kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-
-    def path_of(section: Mapping[str, str], name: str) -> str:
-        if name in section:
-            return str(kubeconfig.parent / section[name])
-        path = folder / f"{name}.pem"
-        path.write_bytes(base64.b64decode(section[f"{name}-data"]))
-        return str(path)
-
-    tls = ssl.create_default_context(cafile=path_of(cluster, "certificate-authority"))
+    authority = folder / "certificate-authority.pem"
+    authority.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    tls = ssl.create_default_context(cafile=authority)
     tls.check_hostname = False
-    tls.load_cert_chain(path_of(user, "client-certificate"), path_of(user, "client-key"))
-    return str(cluster["server"]).rstrip("/"), tls
+    return str(cluster["server"]).rstrip("/"), tls, {"token": user["token"]}

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,16 @@ PORTS = range(17_000, 18_000)
 STOP_SECONDS = 10
 
 
-def grant(helm: Helm, kubectl: Kubectl, namespace: str, values: Values | None = None) -> Account:
-    """The chart's ServiceAccount and its rights without the operator, for tests that start operators by themselves.
-
-    ``support.account.write_kubeconfig`` makes a kubeconfig of the account.
-    """
-    only = [f"--show-only=templates/{name}.yaml" for name in ("serviceaccount", "rbac")]
-    kubectl("apply", "-f", "-", text=helm.template(values, *only, namespace=namespace, release=Release.name))
-    return Account(namespace, Release.name)
-
-
 class Release:
     """The chart, installed in a namespace; the cluster runs no containers, so their processes are started here."""
 
     name = "stateful-route"
 
-    def __init__(self, helm: Helm, kubectl: Kubectl, namespace: str, folder: Path) -> None:
+    def __init__(
+        self, helm: Helm, kubectl: Kubectl, namespace: str, folder: Path, enroll: Callable[[Account], None]
+    ) -> None:
         self.helm, self.kubectl, self.namespace, self._folder = helm, kubectl, namespace, folder
+        self._enroll = enroll
         self.account = Account(namespace, self.name)
         self._processes: list[subprocess.Popen[bytes]] = []
         health, metrics = free_ports(PORTS, 2)
@@ -77,6 +71,7 @@ class Release:
     def start(self, pod: dict[str, Any], name: str, log: Path) -> "subprocess.Popen[bytes]":
         """The only container of a pod, as the pod's ServiceAccount."""
         account = Account(self.namespace, pod["serviceAccountName"])
+        self._enroll(account)
         kubeconfig = write_kubeconfig(self.kubectl, account, self._folder / f"{account.name}.kubeconfig")
         (only,) = pod["containers"]
         process = container.start(self.kubectl, self.namespace, name, only, kubeconfig=kubeconfig, log=log)

@@ -15,6 +15,7 @@ from stateful_route.store.keys import Service
 from stateful_route.store.links import set_link_call
 from stateful_route.store.scripts import Call, script
 from stateful_route.store.states import ServiceView, get_service
+from support.rights import Access, allow_secret
 from support.waiting import eventually
 
 READY, DENY, SHUTDOWN = RoutingState.READY, RoutingState.DENY_NEW_CALL, RoutingState.SHUTDOWN
@@ -37,8 +38,10 @@ class TestKube(Kube):
 class Scene:
     """One namespace; the workload is called ``rooms`` unless said otherwise."""
 
-    def __init__(self, kube: TestKube, namespace: str, store: Store, name: str = "rooms") -> None:
-        self.kube, self.namespace, self.store, self.name = kube, namespace, store, name
+    def __init__(
+        self, kube: TestKube, namespace: str, store: Store, name: str = "rooms", access: Access | None = None
+    ) -> None:
+        self.kube, self.namespace, self.store, self.name, self.access = kube, namespace, store, name, access
         self.service = Service(namespace, name)
         self.linked: dict[str, int] = {}
         """uid → pod index as first linked, of all uids that `link` has linked."""
@@ -128,8 +131,15 @@ class Scene:
         )
 
     async def make_secret(self, name: str, values: Mapping[str, str]) -> None:
+        """A Secret that the scene's operator may read."""
+        await self.let_read_secret(name)
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(values)}
         await self.kube.create(self.secrets_path, body)
+
+    async def let_read_secret(self, name: str) -> None:
+        """As the owner of the namespace does, whether there is such a Secret or not."""
+        if self.access is not None:
+            await allow_secret(self.kube, self.access.account, self.namespace, name)
 
     async def change_secret(self, name: str, values: Mapping[str, str]) -> None:
         await self.kube.merge(f"{self.secrets_path}/{name}", {"stringData": dict(values)})

@@ -15,16 +15,25 @@ from stateful_route.cli.app import app
 from support.crd_install import apply_crd
 from support.inspected_fleet import Fleet, environment
 from support.process import OperatorProcess
+from support.rights import Access, ChartRights
+from support.waiting import eventually
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def fleet(kubeconfig: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(
+    kubeconfig: Path,
+    redis_url: str,
+    chart_rights: ChartRights,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Fleet]:
     """Three Ready pods whose StatefulRoute names the store, and their operator; no links yet."""
     made = Fleet(kubeconfig, redis_url, f"t-{uuid4().hex[:8]}")
+    test = f"{request.node.nodeid} (its fleet)"
 
-    async def make() -> None:
+    async def make() -> Access:
         async with made.scene() as scene:
             await apply_crd(scene.kube)
             await scene.kube.create("/api/v1/namespaces", {"metadata": {"name": made.namespace}})
@@ -33,22 +42,29 @@ def fleet(kubeconfig: Path, redis_url: str, tmp_path_factory: pytest.TempPathFac
             await scene.kube.create(services, {"metadata": {"name": "rooms"}, "spec": service})
             await scene.make_workload(3)
             await scene.make_route({"redis": {"url": redis_url}})
+            return await chart_rights.grant(scene.kube, [made.namespace], test)
 
     async def settle() -> None:
         async with made.scene() as scene:
             await scene.wait_all_ready(range(3))
             await scene.wait_condition("Ready", "True")
 
-    async def delete() -> None:
+    async def delete_route() -> None:
         async with made.scene() as scene:
             await scene.delete_route()
-            await scene.kube.delete(f"/api/v1/namespaces/{made.namespace}")
+            await eventually(scene.route, lambda body: not body, "the operator has let it go")
 
-    asyncio.run(make())
-    with OperatorProcess(kubeconfig, None, tmp_path_factory.mktemp("operator") / "log", made.namespace):
+    async def delete() -> None:
+        async with made.scene() as scene:
+            await scene.kube.delete(f"/api/v1/namespaces/{made.namespace}")
+            await chart_rights.revoke(scene.kube, access)
+
+    access = asyncio.run(make())
+    with OperatorProcess(access.kubeconfig, None, tmp_path_factory.mktemp("operator") / "log", made.namespace):
         asyncio.run(settle())
         yield made
-        asyncio.run(delete())
+        asyncio.run(delete_route())
+    asyncio.run(delete())
 
 
 @pytest.fixture

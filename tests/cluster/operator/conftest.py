@@ -1,9 +1,9 @@
 """A namespace with the operator serving it, for each test; a store that others share, and one of its own."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,8 +13,10 @@ from stateful_route.kube.client import KubeError
 from stateful_route.store.connection import Store, StoreOptions
 from support.crd_install import apply_crd
 from support.process import OperatorProcess
+from support.rights import Access, ChartRights
 from support.scene import Scene, TestKube
 
+MakeScene = Callable[..., Awaitable[Scene]]
 StartOperator = Callable[..., OperatorProcess]
 
 
@@ -35,18 +37,34 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def make_scene(kube: TestKube, store: Store) -> AsyncIterator[Callable[..., "asyncio.Future[Scene]"]]:
-    """Makes scenes, each in a new namespace; deleted afterwards in the background."""
-    namespaces: list[str] = []
+async def make_scene(
+    kube: TestKube, store: Store, chart_rights: ChartRights, request: pytest.FixtureRequest
+) -> AsyncIterator[MakeScene]:
+    """Makes scenes, each in a new namespace with an account for its operator; deleted afterwards in the background.
 
-    async def make(name: str = "rooms", *, namespace: str | None = None, store: Store = store) -> Scene:
+    ``namespace``: one that is there. ``beside``: the operator of another scene serves this one, too. ``values`` and
+    ``lacks``: as of `ChartRights.grant`.
+    """
+    namespaces: list[str] = []
+    granted: dict[str, Access] = {}
+
+    async def make(
+        name: str = "rooms",
+        *,
+        namespace: str | None = None,
+        beside: Scene | None = None,
+        store: Store = store,
+        **rights: Any,
+    ) -> Scene:
         if namespace is None:
             namespace = f"t-{uuid4().hex[:8]}"
             await kube.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
             namespaces.append(namespace)
-        return Scene(kube, namespace, store, name)
+            served = [beside.namespace, namespace] if beside else [namespace]
+            granted[namespace] = await chart_rights.grant(kube, served, request.node.nodeid, **rights)
+        return Scene(kube, namespace, store, name, granted[namespace])
 
-    yield make  # type: ignore[misc]
+    yield make
     for namespace in namespaces:
         scene = Scene(kube, namespace, store)
         for kind in (scene.routes_path, scene.pods_path):
@@ -55,10 +73,12 @@ async def make_scene(kube: TestKube, store: Store) -> AsyncIterator[Callable[...
                     with contextlib.suppress(KubeError):
                         await kube.merge(f"{kind}/{item['metadata']['name']}", {"metadata": {"finalizers": None}})
         await kube.delete(f"/api/v1/namespaces/{namespace}")
+    for access in granted.values():
+        await chart_rights.revoke(kube, access)
 
 
 @pytest.fixture
-async def scene(make_scene: Callable[..., "asyncio.Future[Scene]"]) -> Scene:
+async def scene(make_scene: MakeScene) -> Scene:
     return await make_scene()
 
 
@@ -70,9 +90,7 @@ def server() -> Iterator[EmbeddedStore]:
 
 
 @pytest.fixture
-async def private_scene(
-    make_scene: Callable[..., "asyncio.Future[Scene]"], server: EmbeddedStore
-) -> AsyncIterator[Scene]:
+async def private_scene(make_scene: MakeScene, server: EmbeddedStore) -> AsyncIterator[Scene]:
     """A scene whose links and states are in `server`."""
     store = Store.from_url(server.url, StoreOptions(timeout_seconds=10))
     yield await make_scene(store=store)
@@ -80,19 +98,24 @@ async def private_scene(
 
 
 @pytest.fixture
-def start_operator(kubeconfig: Path, redis_url: str, tmp_path: Path) -> Iterator[StartOperator]:
-    """Starts operators for given namespaces; at the end each is stopped, and must have ended well."""
+def start_operator(make_scene: MakeScene, redis_url: str, tmp_path: Path) -> Iterator[StartOperator]:
+    """Starts operators for given scenes, as the first one's account; at the end each is stopped, and must end well.
+
+    ``kubeconfig``: the same account's, by another way.
+    """
     started: list[OperatorProcess] = []
 
     def start(
         *scenes: Scene,
         redis_url: str | None = redis_url,
-        kubeconfig: Path = kubeconfig,
+        kubeconfig: Path | None = None,
         **options: str | float,
     ) -> OperatorProcess:
+        access = scenes[0].access
+        assert access is not None
         log = tmp_path / f"operator-{len(started)}.log"
         namespaces = ",".join(scene.namespace for scene in scenes)
-        process = OperatorProcess(kubeconfig, redis_url, log, namespaces, **options).start()
+        process = OperatorProcess(kubeconfig or access.kubeconfig, redis_url, log, namespaces, **options).start()
         started.append(process)
         return process
 

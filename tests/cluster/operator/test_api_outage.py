@@ -103,8 +103,10 @@ def _text(operator: OperatorProcess) -> Callable[[], Any]:
 
 
 @pytest.fixture
-def proxy(kubeconfig: Path, tmp_path: Path) -> Iterator[ApiProxy]:
-    with ApiProxy(kubeconfig, tmp_path) as proxy:
+def proxy(scene: Scene, tmp_path: Path) -> Iterator[ApiProxy]:
+    """Between the scene's operator and the API server."""
+    assert scene.access is not None
+    with ApiProxy(scene.access.kubeconfig, tmp_path) as proxy:
         yield proxy
 
 

@@ -132,6 +132,7 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
     await scene.make_route()
     await scene.wait_all_ready(range(3))
     await scene.link(90, range(3))
+    await scene.let_read_secret("absent")
     addresses = {"locked": f"127.0.0.1:{locked.port}", "newer": f"127.0.0.1:{server.port}"}
     texts = {name: await make(scene, name, mistake, addresses) for name, mistake in MISTAKES.items()}
     for name, mistake in MISTAKES.items():
@@ -169,6 +170,7 @@ async def test_a_secret_that_comes_late_is_found_soon(
 ) -> None:
     start_operator(scene, resync_seconds=50)
     await scene.make_workload(2)
+    await scene.let_read_secret("late")
     await scene.make_route({"redis": {"urlSecretRef": {"name": "late"}}})
     await scene.wait_condition("RedisConnected", "False", "SecretNotFound")
     await scene.make_secret("late", {"url": redis_url})

@@ -4,23 +4,23 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import ClientConnectionError, ClientSession
 from redis.asyncio import Redis
 
 from stateful_route.devcluster import ControlPlane
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.domain.leadership import Rhythm
+from stateful_route.kube.client import Kube
 from stateful_route.reconcile.leadership import Leadership
 from stateful_route.store.scripts import script, timed
 from support.exposition import page, samples
 from support.ports import free_port
 from support.process import OperatorProcess
+from support.rights import allow
 from support.scene import DENY, Scene
 from support.tcp_proxy import TcpProxy
 from support.waiting import always, eventually
@@ -290,6 +290,8 @@ async def test_a_leader_whose_lease_is_taken_stands_by_and_one_that_is_deleted_i
 async def test_work_that_fails_is_left_to_another_and_begun_anew_after_a_pause(scene: Scene) -> None:
     begun: list[tuple[str, float]] = []
     both: list[asyncio.Task[None]] = []
+    assert scene.access is not None
+    kube = await Kube.connect(str(scene.access.kubeconfig))
 
     def candidate(name: str) -> None:
         async def lead() -> None:
@@ -298,7 +300,7 @@ async def test_work_that_fails_is_left_to_another_and_begun_anew_after_a_pause(s
                 raise OSError("the work of this one always fails")
             await asyncio.sleep(60)
 
-        leadership = Leadership(scene.kube, scene.namespace, LEASE, Rhythm(SECONDS), name)
+        leadership = Leadership(kube, scene.namespace, LEASE, Rhythm(SECONDS), name)
         both.append(asyncio.create_task(leadership.run(lead)))
 
     async def names() -> list[str]:
@@ -314,75 +316,31 @@ async def test_work_that_fails_is_left_to_another_and_begun_anew_after_a_pause(s
         task.cancel()
     await asyncio.wait(both)
     assert all(task.cancelled() for task in both)
+    await kube.close()
     assert (await lease(scene)).get("holderIdentity", "") == ""
 
 
 async def test_an_operator_that_may_not_use_the_lease_says_what_to_grant_and_leads_once_it_may(
-    scene: Scene, elect: Elect, kubeconfig: Path, tmp_path: Path, port: int
+    make_scene: Callable[..., Awaitable[Scene]], elect: Elect, port: int
 ) -> None:
-    rules = {
-        "statefulroutes.statefulroute.io": ["get", "list", "watch", "patch"],
-        "statefulroutes/status.statefulroute.io": ["patch"],
-        "pods": ["list", "watch"],
-        "statefulsets.apps": ["get", "list", "watch"],
-        "events.events.k8s.io": ["create"],
-    }
-    role = [
-        {"apiGroups": [name.partition(".")[2]], "resources": [name.partition(".")[0]], "verbs": verbs}
-        for name, verbs in rules.items()
-    ]
-    cluster = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]}]
-    cluster.append({"apiGroups": ["apiextensions.k8s.io"], "resources": ["*"], "verbs": ["list", "watch"]})
-    await grant(scene, "operator", role)
-    await grant(scene, "operator", cluster, everywhere=True)
-    access = as_bearer(kubeconfig, await token(scene), tmp_path / "account.kubeconfig")
-    operator = elect(scene, "poor", kubeconfig=access, health_port=port)
-    try:
-        why = (await wait_line(operator, "no leadership"))["why"]
-        assert f"may not use Lease {scene.namespace}/{LEASE}: grant its ServiceAccount get, create and patch" in why
-        status, text = await ask(port, "/readyz")
-        assert (status, "grant its ServiceAccount" in text) == (503, True)
-        assert (await ask(port, "/healthz"))[0] == 200
-        await scene.make_workload(1)
-        await scene.make_route()
-        lease_rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
-        await grant(scene, "half", [lease_rule | {"verbs": ["get"]}])
-        await wait_line(operator, "no leadership", count=2)
-        assert not await scene.dump_namespace()
-        await grant(scene, "lease", [lease_rule | {"verbs": ["create", "patch"]}])
-        await scene.wait_all_ready([0])
-        assert len(operator.lines("no leadership")) == 2, "each is said once"
-    finally:
-        for kind in ("clusterroles", "clusterrolebindings"):
-            await scene.kube.delete(f"{RBAC}/{kind}/{scene.namespace}-operator")
+    scene = await make_scene(values={"leaderElection.enabled": False}, lacks={"leases"})
+    operator = elect(scene, "poor", health_port=port)
+    why = (await wait_line(operator, "no leadership"))["why"]
+    assert f"may not use Lease {scene.namespace}/{LEASE}: grant its ServiceAccount get, create and patch" in why
+    status, text = await ask(port, "/readyz")
+    assert (status, "grant its ServiceAccount" in text) == (503, True)
+    assert (await ask(port, "/healthz"))[0] == 200
+    await scene.make_workload(1)
+    await scene.make_route()
+    await allow_leases(scene, "half", "get")
+    await wait_line(operator, "no leadership", count=2)
+    assert not await scene.dump_namespace()
+    await allow_leases(scene, "lease", "create", "patch")
+    await scene.wait_all_ready([0])
+    assert len(operator.lines("no leadership")) == 2, "each is said once"
 
 
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
-
-
-async def grant(scene: Scene, name: str, rules: list[dict[str, Any]], *, everywhere: bool = False) -> None:
-    """Let the namespace's default ServiceAccount do this, there or everywhere."""
-    where = RBAC if everywhere else f"{RBAC}/namespaces/{scene.namespace}"
-    kind = "clusterrole" if everywhere else "role"
-    name = f"{scene.namespace}-{name}" if everywhere else name
-    await scene.kube.create(f"{where}/{kind}s", {"metadata": {"name": name}, "rules": rules})
-    words = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole" if everywhere else "Role", "name": name}
-    subject = {"kind": "ServiceAccount", "name": "default", "namespace": scene.namespace}
-    body = {"metadata": {"name": name}, "roleRef": words, "subjects": [subject]}
-    await scene.kube.create(f"{where}/{kind}bindings", body)
-
-
-async def token(scene: Scene) -> str:
-    """Of the namespace's default ServiceAccount."""
-    path = f"/api/v1/namespaces/{scene.namespace}/serviceaccounts"
-    await eventually(lambda: scene.kube.get(path), lambda found: bool(found["items"]), "there is an account")
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    return str((await scene.kube.create(f"{path}/default/token", asked))["status"]["token"])
-
-
-def as_bearer(kubeconfig: Path, bearer: str, target: Path) -> Path:
-    """The same access for who has that token."""
-    config = yaml.safe_load(kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": bearer}
-    target.write_text(yaml.safe_dump(config))
-    return target
+async def allow_leases(scene: Scene, role: str, *verbs: str) -> None:
+    assert scene.access is not None
+    rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}
+    await allow(scene.kube, scene.access.account, scene.namespace, role, rule)

@@ -156,7 +156,8 @@ async def test_the_older_one_wins_also_where_the_urls_of_one_store_differ(
 async def test_two_namespaces_may_have_the_same_service_name(
     make_scene: MakeScene, start_operator: StartOperator
 ) -> None:
-    here, there = await make_scene(), await make_scene()
+    here = await make_scene()
+    there = await make_scene(beside=here)
     start_operator(here, there)
     owners = {}
     for scene in (here, there):

@@ -186,7 +186,8 @@ async def test_two_routes_of_different_service_names_share_a_workload(scene: Sce
 async def test_routes_of_one_name_in_two_namespaces_do_not_meet(
     make_scene: MakeScene, start_operator: Callable[..., OperatorProcess]
 ) -> None:
-    here, there = await make_scene(), await make_scene()
+    here = await make_scene()
+    there = await make_scene(beside=here)
     start_operator(here, there)
     for scene in (here, there):
         await scene.make_workload(2)
