@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from stateful_route.api.crd import load_crd
+from stateful_route.cli.inspect.rights import operator_rights
+from support.account import Account, Permission, permissions
 from support.chart_cases import CASES
 from support.helm import CHART, REPO, HelmFailed, of_kind
 
@@ -195,6 +197,23 @@ def test_the_message_explains(helm, values, named):
 
 
 # What is in the objects
+
+
+@pytest.mark.parametrize("elected", [True, False], ids=["with a Lease", "without"])
+@pytest.mark.parametrize("watched", [["games", "chat"], []], ids=["some namespaces", "all namespaces"])
+def test_the_doctor_asks_for_the_rights_that_the_chart_grants_the_operator(helm, watched, elected):
+    values = {"watchNamespaces": watched, "leaderElection.enabled": elected}
+    environment = {name: variable.get("value", "") for name, variable in operator_env(helm, values).items()}
+    account = Account("default", "try-stateful-route")
+    asked = {
+        Permission(
+            None if right.everywhere else right.namespace or served, right.group, right.resource, right.verb, name
+        )
+        for right in operator_rights(environment)
+        for served in watched or [None]
+        for name in [right.name or None]
+    }
+    assert asked == permissions(helm.objects(values), account)
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)

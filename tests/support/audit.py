@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +37,7 @@ class Request(NamedTuple):
         resource: In the plural; a subresource after a slash. Empty: no resource, as ``/apis``.
         verb: As in a Role.
         name: Of the object; empty: of any, or of one that is created.
-        denied: It was refused for want of permission.
+        denied: When it was refused for want of permission, by the API server's clock, as `stamp`; empty: it was not.
         uri: The path and the query.
         agent: The client's program.
     """
@@ -46,7 +48,7 @@ class Request(NamedTuple):
     resource: str
     verb: str
     name: str
-    denied: bool
+    denied: str
     uri: str
     agent: str
 
@@ -72,6 +74,8 @@ def audit_request(line: str) -> Request:
     ref: Mapping[str, Any] = event.get("objectRef") or {}
     decision = (event.get("annotations") or {}).get("authorization.k8s.io/decision")
     code = (event.get("responseStatus") or {}).get("code", 0)
+    # Admission refuses with 403, too, for example what is made in a namespace that ends: no right would help.
+    is_denied = decision == "forbid" or code == HTTPStatus.UNAUTHORIZED
     return Request(
         user=(event.get("user") or {}).get("username", ""),
         namespace=ref.get("namespace", ""),
@@ -79,11 +83,15 @@ def audit_request(line: str) -> Request:
         resource="/".join(filter(None, (ref.get("resource", ""), ref.get("subresource", "")))),
         verb=event["verb"],
         name=ref.get("name", ""),
-        # Admission refuses with 403, too, for example what is made in a namespace that ends: no right would help.
-        denied=decision == "forbid" or code == 401,
+        denied=event["requestReceivedTimestamp"] if is_denied else "",
         uri=event["requestURI"],
         agent=event.get("userAgent", ""),
     )
+
+
+def stamp() -> str:
+    """Now, as the audit log writes it: such texts can be compared."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def denied(asked: Iterable[Request]) -> list[str]:

@@ -3,7 +3,8 @@
 Each worker has control planes of its own, so each tells what it has seen; who started the workers judges all of it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import pytest
 
 from stateful_route.devcluster import ControlPlane
 from support.account import Account, Permission
-from support.audit import Request, audit_requests, is_audited
+from support.audit import Request, audit_requests, is_audited, stamp
 from support.helm import REPO
 
 NAME: Final = "privileges"
@@ -60,6 +61,7 @@ class Findings:
         granted: Rights of the chart, see `Enrolled.right`.
         used: Those of them that served.
         denied: Requests that were refused, each with its test.
+        premature: Requests that an API server refused which had just been started, and knew no roles yet.
         strangers: Requests of operators that ran as somebody else.
         idle_excuses: What a test said that it leaves out, and nobody asked for.
         unaudited: Control planes that write no audit log.
@@ -71,6 +73,7 @@ class Findings:
     granted: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
+    premature: set[str] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
     idle_excuses: set[str] = field(default_factory=set)
     unaudited: set[str] = field(default_factory=set)
@@ -84,8 +87,15 @@ class Findings:
         return cls(**{name: set(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-def examined(accounts: Collection[Enrolled], asked: Iterable[Request]) -> Findings:
-    """What these accounts have asked for, and what operators have asked for as somebody else."""
+Span = tuple[str, str]
+"""From when to when, as `stamp`."""
+
+
+def examined(accounts: Collection[Enrolled], asked: Iterable[Request], starts: Collection[Span] = ()) -> Findings:
+    """What these accounts have asked for, and what operators have asked for as somebody else.
+
+    ``starts``: when an API server was started and not yet ready: it answers, and refuses what it will grant.
+    """
     by_user = {each.account.user: each for each in accounts}
     found = Findings(operators=len(by_user))
     seen: dict[str, set[Request]] = {user: set() for user in by_user}
@@ -97,7 +107,11 @@ def examined(accounts: Collection[Enrolled], asked: Iterable[Request]) -> Findin
             found.strangers.add(f"{request.user or 'nobody'}: {request}")
     for user, enrolled in by_user.items():
         refused = [request for request in seen[user] if request.denied]
-        found.denied |= {f"{enrolled.test}: {r}" for r in refused if r.resource not in enrolled.lacks}
+        premature = {r for r in refused if any(began <= r.denied <= ended for began, ended in starts)}
+        found.premature |= {f"{enrolled.test}: {r}" for r in premature}
+        found.denied |= {
+            f"{enrolled.test}: {r}" for r in refused if r.resource not in enrolled.lacks and r not in premature
+        }
         idle = enrolled.lacks - {request.resource for request in refused}
         found.idle_excuses |= {f"{enrolled.test}: {resource}" for resource in idle}
         for right in enrolled.rights:
@@ -148,6 +162,8 @@ def summary(found: Findings) -> str:
     all_of = f"{len(found.used)} of {len(found.granted)} rights of the chart were used"
     which = all_of if found.whole else f"{all_of}, of which nothing follows: not all tests have run, and passed"
     refused = f"{len(found.denied)} denied" if found.denied else "none denied"
+    if found.premature:
+        refused += f" but {len(found.premature)} by an API server that had just been started"
     return f"{found.operators} accounts made {found.requests} different requests, {refused}; {which}"
 
 
@@ -160,6 +176,7 @@ class Privileges:
         self._needed = needed
         self._accounts: list[Enrolled] = []
         self._requests: set[Request] = set()
+        self._starts: list[Span] = []
         self._unaudited: set[str] = set()
         self._chosen = False
         self._whole = False
@@ -172,6 +189,13 @@ class Privileges:
     def enroll(self, enrolled: Enrolled) -> None:
         """This account is an operator's, or that of another process of the chart."""
         self._accounts.append(enrolled)
+
+    @contextmanager
+    def api_server_starts(self) -> Iterator[None]:
+        """Meanwhile an API server is started, until it is ready."""
+        began = stamp()
+        yield
+        self._starts.append((began, stamp()))
 
     def read(self, control_plane: ControlPlane) -> None:
         """Read the audit log of a control plane that is about to be stopped."""
@@ -186,7 +210,7 @@ class Privileges:
 
     def findings(self) -> Findings:
         """What this process has seen."""
-        found = examined(self._accounts, self._requests)
+        found = examined(self._accounts, self._requests, self._starts)
         found.unaudited |= self._unaudited
         found.whole = self._whole
         return found

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 import typer.main
-import yaml
 from typer.testing import CliRunner
 
 from stateful_route.api.crd import load_crd, spec_fields
 from stateful_route.cli.app import HELP, app, name_of
 from stateful_route.cli.help import flowing
 from stateful_route.cli.inspect.reach import forwarding
-from stateful_route.cli.inspect.rights import OPERATOR
 from stateful_route.cli.inspect.wait_drained import EXAMPLES
 from stateful_route.cli.inspect.wait_drained import main as wait_drained
 
@@ -91,19 +89,6 @@ def test_kubectls_plugin_calls_itself_so():
     done = run("kubectl-stateful_route", "status", "--nonsense")
     assert done.returncode == 2
     assert "Usage: kubectl stateful-route status" in done.stderr
-
-
-def test_the_doctor_asks_for_the_rights_that_the_chart_grants_the_operator():
-    template = (REPO / "charts" / "stateful-route" / "templates" / "_helpers.tpl").read_text()
-    text = template.partition('define "stateful-route.servingRules" -}}')[2].partition("{{- end }}")[0]
-    granted = {
-        (verb, group, resource)
-        for rule in yaml.safe_load(text)
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    assert {(right.verb, right.group, right.resource) for right in OPERATOR if not right.everywhere} == granted
 
 
 COMPLETIONS = {

@@ -38,6 +38,7 @@ def line(verb, uri, ref=None, *, user=ACCOUNT.user, decision="allow", code=200, 
         "apiVersion": "audit.k8s.io/v1",
         "stage": "ResponseComplete",
         "requestURI": uri,
+        "requestReceivedTimestamp": "2026-11-22T10:00:05.123456Z",
         "verb": verb,
         "user": {"username": user},
         "userAgent": agent,
@@ -107,6 +108,14 @@ def test_what_the_api_server_does_not_know_at_all_may_be_asked_for_and_must_not_
     assert complaints(found(*ALL, apis)) == []
     (complaint,) = complaints(found(*ALL, line("get", "/metrics", decision="forbid", code=403)))
     assert "get /metrics" in complaint
+
+
+@pytest.mark.parametrize(("began", "ended", "excused"), [("04", "06", True), ("06", "07", False), ("03", "05", False)])
+def test_an_api_server_that_is_not_ready_yet_may_refuse(began, ended, excused):
+    span = (f"2026-11-22T10:00:{began}.000000Z", f"2026-11-22T10:00:{ended}.000000Z")
+    seen = examined([ENROLLED], map(audit_request, (*ALL, DENIED)), [span])
+    assert (complaints(seen) == []) is excused
+    assert ("none denied but 1 by an API server that had just been started" in summary(seen)) is excused
 
 
 def test_a_refusal_by_admission_is_no_lack_of_rights():

@@ -11,6 +11,7 @@ from stateful_route.domain.routing import Reason
 from stateful_route.store.links import get_link, set_link_if_absent
 from stateful_route.store.states import ServiceView
 from support.apiproxy import ApiProxy
+from support.privileges import Privileges
 from support.process import OperatorProcess
 from support.scene import READY, SHUTDOWN, Scene
 from support.waiting import always, eventually
@@ -25,7 +26,9 @@ OUTAGES = {
 
 
 @pytest.fixture(params=OUTAGES)
-def outage(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[tuple[Callable[[], None], ...]]:
+def outage(
+    request: pytest.FixtureRequest, control_plane: ControlPlane, privileges: Privileges
+) -> Iterator[tuple[Callable[[], None], ...]]:
     """How it begins and how it ends; it has ended afterwards, whatever the test did."""
     begin, end = OUTAGES[request.param]
     going_on = False
@@ -37,7 +40,8 @@ def outage(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Itera
 
     def ended() -> None:
         nonlocal going_on
-        end(control_plane)
+        with privileges.api_server_starts():
+            end(control_plane)
         going_on = False
 
     yield started, ended

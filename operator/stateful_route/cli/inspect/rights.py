@@ -1,12 +1,15 @@
 """Which Kubernetes rights the commands, and the operator, need; whether this user has them."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.inspect.session import Session
 from stateful_route.domain.diagnosis import Finding, Severity
+from stateful_route.kube.lease import account_namespace
 from stateful_route.kube.objects import GROUP, PLURAL
 
 
@@ -21,6 +24,7 @@ class Right:
         what_for: What does not work without it.
         name: Of the one object; empty: of any.
         everywhere: It is a cluster's resource, not a namespace's.
+        namespace: Where; empty: in the namespace that is looked at.
     """
 
     verb: str
@@ -29,6 +33,7 @@ class Right:
     what_for: str
     name: str = ""
     everywhere: bool = False
+    namespace: str = ""
 
     def __str__(self) -> str:
         resource = f"{self.resource}.{self.group}" if self.group else self.resource
@@ -44,15 +49,32 @@ COMMANDS = (
     Right("get", "", "services", "doctor"),
 )
 
+WATCH = ("list", "watch")
+CRD_LATER = "beginning when the resource definition is installed later"
+
 OPERATOR = (
     *(Right(verb, GROUP, PLURAL, "the operator") for verb in ("list", "watch", "patch")),
     Right("patch", GROUP, f"{PLURAL}/status", "conditions and counts"),
-    *(Right(verb, "", "pods", "the operator") for verb in ("list", "watch")),
+    *(Right(verb, "", "pods", "the operator") for verb in WATCH),
     *(Right(verb, "apps", "statefulsets", "the operator") for verb in ("get", "list", "watch")),
     Right("create", "events.k8s.io", "events", "Events"),
     Right("get", "", "nodes", "telling that a node is lost", everywhere=True),
     Right("get", "", "namespaces", "the cluster's id", name="kube-system", everywhere=True),
+    *(Right(verb, "apiextensions.k8s.io", "customresourcedefinitions", CRD_LATER, everywhere=True) for verb in WATCH),
 )
+
+
+def operator_rights(environment: Mapping[str, str]) -> tuple[Right, ...]:
+    """What an operator needs that is started with these variables: fewer or more by what it serves, and its Lease."""
+    rights = list(OPERATOR)
+    if environment.get("STATEFUL_ROUTE_NAMESPACES"):
+        later = "beginning when one of its namespaces is made later"
+        rights += [Right(verb, "", "namespaces", later, everywhere=True) for verb in WATCH]
+    if name := environment.get("STATEFUL_ROUTE_LEASE_NAME"):
+        where = environment.get("STATEFUL_ROUTE_LEASE_NAMESPACE") or account_namespace() or ""
+        lease = partial(Right, group="coordination.k8s.io", resource="leases", what_for="leading", namespace=where)
+        rights += [lease(verb="create"), *(lease(verb=verb, name=name) for verb in ("get", "patch"))]
+    return tuple(rights)
 
 
 async def examine_rights(session: Session, routes: Sequence[StatefulRoute], *, operator: bool) -> list[Finding]:
@@ -64,7 +86,7 @@ async def examine_rights(session: Session, routes: Sequence[StatefulRoute], *, o
     ]
     found = await _examined(session, [*COMMANDS, *([] if session.access.redis_url else secrets)], "your rights")
     if operator:
-        found += await _examined(session, [*OPERATOR, *secrets], "operator's rights")
+        found += await _examined(session, [*operator_rights(os.environ), *secrets], "operator's rights")
     return found
 
 
@@ -94,7 +116,7 @@ async def _granted(session: Session, rights: Iterable[Right]) -> list[tuple[Righ
             "resource": resource,
             "subresource": subresource,
             "name": right.name,
-            "namespace": "" if right.everywhere else session.namespace,
+            "namespace": "" if right.everywhere else right.namespace or session.namespace,
         }
         body = {
             "apiVersion": "authorization.k8s.io/v1",
