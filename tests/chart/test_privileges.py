@@ -1,24 +1,16 @@
 """The operator does its work with what the chart grants its ServiceAccount; nothing is lacking, nothing too much."""
 
-import inspect
 import subprocess
 
 import pytest
 
-from stateful_route.cli.operator import operator
 from stateful_route.domain.routing import Reason
 from support import container
-from support.account import Permission, granted, requests, unused
+from support.account import granted, requests, unused
 from support.audit import denied
 from support.process import OperatorProcess
 from support.rights import allow_secret
 from support.scene import SHUTDOWN
-
-ELECTS = "lease_name" in inspect.signature(operator).parameters
-
-
-def of_the_election(permission: Permission) -> bool:
-    return permission.resource == "leases"
 
 
 @pytest.mark.parametrize("watched", [False, True], ids=["in all namespaces", "in some namespaces"])
@@ -63,7 +55,7 @@ async def test_the_operator_serves(watched, install, crd, cluster, redis_url):
     permissions = granted(cluster.control_plane.kubectl, release.account)
     assert any(request.verb == "patch" and request.resource == "statefulroutes/status" for request in asked)
     assert denied(asked) == []
-    assert [p for p in unused(permissions, asked) if ELECTS or not of_the_election(p)] == []
+    assert unused(permissions, asked) == []
     assert "Traceback" not in release.log.read_text()
 
 

@@ -199,6 +199,16 @@ def test_the_message_explains(helm, values, named):
 # What is in the objects
 
 
+def test_the_readme_lists_what_the_operator_may_do(helm):
+    readme = (CHART / "README.md").read_text().partition("## What the operator may do")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z/]+) \| ([^|]+) \|", readme, re.MULTILINE)
+    told = {(resource, verb) for resource, verbs in rows for verb in re.findall("get|list|watch|patch|create", verbs)}
+    account = Account("default", "try-stateful-route")
+    modes = ({}, {"watchNamespaces": ["games"], "redis.secretNames": {"games": ["rooms"]}})
+    granted = set().union(*(permissions(helm.objects(values), account) for values in modes))
+    assert told == {(permission.resource, permission.verb) for permission in granted}
+
+
 @pytest.mark.parametrize("elected", [True, False], ids=["with a Lease", "without"])
 @pytest.mark.parametrize("watched", [["games", "chat"], []], ids=["some namespaces", "all namespaces"])
 def test_the_doctor_asks_for_the_rights_that_the_chart_grants_the_operator(helm, watched, elected):
