@@ -58,6 +58,7 @@ class Findings:
     Attributes:
         operators: How many accounts there were.
         requests: How many requests they made.
+        by_kopf: How many of them by the operator's framework.
         granted: Rights of the chart, see `Enrolled.right`.
         used: Those of them that served.
         denied: Requests that were refused, each with its test.
@@ -70,6 +71,7 @@ class Findings:
 
     operators: int = 0
     requests: int = 0
+    by_kopf: int = 0
     granted: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
@@ -102,6 +104,7 @@ def examined(accounts: Collection[Enrolled], asked: Iterable[Request], starts: C
     for request in asked:
         if request.user in seen:
             found.requests += 1
+            found.by_kopf += request.agent.startswith(KOPF)
             seen[request.user].add(request)
         elif request.agent.startswith(KOPF):
             found.strangers.add(f"{request.user or 'nobody'}: {request}")
@@ -127,6 +130,7 @@ def union(all_findings: Sequence[Findings]) -> Findings:
     for each in all_findings:
         total.operators += each.operators
         total.requests += each.requests
+        total.by_kopf += each.by_kopf
         for name, value in vars(each).items():
             if isinstance(value, set):
                 getattr(total, name).update(value)
@@ -152,6 +156,8 @@ def complaints(found: Findings) -> list[str]:
         ]
         if not found.requests:
             lines.append("NOTHING  was asked by any operator: its tests do not tell of their accounts")
+        elif not found.by_kopf:
+            lines.append(f"NOTHING  came from {KOPF}: operators that run as somebody else would not be found")
     return lines
 
 

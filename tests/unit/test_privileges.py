@@ -52,6 +52,7 @@ LIST = line(
     "list",
     "/apis/statefulroute.io/v1alpha1/namespaces/games/statefulroutes",
     {"resource": "statefulroutes", "namespace": "games", "apiGroup": ROUTES, "apiVersion": "v1alpha1"},
+    agent="kopf/1.45.2",
 )
 CLUSTER = line(
     "get",
@@ -163,6 +164,8 @@ def test_where_no_log_is_written_nothing_is_judged_and_that_is_said():
 def test_all_tests_without_a_single_request_are_no_proof():
     assert [text.split()[0] for text in complaints(Findings(whole=True))] == ["NOTHING"]
     assert complaints(Findings()) == []
+    renamed = (text.replace("kopf/", "framework/") for text in ALL)
+    assert ["came from kopf/" in text for text in complaints(found(*renamed))] == [True]
 
 
 def test_what_one_worker_has_not_used_another_may_have():
