@@ -113,6 +113,8 @@ def start_operator(make_scene: MakeScene, redis_url: str, tmp_path: Path) -> Ite
     ) -> OperatorProcess:
         access = scenes[0].access
         assert access is not None
+        others = [scene for scene in scenes if scene.access is None or scene.access.account != access.account]
+        assert not others, "the first scene's operator may not serve the others: make them beside it"
         log = tmp_path / f"operator-{len(started)}.log"
         namespaces = ",".join(scene.namespace for scene in scenes)
         process = OperatorProcess(kubeconfig or access.kubeconfig, redis_url, log, namespaces, **options).start()

@@ -118,7 +118,7 @@ async def test_without_messages_the_operator_goes_on_by_its_period_and_says_so_o
 async def test_two_routes_of_one_store_hear_each_of_its_own_pods(
     scene: Scene, make_scene: Callable[..., object], start_operator: StartOperator
 ) -> None:
-    other: Scene = await make_scene()  # type: ignore[misc]
+    other: Scene = await make_scene(beside=scene)  # type: ignore[misc]
     start_operator(scene, other, resync_seconds=50)
     for each in (scene, other):
         await served(each)
