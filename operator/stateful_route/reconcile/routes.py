@@ -124,40 +124,72 @@ class Routes:
     async def _listed(self) -> bool:
         """Take the census; False when it failed."""
         try:
-            await self._census()
+            refused = await self._census()
         except KubeError as error:
+            self._complain(error)
+            return False
+        except Exception:
+            log.exception("the StatefulRoutes cannot be listed")
+            return False
+        self._complain(refused)
+        return True
+
+    def _complain(self, error: KubeError | None) -> None:
+        """Say once of each error what it is, and the way out; None: all is well."""
+        if error is not None and str(error) != self._complaint:
             what = "the StatefulRoutes cannot be listed"
             if error.not_found:
                 what += ": apply the CRD (kubectl apply -f crds/)"
             elif error.forbidden:
                 what += ": grant the operator's ServiceAccount list on statefulroutes.statefulroute.io"
-            if str(error) != self._complaint:
-                log.warning(what, extra={"error": str(error)})
-            self._complaint = str(error)
-            return False
-        except Exception:
-            log.exception("the StatefulRoutes cannot be listed")
-            return False
-        self._complaint = None
-        return True
+            log.warning(what, extra={"error": str(error)})
+        self._complaint = None if error is None else str(error)
 
-    async def _census(self) -> None:
-        """Take in what a LIST shows: StatefulRoutes of which the watch has not told, or not told the end."""
-        listed: dict[str, Body] = {}
+    async def _census(self) -> KubeError | None:
+        """Take in what a LIST shows: StatefulRoutes of which the watch has not told, or not told the end.
+
+        Returns:
+            Why a namespace was refused, see `_list`; None: none was.
+
+        Raises:
+            KubeError: as `_list`.
+        """
         self._deleted.clear()
         known = set(self._reconcilers)
-        for namespace in self._namespaces or (None,):
-            for body in await list_routes(self._env.kube, namespace):
-                listed[body["metadata"]["uid"]] = body
+        listed, refused = await self._list()
         for uid, body in listed.items():
             if uid not in self._deleted:
                 self._take(body)
         for uid in known - listed.keys():
-            self._drop(uid)
+            reconciler = self._reconcilers.get(uid)
+            if reconciler is None or reconciler.route.metadata.namespace not in refused:
+                self._drop(uid)
         if not self._complete:
             self._complete = True
             for uid in self._reconcilers:
                 self._start(uid)
+        return next(iter(refused.values()), None)
+
+    async def _list(self) -> tuple[dict[str, Body], dict[str, KubeError]]:
+        """All StatefulRoutes by uid, and the namespaces that were refused, with the reason.
+
+        Of several namespaces one may be: its Role is gone, perhaps with the namespace. The others are served.
+
+        Raises:
+            KubeError: all were refused, or the API server does not answer.
+        """
+        listed: dict[str, Body] = {}
+        refused: dict[str, KubeError] = {}
+        for namespace in self._namespaces or (None,):
+            try:
+                bodies = await list_routes(self._env.kube, namespace)
+            except KubeError as error:
+                if not error.forbidden or namespace is None or len(refused) + 1 == len(self._namespaces):
+                    raise
+                refused[namespace] = error
+            else:
+                listed.update((body["metadata"]["uid"], body) for body in bodies)
+        return listed, refused
 
     def _take(self, body: Body) -> None:
         meta = body["metadata"]

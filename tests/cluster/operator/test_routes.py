@@ -11,6 +11,7 @@ from support.scene import DENY, READY, SHUTDOWN, Scene
 from support.waiting import always, eventually
 
 MakeScene = Callable[..., Awaitable[Scene]]
+ROUTES = "statefulroutes.statefulroute.io"
 
 
 def state_keys(service: Service) -> set[str]:
@@ -204,3 +205,26 @@ async def test_routes_of_one_name_in_two_namespaces_do_not_meet(
     assert await here.links() == {}
     assert len(await there.check_links(on=[0, 1])) == 40
     await there.wait_states({0: READY, 1: READY})
+
+
+async def test_a_namespace_whose_role_is_gone_does_not_hold_up_the_others(
+    make_scene: MakeScene, start_operator: Callable[..., OperatorProcess]
+) -> None:
+    here = await make_scene()
+    there = await make_scene(beside=here, lacks={"statefulroutes", "statefulsets", "pods"})
+    bindings = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{there.namespace}/rolebindings"
+    name = f"{here.namespace}:stateful-route"
+    binding = await here.kube.get(f"{bindings}/{name}")
+    await here.kube.delete(f"{bindings}/{name}")
+    operator = start_operator(there, here, resync_seconds=1)
+    for scene in (here, there):
+        await scene.make_workload(2)
+        await scene.make_route()
+    await here.wait_all_ready(range(2))
+    await here.wait_condition("Ready", "True")
+    assert await there.dump_namespace() == {}
+    said = operator.lines("the StatefulRoutes cannot be listed: grant the operator's ServiceAccount list on " + ROUTES)
+    assert [there.namespace in line["error"] for line in said] == [True], "it is named, once"
+    body = {"metadata": {"name": name}, "roleRef": binding["roleRef"], "subjects": binding["subjects"]}
+    await here.kube.create(bindings, body)
+    await there.wait_all_ready(range(2))
