@@ -10,6 +10,7 @@ MODULES = (
     versions.KUBERNETES_MODULE,
     versions.ETCD_MODULE,
     versions.KWOK_MODULE,
+    versions.NODE_MODULE,
     versions.HELM_MODULE,
     versions.PROMTOOL_MODULE,
 )

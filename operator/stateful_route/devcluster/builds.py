@@ -26,6 +26,7 @@ from stateful_route.devcluster.versions import (
     HELM_MODULE,
     KUBERNETES_MODULE,
     KWOK_MODULE,
+    NODE_MODULE,
     PROMTOOL_MODULE,
     GoModule,
 )
@@ -47,8 +48,8 @@ class Binary:
     package: str
 
 
-def _kubernetes(name: str) -> Binary:
-    return Binary(KUBERNETES_MODULE, f"{KUBERNETES_MODULE.path}/cmd/{name}")
+def _kubernetes(name: str, module: GoModule = KUBERNETES_MODULE) -> Binary:
+    return Binary(module, f"{module.path}/cmd/{name}")
 
 
 def _kwok(name: str) -> Binary:
@@ -64,12 +65,17 @@ BINARIES: Final = {
     "etcd": Binary(ETCD_MODULE, ETCD_MODULE.path),
     "kwok": _kwok("kwok"),
     "kwokctl": _kwok("kwokctl"),
+    "kubelet": _kubernetes("kubelet", NODE_MODULE),
+    "kube-proxy": _kubernetes("kube-proxy", NODE_MODULE),
     "helm": Binary(HELM_MODULE, f"{HELM_MODULE.path}/cmd/helm"),
     "promtool": Binary(PROMTOOL_MODULE, f"{PROMTOOL_MODULE.path}/cmd/promtool"),
 }
 
 
-CONTROL_PLANE: Final = tuple(name for name in BINARIES if name not in {"helm", "promtool"})
+NODE: Final = ("kubelet", "kube-proxy")
+"""What a real node runs beside containerd, which distributions have."""
+
+CONTROL_PLANE: Final = tuple(name for name in BINARIES if name not in {*NODE, "helm", "promtool"})
 """What a control plane runs with; Helm is for who installs on it, promtool for who checks the chart's alerts."""
 
 

@@ -114,7 +114,16 @@ class KwokCluster:
         return pid if pid in self._folder.processes() else None
 
     def _pid_file(self, component: str) -> Path:
-        return self._workdir / "clusters" / self._name / "pids" / f"{component}.pid"
+        return self._home / "pids" / f"{component}.pid"
+
+    @property
+    def pki(self) -> Path:
+        """The folder with ``ca.crt``, ``admin.crt`` and ``admin.key``, once the cluster was created."""
+        return self._home / "pki"
+
+    @property
+    def _home(self) -> Path:
+        return self._workdir / "clusters" / self._name
 
     @property
     def _workdir(self) -> Path:

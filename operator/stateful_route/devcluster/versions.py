@@ -38,6 +38,8 @@ def _kubernetes_ldflags() -> str:
 
 
 KUBERNETES_MODULE = GoModule("kubernetes", "k8s.io/kubernetes", KUBERNETES, _kubernetes_ldflags())
+NODE_MODULE = GoModule("node", "k8s.io/kubernetes", KUBERNETES, _kubernetes_ldflags())
+"""What runs on a node. A module of its own: what it needs besides would have the control plane built anew."""
 ETCD_MODULE = GoModule("etcd", "go.etcd.io/etcd/server/v3", ETCD, _STRIP)
 KWOK_MODULE = GoModule("kwok", "sigs.k8s.io/kwok", KWOK, f"{_STRIP} -X sigs.k8s.io/kwok/pkg/consts.Version={KWOK}")
 HELM_MODULE = GoModule("helm", "helm.sh/helm/v4", HELM, f"{_STRIP} -X helm.sh/helm/v4/internal/version.version={HELM}")
