@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -147,6 +147,8 @@ async def _run(options: Options) -> None:
             registry=REGISTRY,
             settings=kopf.OperatorSettings(),
             memo=app,
+            # Left to itself kopf asks for the user's name, and in a container the user has none.
+            identity=cast(Any, "stateful-route"),
             standalone=True,
             clusterwide=not options.namespaces,
             namespaces=list(options.namespaces),

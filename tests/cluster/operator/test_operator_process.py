@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,31 @@ async def test_it_stops_on_sigterm_while_idle(scene: Scene, operator: OperatorPr
     await scene.wait_all_ready([0])
     assert operator.stop() < 5
     assert (await scene.view()).pods[0].effective is READY, "callers go on with what it has written"
+
+
+NAMELESS = """\
+import pwd
+
+
+def nobody(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+
+pwd.getpwuid = nobody
+"""
+
+
+async def test_it_runs_as_a_user_without_a_name_as_in_its_container(
+    scene: Scene, start_operator: StartOperator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NAMELESS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    start_operator(scene)
+    await scene.make_workload(1)
+    await scene.make_route()
+    await scene.wait_all_ready([0])
 
 
 async def test_it_writes_one_json_line_for_each_decision(scene: Scene, start_operator: StartOperator) -> None:
