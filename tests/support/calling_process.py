@@ -12,13 +12,12 @@ from typing import Any
 from stateful_route.domain.errors import NoPodAvailable, StoreUnavailable
 from stateful_route.store.keys import Service
 from support.journal import BEGUN, Journal
-from support.routed_service import NS, SVC, UIDS, Drivers, Role, pulse, socket_of
+from support.routed_service import SVC, UIDS, Drivers, Role, pulse, socket_of
 
 TASKS = 5
 WRITE_SHARE = 0.1
 HOPS = 5
 ANSWER_SECONDS = 0.4
-SERVICE = Service(NS, SVC)
 PAUSE_SECONDS = 0.02
 
 NICE = 3
@@ -58,6 +57,7 @@ class CallingProcess:
 
     def __init__(self, role: Role) -> None:
         self._role = role
+        self._namespace = role.namespace
         self._journal = Journal(role.journal, name=role.name, wall=time.time())
         self._drivers = Drivers(role, self._journal)
         self._client = self._drivers.client
@@ -71,10 +71,10 @@ class CallingProcess:
         loop.add_signal_handler(signal.SIGTERM, self._over.set)
         states = self._drivers.states
         states.listen(Eyes(self._journal))
-        self._journal.context = lambda: _known(states)
+        self._journal.context = lambda: _known(states, Service(self._namespace, SVC))
         self._drivers.info.register_routing_state_changed(self._called_back)
         pulsing = loop.create_task(pulse(self._journal))
-        await self._client.init(NS, SVC)
+        await self._client.init(self._namespace, SVC)
         async with asyncio.TaskGroup() as group:
             for task in range(TASKS):
                 group.create_task(self._ask_on(task))
@@ -100,15 +100,17 @@ class CallingProcess:
             self._journal.note("call", uid=uid, began=began, hops=hops, error=error)
             if error or (hops and hops[-1][-1] != "served"):
                 await asyncio.sleep(PAUSE_SECONDS)
+            elif self._role.pause_seconds:
+                await asyncio.sleep(self._role.pause_seconds)
 
     async def _request(self, task: int, uid: str, write: bool, hops: list[list[Any]]) -> str | None:
         """Ask until somebody serves; adds ``[pod, cached, compute began, compute ended, answer]`` for each attempt."""
         for _ in range(HOPS):
-            cached = self._client.get_linked_in_cache(NS, uid, SVC) is not None
+            cached = self._client.get_linked_in_cache(self._namespace, uid, SVC) is not None
             began = time.monotonic()
             BEGUN.set(began if self._role.colour == "sync" else None)
             try:
-                pod = await self._client.compute_linked_pod(NS, uid, SVC)
+                pod = await self._client.compute_linked_pod(self._namespace, uid, SVC)
             except (StoreUnavailable, NoPodAvailable) as error:
                 hops.append([None, cached, began, time.monotonic(), "error"])
                 return type(error).__name__
@@ -119,18 +121,18 @@ class CallingProcess:
             kind = "unreachable" if answer is None else answer["answer"]
             hops.append([pod, cached, began, found, kind])
             if answer is None:
-                self._client.cache_expired(NS, uid, SVC)
-                await self._client.report_unreachable(NS, SVC, pod)
+                self._client.cache_expired(self._namespace, uid, SVC)
+                await self._client.report_unreachable(self._namespace, SVC, pod)
                 break
             if kind == "served":
                 break
             if kind == "busy":
                 await asyncio.sleep(PAUSE_SECONDS)
             elif answer["to"] is None:
-                self._client.cache_expired(NS, uid, SVC)
+                self._client.cache_expired(self._namespace, uid, SVC)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
-                self._client.set_cache(NS, uid, SVC, answer["to"])
+                self._client.set_cache(self._namespace, uid, SVC, answer["to"])
         return None
 
     async def _ask(self, task: int, pod: int, uid: str, write: bool) -> dict[str, Any] | None:
@@ -138,7 +140,7 @@ class CallingProcess:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 if (task, pod) not in self._pods:
-                    self._pods[task, pod] = await asyncio.open_unix_connection(socket_of(self._role.folder, pod))
+                    self._pods[task, pod] = await self._connect(pod)
                 reader, writer = self._pods[task, pod]
                 writer.write(json.dumps({"uid": uid, "write": write}).encode() + b"\n")
                 if line := await reader.readline():
@@ -150,9 +152,15 @@ class CallingProcess:
             connection[1].close()
         return None
 
+    async def _connect(self, pod: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if not self._role.port:
+            return await asyncio.open_unix_connection(socket_of(self._role.folder, pod))
+        host, _, port = (await self._client.address(self._namespace, SVC, pod)).partition(":")
+        return await asyncio.open_connection(host, int(port or self._role.port))
 
-def _known(states: Any) -> dict[str, object]:
-    known = states.known(SERVICE)
+
+def _known(states: Any, service: Service) -> dict[str, object]:
+    known = states.known(service)
     return {"read": None if known is None else known.read_at}
 
 

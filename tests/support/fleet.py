@@ -37,7 +37,7 @@ PODS = {0: "async", 1: "async", 2: "sync"}
 CALLERS = ("async", "async", "async", "sync")
 
 
-class _Process:
+class RoleProcess:
     """A process, and what it has written so far."""
 
     def __init__(self, role: Role, popen: "subprocess.Popen[bytes]", errors: Path) -> None:
@@ -87,6 +87,18 @@ class _Process:
         return self._errors.read_text(errors="replace")[-4000:]
 
 
+def start_process(module: str, role: Role, variables: Mapping[str, str] | None = None) -> RoleProcess:
+    """A module as a process; its journal, and what it complains of, are in the role's folder."""
+    path = os.pathsep.join([str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = {**os.environ, "PYTHONPATH": path, **(variables or {})}
+    errors = Path(role.folder) / f"{role.name}.err"
+    with errors.open("wb") as output:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", module, role.words()], env=environment, stdout=output, stderr=output
+        )
+    return RoleProcess(role, popen, errors)
+
+
 class Fleet:
     """Starts processes, sends signals, and takes down when; what was done is part of the history.
 
@@ -98,9 +110,9 @@ class Fleet:
         self._folder = folder
         self._server = server
         self._environment = environment or {}
-        self._pods: dict[int, _Process] = {}
-        self._callers: list[_Process] = []
-        self._all: list[_Process] = []
+        self._pods: dict[int, RoleProcess] = {}
+        self._callers: list[RoleProcess] = []
+        self._all: list[RoleProcess] = []
         self._phase: tuple[str, float] | None = None
         self.history = History()
 
@@ -220,16 +232,9 @@ class Fleet:
             assert "never retrieved" not in text, f"{process.role.name}: {text}"
         return self.history
 
-    def _start(self, module: str, role: Role) -> _Process:
+    def _start(self, module: str, role: Role) -> RoleProcess:
         more = [words for begin, words in self._environment.items() if role.name.startswith(begin)]
-        path = os.pathsep.join([str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-        environment = {**os.environ, "PYTHONPATH": path, **{name: word for one in more for name, word in one.items()}}
-        errors = self._folder / f"{role.name}.err"
-        with errors.open("wb") as output:
-            popen = subprocess.Popen(
-                [sys.executable, "-m", module, role.words()], env=environment, stdout=output, stderr=output
-            )
-        process = _Process(role, popen, errors)
+        process = start_process(module, role, {name: word for one in more for name, word in one.items()})
         self._all.append(process)
         return process
 

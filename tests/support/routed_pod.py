@@ -18,7 +18,7 @@ from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.identity import Identity
 from stateful_route.drivers.server_options import ServerHooks
 from support.journal import Journal
-from support.routed_service import NS, SVC, Drivers, Role, pulse, socket_of
+from support.routed_service import SVC, Drivers, Role, pulse, socket_of
 
 SAVE_PAUSE_SECONDS = 0.01
 HOLDS_SECONDS = 0.5
@@ -45,13 +45,13 @@ class RoutedPod:
             on_replaced=lambda: self._journal.note("replaced"),
             on_assume_replaced=lambda: self._journal.note("assume replaced"),
         )
-        self._server = self._drivers.server(Identity(NS, SVC, role.ordinal, role.pod_uid), hooks)
+        self._server = self._drivers.server(Identity(role.namespace, SVC, role.ordinal, role.pod_uid), hooks)
 
     async def run(self) -> None:
         """From start to SIGTERM."""
         loop = asyncio.get_running_loop()
         background = [loop.create_task(work) for work in (pulse(self._journal), self._save(), self._tell_held())]
-        listening = await asyncio.start_unix_server(self._converse, socket_of(self._role.folder, self._me))
+        listening = await self._listen()
         await self._server.start()
         self._journal.note("ready")
         if self._role.colour == "async":
@@ -69,16 +69,22 @@ class RoutedPod:
         await self._drivers.close()
         self._journal.note("end")
 
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_unix_server(self._converse, socket_of(self._role.folder, self._me))
+
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections[writer] = asyncio.current_task()
         with contextlib.suppress(OSError):
             while line := await reader.readline():
-                asked = json.loads(line)
-                answer = await self._answer(asked["uid"], write=asked["write"])
-                writer.write(json.dumps(answer).encode() + b"\n")
+                writer.write(await self._reply(line))
                 await writer.drain()
         del self._connections[writer]
         writer.close()
+
+    async def _reply(self, line: bytes) -> bytes:
+        asked = json.loads(line)
+        answer = await self._answer(asked["uid"], write=asked["write"])
+        return json.dumps(answer).encode() + b"\n"
 
     async def _hang_up(self) -> None:
         tasks = [task for task in self._connections.values() if task is not None]
@@ -107,7 +113,7 @@ class RoutedPod:
     async def _take(self, uid: str) -> dict[str, Any] | None:
         """Own the uid from now on; None: done, else what to answer. Who denies takes no new uids, only linked ones."""
         if self._server.effective_state is not RoutingState.READY:
-            link = await self._drivers.executor.get_link(NS, uid, SVC)
+            link = await self._drivers.executor.get_link(self._role.namespace, uid, SVC)
             if link is None or link.ordinal != self._me:
                 return {"answer": "moved", "to": None if link is None else link.ordinal}
         done, pod = await self._server.try_set_linked_pod(uid)

@@ -46,6 +46,9 @@ class Role:
         colour: Which of the twins it uses: ``async`` or ``sync``.
         ordinal: Of a pod.
         pod_uid: Likewise.
+        namespace: Of the service.
+        port: Where pods listen, at the address that the service tells; 0: on unix sockets in the folder.
+        pause_seconds: Between two requests of one task of a caller.
     """
 
     name: str
@@ -54,6 +57,9 @@ class Role:
     colour: str = "async"
     ordinal: int = -1
     pod_uid: str = ""
+    namespace: str = NS
+    port: int = 0
+    pause_seconds: float = 0.0
 
     @classmethod
     def mine(cls) -> Self:

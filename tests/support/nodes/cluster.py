@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self
 
@@ -77,8 +78,8 @@ class NodeCluster:
 
     def load(self, archive: Path) -> None:
         """Make an archive's images known to all nodes."""
-        for node in self.nodes.values():
-            node.load(archive)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda node: node.load(archive), self.nodes.values()))
 
     def mount_of_journals(self) -> dict[str, object]:
         """The volume by which a pod writes to `journals`."""
