@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 IMAGE ?=
+NODE_PACKAGES := containerd runc containernetworking-plugins busybox-static nftables iptables conntrack iproute2
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate --generate-hashes $(if $(UPGRADE),--upgrade) pyproject.toml
 .DEFAULT_GOAL := help
@@ -31,6 +32,14 @@ control-plane: $(STAMP) ## Find the control plane, Helm and promtool that tests 
 
 test: $(if $(ARGS),$(STAMP),control-plane) ## Run all tests (ARGS="tests/unit -k brake" for some of them), JOBS=2 at a time
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-kind: $(STAMP) ## Run tests/node on kind instead of nodes of this machine's own: Docker, kind and root
+	@STATEFUL_ROUTE_TEST_NODES=kind $(BIN)/python -m pytest tests/node $(ARGS)
+
+node-packages: ## Install what tests/node needs, with apt: containerd and the like; root, on Debian or its kin
+	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	echo "make node-packages needs root and apt-get; elsewhere install: $(NODE_PACKAGES)" >&2; exit 1; fi
+	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(NODE_PACKAGES) >/dev/null
 
 lint: $(STAMP) ## ruff, mypy, import-linter, and the documentation without a warning
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -67,4 +76,4 @@ lock: ## Refresh requirements.lock, and that of the image, from pyproject.toml
 clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
-.PHONY: help setup control-plane demo test lint docs chart image twins format bench lock clean
+.PHONY: help setup control-plane demo test test-kind node-packages lint docs chart image twins format bench lock clean

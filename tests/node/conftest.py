@@ -1,5 +1,6 @@
 """Real nodes for the session, with the chart installed on them; skipped where no node can run, and told why."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -11,20 +12,26 @@ import pytest
 from stateful_route.devcluster import DevClusterError
 from stateful_route.devcluster.helm import find_helm
 from support.helm import Helm
-from support.nodes import images, machine
+from support.nodes import images, kind, machine
 from support.nodes.cluster import NodeCluster
-from support.nodes.release import Images, NodeRelease
+from support.nodes.kind import KindCluster
+from support.nodes.release import NodeRelease
 from support.nodes.rooms import Rooms, at_work
 
 TEST_SECONDS = 300
 """Some of it is waiting: for a grace period, for a node to count as lost. The machine may have more to do."""
 
+KIND = os.environ.get("STATEFUL_ROUTE_TEST_NODES") == "kind"
+"""``make test-kind`` says so; else the nodes are this machine's own processes."""
+
 HERE = Path(__file__).parent
+
+Cluster = NodeCluster | KindCluster
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mine = [item for item in items if HERE in item.path.parents]
-    why_not = machine.unfit() if mine else ""
+    why_not = "" if not mine else kind.unfit() if KIND else machine.unfit()
     for item in mine:
         item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
         if why_not:
@@ -32,8 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeCluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes that have all images."""
+    if KIND:
+        with KindCluster.start(2) as theirs:
+            yield theirs
+        return
     with ThreadPoolExecutor() as pool:
         archive = pool.submit(images.make_images, tmp_path_factory.mktemp("images"))
         try:
@@ -46,28 +57,27 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeCluster]:
 
 
 @pytest.fixture(scope="session")
-def new_release(cluster: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NodeRelease]:
-    """Makes releases; a namespace is all that one needs to know."""
+def chart(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> NodeRelease:
+    """The chart, not installed yet."""
     try:
         helm = Helm(find_helm(), cluster.kubectl, tmp_path_factory.mktemp("helm"))
     except DevClusterError as error:
         pytest.fail(str(error), pytrace=False)
-    names = Images(images.OPERATOR, images.NEXT, images.VALKEY, images.ROOM)
-    return partial(NodeRelease, helm, cluster.kubectl, names)
-
-
-@pytest.fixture(scope="session")
-def release(new_release: Callable[..., NodeRelease], cluster: NodeCluster) -> NodeRelease:
-    """The chart, installed as its README says, on the first node: the second one may be lost."""
-    first, second = sorted(cluster.nodes)
-    cluster.kubectl("cordon", second)
-    installed = new_release()
-    installed.notes.append(installed.install())
-    cluster.kubectl("uncordon", second)
-    return installed
+    return NodeRelease(helm, cluster.kubectl, cluster.images)
 
 
 @pytest.fixture
-def rooms(cluster: NodeCluster, release: NodeRelease) -> Callable[..., AbstractAsyncContextManager[Rooms]]:
+def release(chart: NodeRelease, cluster: Cluster) -> NodeRelease:
+    """The chart, installed as its README says, on the first node: the second one may be lost."""
+    if not chart.notes:
+        _, second = sorted(cluster.nodes)
+        cluster.kubectl("cordon", second)
+        chart.install()
+        cluster.kubectl("uncordon", second)
+    return chart
+
+
+@pytest.fixture
+def rooms(cluster: Cluster, release: NodeRelease) -> Callable[..., AbstractAsyncContextManager[Rooms]]:
     """Makes a routed service at work, see `support.nodes.rooms.at_work`."""
     return partial(at_work, cluster, release)

@@ -17,7 +17,6 @@ from support.routed_service import SVC, UIDS, Drivers, Role, pulse, socket_of
 TASKS = 5
 WRITE_SHARE = 0.1
 HOPS = 5
-ANSWER_SECONDS = 0.4
 PAUSE_SECONDS = 0.02
 
 NICE = 3
@@ -138,7 +137,7 @@ class CallingProcess:
     async def _ask(self, task: int, pod: int, uid: str, write: bool) -> dict[str, Any] | None:
         """The pod's answer; None: it gives none."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._role.answer_seconds):
                 if (task, pod) not in self._pods:
                     self._pods[task, pod] = await self._connect(pod)
                 reader, writer = self._pods[task, pod]

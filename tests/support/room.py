@@ -1,8 +1,8 @@
 """The container of a routed pod on a real node: ``python -m support.room``; what it is, its environment says.
 
 `support.routed_pod` over TCP, in the same port as its probes: an HTTP request for ``/`` is answered by whether it is
-ready. Besides, it does what it is told to: ``{"do": "unready"}``, ``{"do": "ready"}`` and ``{"do": "eat"}``, which takes
-memory until the kernel ends it.
+ready. Besides, it does what it is told to: ``{"do": "unready"}``, ``{"do": "ready"}`` and ``{"do": "eat"}``, which
+takes memory until the kernel ends it.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from support.routed_service import Role
 
 PORT: Final = 7777
 JOURNALS: Final = "/journals"
+STORE_SECONDS: Final = 5.0
+"""Long: the nodes share what processors the machine has with all that goes on there."""
 _MEGABYTE: Final = 1 << 20
 
 
@@ -62,9 +64,8 @@ def role() -> Role:
         name = f"pod-{me.ordinal}-{me.pod_uid[:8]}-{life}"
         if not Path(JOURNALS, me.namespace, f"{name}.jsonl").exists():
             break
-    colour = os.environ.get("COLOUR", "async")
-    folder = f"{JOURNALS}/{me.namespace}"
-    return Role(name, os.environ["REDIS_URL"], folder, colour, me.ordinal, me.pod_uid, namespace=me.namespace)
+    where = {"url": os.environ["REDIS_URL"], "folder": f"{JOURNALS}/{me.namespace}", "namespace": me.namespace}
+    return Role(name, ordinal=me.ordinal, pod_uid=me.pod_uid, store_seconds=STORE_SECONDS, **where)
 
 
 def main() -> int:

@@ -49,6 +49,8 @@ class Role:
         namespace: Of the service.
         port: Where pods listen, at the address that the service tells; 0: on unix sockets in the folder.
         pause_seconds: Between two requests of one task of a caller.
+        answer_seconds: How long a caller waits for a pod.
+        store_seconds: How long all wait for an answer of the store, and half of how long they try in all.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Role:
     namespace: str = NS
     port: int = 0
     pause_seconds: float = 0.0
+    answer_seconds: float = 0.4
+    store_seconds: float = STORE.timeout_seconds
 
     @classmethod
     def mine(cls) -> Self:
@@ -70,6 +74,10 @@ class Role:
     def words(self) -> str:
         """For the command line."""
         return json.dumps(asdict(self))
+
+    @property
+    def store(self) -> StoreOptions:
+        return StoreOptions(timeout_seconds=self.store_seconds, deadline_seconds=2 * self.store_seconds)
 
     @property
     def journal(self) -> Path:
@@ -86,18 +94,18 @@ class Drivers:
 
     def __init__(self, role: Role, journal: Journal) -> None:
         self._colour = role.colour
-        cache = CacheOptions(refresh_seconds=REFRESH_SECONDS)
+        cache, options = CacheOptions(refresh_seconds=REFRESH_SECONDS), role.store
         if role.colour == "async":
-            store = connection.Store.from_url(role.url, STORE)
+            store = connection.Store.from_url(role.url, options)
             made: Any = executor.StatefulExecutor(store)
             made._patient = ObservedStore.over(store)
-            self.route: Any = route.StatefulRoute(made, route.RouteOptions(store=STORE, cache=cache))
+            self.route: Any = route.StatefulRoute(made, route.RouteOptions(store=options, cache=cache))
             self.executor, self.client, self.info = made, self.route.client, self.route.info
         else:
-            plain = connection_sync.Store.from_url(role.url, STORE)
+            plain = connection_sync.Store.from_url(role.url, options)
             made = executor_sync.StatefulExecutor(plain)
             made._patient = ObservedSyncStore.over(plain)
-            self.route = route_sync.StatefulRoute(made, route.RouteOptions(store=STORE, cache=cache))
+            self.route = route_sync.StatefulRoute(made, route.RouteOptions(store=options, cache=cache))
             self.executor = Threaded(made, executor.StatefulExecutor)
             self.client = Threaded(self.route.client, client.ClientDriver)
             self.info = Threaded(self.route.info, route_info.RouteInfoDriver)

@@ -1,1 +1,1 @@
-"""Real nodes on this machine: containerd, kubelet and kube-proxy in network namespaces of their own, and their images."""
+"""Real nodes: containerd, kubelet and kube-proxy in network namespaces of their own, with their images."""

@@ -62,7 +62,7 @@ def _forget(folder: Path, name: str) -> None:
             one.unlink(missing_ok=True)
     for log in Path("/var/log/containers").glob("*.log"):
         with contextlib.suppress(OSError):
-            if os.readlink(log).startswith(f"{folder}/"):
+            if folder in log.readlink().parents:
                 log.unlink()
 
 

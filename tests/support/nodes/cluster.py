@@ -19,7 +19,8 @@ from stateful_route.devcluster.kubectl import Kubectl
 from stateful_route.devcluster.kwok_cluster import KwokCluster
 from stateful_route.devcluster.run_folder import RunFolder
 from stateful_route.devcluster.toolchain import Progress, cache_folder, silent
-from support.nodes import names
+from support.nodes import resolver
+from support.nodes.names import IMAGES
 from support.nodes.network import Network
 from support.nodes.node import Node
 
@@ -31,8 +32,11 @@ class NodeCluster:
     """A real control plane with real nodes; `stop` ends everything and leaves nothing, whatever was made in it.
 
     Attributes:
+        images: The names of the images that tests install.
         journals: A folder of this machine that is ``/journals`` on each node.
     """
+
+    images = IMAGES
 
     def __init__(self, run: RunFolder, network: Network, plane: KwokCluster, nodes: Sequence[Node]) -> None:
         """Use `start`."""
@@ -123,8 +127,8 @@ class NodeCluster:
                 raise OSError(f"the node {name} does not get Ready: {error}\n{self.logs()}") from error
 
     def _serve_names(self, url: str) -> None:
-        command = [sys.executable, "-I", str(names.__file__), self._network.resolver, url, str(self._plane.pki)]
-        with (self._run.path / "names.log").open("wb") as output:
+        command = [sys.executable, "-I", str(resolver.__file__), self._network.resolver, url, str(self._plane.pki)]
+        with (self._run.path / "resolver.log").open("wb") as output:
             subprocess.Popen(
                 self._network.inside(self._network.switch, *command),
                 env=self._run.environment(),

@@ -1,7 +1,7 @@
 """The images that nodes run, made where there is no Docker: of this interpreter, the wheel and the pinned packages.
 
-What `make image` builds by the Dockerfile is built here by hand, with the same user, entry point and environment; a test
-holds the two against each other. The images are one archive in Docker's format, and share their layers.
+What `make image` builds by the Dockerfile is built here by hand, with the same user, entry point and environment; a
+test holds the two against each other. The images are one archive in Docker's format, and share their layers.
 """
 
 import hashlib
@@ -20,23 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from stateful_route import __version__
 from stateful_route.devcluster.embedded_store import find_servers
 from stateful_route.devcluster.run_folder import locked
 from stateful_route.devcluster.toolchain import cache_folder
 from support.nodes import machine
-from support.nodes.node import PAUSE
+from support.nodes.names import IMAGES, PAUSE
 
 REPO: Final = Path(__file__).resolve().parents[3]
 TESTS: Final = REPO / "tests"
 LOCK: Final = REPO / "requirements-operator.lock"
-
-OPERATOR: Final = f"localhost/stateful-route:{__version__}"
-NEXT: Final = f"{OPERATOR}-next"
-"""The same image by another name: what an upgrade of the operator is to Kubernetes."""
-VALKEY: Final = "localhost/valkey:9.1"
-ROOM: Final = "localhost/room:1"
-"""The operator's image with the tests' own modules: a routed pod."""
 
 USER: Final = "65532:65532"
 ENTRY_POINT: Final = ["stateful-route"]
@@ -55,7 +47,7 @@ _UNUSED: Final = re.compile(r"\.a$|\.opt-\d\.pyc$|^_tkinter\.")
 _CLIENT: Final = """\
 #!/bin/sh
 # `valkey-cli ping`, which is all that the chart's probes ask of it.
-printf 'AUTH %s\\r\\nPING\\r\\nQUIT\\r\\n' "$REDISCLI_AUTH" | nc -w 2 127.0.0.1 6379 | tr -d '\\r' | grep -q '^+PONG$' && echo PONG
+printf 'AUTH %s\\r\\nPING\\r\\nQUIT\\r\\n' "$REDISCLI_AUTH" | nc -w 2 127.0.0.1 6379 | grep -q '^+PONG' && echo PONG
 """
 
 
@@ -151,9 +143,9 @@ def make_images(folder: Path) -> Path:
     operator = (base, python, packages, project)
     images = (
         Image([PAUSE], (base,), ("/bin/busybox", "sleep", "2147483647")),
-        Image([OPERATOR, NEXT], operator, ENTRY_POINT, ("operator",), **app),
-        Image([ROOM], (*operator, tests), ("/app/bin/python", "-m", "support.room"), **app),
-        Image([VALKEY], (base, valkey), (), ("valkey-server",), environment={"PATH": "/usr/local/bin:/bin"}),
+        Image([IMAGES.operator, IMAGES.next], operator, ENTRY_POINT, ("operator",), **app),
+        Image([IMAGES.room], (*operator, tests), ("/app/bin/python", "-m", "support.room"), **app),
+        Image([IMAGES.valkey], (base, valkey), (), ("valkey-server",), environment={"PATH": "/usr/local/bin:/bin"}),
     )
     return _write(images, folder / "images.tar")
 
@@ -226,9 +218,10 @@ def _python(path: Path) -> None:
 def _packages(path: Path) -> None:
     """What ``requirements-operator.lock`` pins, in the image's virtual environment."""
     folder = path.with_suffix(".folder")
-    _pip(folder, "--require-hashes", "--requirement", str(LOCK))
-    for compiled in (folder / "kubernetes").rglob("*.pyc"):
-        compiled.unlink()  # of its two thousand modules a few are imported
+    _pip(folder, "--no-compile", "--require-hashes", "--requirement", str(LOCK))
+    # Of two thousand modules of kubernetes a few are imported.
+    command = [sys.executable, "-m", "compileall", "-q", "-x", "/kubernetes/", str(folder)]
+    subprocess.run(command, capture_output=True, check=False, timeout=_PIP_SECONDS)
     layer = _installed(folder)
     home = Path(sys.executable).resolve().parent
     layer.texts["/app/pyvenv.cfg"] = (f"home = {home}\ninclude-system-site-packages = false\n", 0o644)

@@ -12,15 +12,13 @@ import yaml
 
 from stateful_route.devcluster.run_folder import RunFolder, kill
 from support.nodes import machine
+from support.nodes.names import PAUSE
 from support.nodes.network import Network, environment, write_cni
 
 START_SECONDS: Final = 60.0
 _CALL_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.05
 _KILL_SECONDS: Final = 10.0
-
-PAUSE: Final = "localhost/pause:1"
-"""The image of what holds a pod's namespaces."""
 
 
 class Node:
@@ -52,7 +50,9 @@ class Node:
         self._spawn("kube-proxy", str(self._programs["kube-proxy"]), "--config", str(self._folder / "proxy.yaml"))
 
     def start_kubelet(self) -> None:
-        """Start it, for the first time or again."""
+        """Start it, for the first time or again, unless it runs."""
+        if "kubelet" in self._processes and self._processes["kubelet"].poll() is None:
+            return
         words = ["--config", str(self._folder / "kubelet.yaml"), "--kubeconfig", str(self._kubeconfig)]
         words += ["--root-dir", str(self._folder / "kubelet"), "--cert-dir", str(self._folder / "pki")]
         words += ["--node-ip", self._network.node(self._number), "--hostname-override", self.name, "-v", "1"]

@@ -8,21 +8,12 @@ from urllib.parse import urlsplit
 
 from stateful_route.devcluster.kubectl import Kubectl
 from support.helm import CHART, Helm, Values
+from support.nodes.names import Images
 
 NAME: Final = "stateful-route"
 NAMESPACE: Final = "stateful-route"
 RESTRICTED: Final = "pod-security.kubernetes.io/enforce=restricted"
 SECONDS: Final = 120
-
-
-@dataclass(frozen=True)
-class Images:
-    """Their names, as the nodes know them."""
-
-    operator: str
-    next: str
-    valkey: str
-    room: str
 
 
 @dataclass(frozen=True)
@@ -35,11 +26,14 @@ class NodeRelease:
     namespace: str = NAMESPACE
     name: str = field(default=NAME, init=False)
     notes: list[str] = field(default_factory=list, init=False)
+    """What Helm printed at the installation; empty: it is not installed."""
 
-    def install(self) -> str:
-        """Install it, and wait until everything is Ready; Helm's notes."""
-        self.kubectl("create", "namespace", self.namespace)
-        self.kubectl("label", "namespace", self.namespace, RESTRICTED)  # what does not conform gets no pod
+    def install(self) -> None:
+        """Install it, and wait until everything is Ready."""
+        if not self.kubectl("get", "namespace", self.namespace, "--ignore-not-found"):
+            self.kubectl("create", "namespace", self.namespace)
+        # What does not conform gets no pod.
+        self.kubectl("label", "namespace", self.namespace, RESTRICTED, "--overwrite")
         valkey, _, tag = self.images.valkey.rpartition(":")
         values = {
             **self._operator(self.images.operator),
@@ -48,7 +42,7 @@ class NodeRelease:
             "valkey.image.repository": valkey,
             "valkey.image.tag": tag,
         }
-        return self._helm("install", self.name, str(CHART), values=values)
+        self.notes.append(self._helm("install", self.name, str(CHART), values=values))
 
     def upgrade(self, image: str) -> None:
         """To another image; done when its operator is Ready."""
@@ -56,6 +50,7 @@ class NodeRelease:
 
     def uninstall(self) -> None:
         """With the hook that goes before; done when all of it is gone."""
+        self.notes.clear()
         self._helm("uninstall", self.name)
 
     def test(self) -> str:
@@ -65,7 +60,8 @@ class NodeRelease:
     def pods(self, component: str) -> list[dict[str, Any]]:
         """The pods of ``operator`` or ``valkey``."""
         selector = f"app.kubernetes.io/component={component}"
-        return list(json.loads(self.kubectl("get", "pods", "-n", self.namespace, "-l", selector, "-o", "json"))["items"])
+        listed = self.kubectl("get", "pods", "-n", self.namespace, "-l", selector, "-o", "json")
+        return list(json.loads(listed)["items"])
 
     @property
     def url(self) -> str:
@@ -81,7 +77,8 @@ class NodeRelease:
 
     def log(self, lines: int = 40) -> str:
         """What the operators have logged at last."""
-        return self.kubectl("logs", "-n", self.namespace, "-l", "app.kubernetes.io/component=operator", f"--tail={lines}")
+        selector = "app.kubernetes.io/component=operator"
+        return self.kubectl("logs", "-n", self.namespace, "-l", selector, f"--tail={lines}")
 
     def _operator(self, image: str) -> Values:
         repository, _, tag = image.rpartition(":")

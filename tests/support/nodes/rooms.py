@@ -8,16 +8,18 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from stateful_route.devcluster.errors import KubectlFailed
+from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor import StatefulExecutor
-from stateful_route.store.states import ServiceView
 from support import routing_promises as promises
 from support.fleet import RoleProcess, start_process
 from support.nodes.release import NodeRelease
-from support.room import PORT
-from support.routed_service import EXPIRE_SECONDS, REFRESH_SECONDS, STORE, SVC, UIDS, UPDATE_SECONDS, Role
+from support.room import PORT, STORE_SECONDS
+from support.routed_service import EXPIRE_SECONDS, REFRESH_SECONDS, SVC, UIDS, UPDATE_SECONDS, Role
 from support.routing_history import History, Request, Said, Span
 from support.scene import READY, Scene, TestKube
 from support.waiting import eventually
@@ -35,7 +37,7 @@ CALLERS: Final = ("async", "sync")
 PAUSE_SECONDS: Final = 0.03
 PATIENCE_SECONDS: Final = 90.0
 
-TIMES: Final = promises.Times(REFRESH_SECONDS, UPDATE_SECONDS, EXPIRE_SECONDS, STORE.deadline_seconds, slack=5.0)
+TIMES: Final = promises.Times(REFRESH_SECONDS, UPDATE_SECONDS, EXPIRE_SECONDS, 2 * STORE_SECONDS, slack=5.0)
 """The nodes, the control plane and the callers share what processors the machine has."""
 
 _TOLD_LATER_SECONDS: Final = 10.0
@@ -51,6 +53,8 @@ class Rooms:
         self.folder = cluster.journals / self.namespace
         self.callers: list[RoleProcess] = []
         self.scene: Scene
+        self.sleeps: list[Span] = []
+        self._frozen: dict[int, float] = {}
         self._phases: list[tuple[str, float]] = []
 
     # Kubernetes
@@ -58,9 +62,9 @@ class Rooms:
     def kubectl(self, *words: str, text: str = "", seconds: float = PATIENCE_SECONDS) -> str:
         return str(self.cluster.kubectl(*words, "-n", self.namespace, text=text, timeout_seconds=seconds))
 
-    async def calls(self, *words: str, text: str = "") -> str:
+    async def calls(self, *words: str, text: str = "", seconds: float = PATIENCE_SECONDS) -> str:
         """The same, while others go on."""
-        return await asyncio.to_thread(self.kubectl, *words, text=text)
+        return await asyncio.to_thread(self.kubectl, *words, text=text, seconds=seconds)
 
     async def start(self, replicas: int) -> None:
         """Pods Ready, the route Ready, callers at full speed."""
@@ -75,8 +79,8 @@ class Rooms:
         url = self.release.outer_url
         for number, colour in enumerate(CALLERS):
             role = Role(f"caller-{number}", url, str(self.folder), colour, namespace=self.namespace, port=PORT)
-            role = Role(**{**vars(role), "pause_seconds": PAUSE_SECONDS})
-            self.callers.append(start_process("support.calling_process", role))
+            patient = replace(role, pause_seconds=PAUSE_SECONDS, answer_seconds=5.0, store_seconds=STORE_SECONDS)
+            self.callers.append(start_process("support.calling_process", patient))
         await self.rounds(1)
 
     def workload(self, replicas: int) -> dict[str, Any]:
@@ -156,6 +160,17 @@ class Rooms:
         assert json.loads(await reader.readline()) == {"did": what}
         writer.close()
 
+    def freeze(self, ordinal: int) -> None:
+        """Its process stands still, as all do on a machine that is lost."""
+        self.cluster.kill_container(self.namespace, f"{SVC}-{ordinal}", signal.SIGSTOP)
+        self._frozen[ordinal] = time.monotonic()
+
+    def wake(self, ordinal: int) -> None:
+        """Its process goes on, and does not know that time has passed."""
+        name = self._journals(ordinal)[-1].stem
+        self.cluster.kill_container(self.namespace, f"{SVC}-{ordinal}", signal.SIGCONT)
+        self.sleeps.append(Span(self._frozen.pop(ordinal), time.monotonic(), name))
+
     # What is so
 
     async def rounds(self, count: int = 2) -> None:
@@ -178,13 +193,19 @@ class Rooms:
             lambda: self.users_of(ordinal), lambda users: not users, f"nobody on pod {ordinal}", seconds=seconds
         )
 
-    async def reasons(self, ordinal: int) -> list[tuple[str, str]]:
-        """The states that the operator has called the pod since, each with its reason."""
-        changes = [entry for entry in await self.scene.changes() if entry["pod"] == str(ordinal)]
-        return [(entry["is"], entry["reason"]) for entry in changes]
+    async def changes(self, ordinal: int) -> list[tuple[str, str, float]]:
+        """The pod's states, each with its reason and when it was written, in seconds."""
+        store = await self.executor.store()
+        found = []
+        for stamp, flat in await store.command("XRANGE", self.scene.service.changes, "-", "+"):
+            entry = _entry(flat)
+            if entry["pod"] == str(ordinal):
+                found.append((entry["to"], entry["reason"], _seconds(stamp)))
+        return found
 
-    async def view(self) -> ServiceView:
-        return await self.scene.view()
+    async def reasons(self, ordinal: int) -> list[tuple[str, str]]:
+        """The same without the time."""
+        return [(state, reason) for state, reason, _ in await self.changes(ordinal)]
 
     # What was done
 
@@ -200,6 +221,7 @@ class Rooms:
         for journal in sorted(self.folder.glob("*.jsonl")):
             history.read(journal)
         history.said += await self._moved()
+        history.sleeps += self.sleeps
         ends = [began for _, began in self._phases[1:]] + [time.monotonic()]
         history.phases = [Span(began, end, name) for (name, began), end in zip(self._phases, ends, strict=True)]
         return history
@@ -219,11 +241,10 @@ class Rooms:
         found = []
         store = await self.executor.store()
         for stamp, flat in await store.command("XRANGE", self.scene.service.moves, "-", "+"):
-            pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-            entry = {name.decode(): value.decode() for name, value in pairs}
-            at = int(stamp.decode().partition("-")[0]) / 1000 - ahead
+            entry = _entry(flat)
+            at = _seconds(stamp) - ahead
             times = (at - _TOLD_LATER_SECONDS, at + 1.0, "operator", "placed", int(entry["from"]))
-            found += [Said(uid, to, epoch, *times) for uid, to, epoch in json.loads(entry["moves"])]
+            found += [Said(uid, to, epoch, *times) for uid, to, epoch in json.loads(entry["moves"]) if to >= 0]
         return found
 
     # The end
@@ -266,12 +287,15 @@ class Rooms:
 
     def _held(self, ordinal: int) -> frozenset[str]:
         """What the pod has said last that it holds."""
-        journals = sorted(self.folder.glob(f"pod-{ordinal}-*.jsonl"), key=lambda path: path.stat().st_mtime)
-        with journals[-1].open("rb") as lines:
+        with self._journals(ordinal)[-1].open("rb") as lines:
             for line in reversed(lines.readlines()):
                 if line.startswith(b'{"k":"holds"') and line.endswith(b"\n"):
                     return frozenset(json.loads(line)["uids"])
         return frozenset()
+
+    def _journals(self, ordinal: int) -> list[Path]:
+        """Those of the pod's lives, the present one's last."""
+        return sorted(self.folder.glob(f"pod-{ordinal}-*.jsonl"), key=lambda path: path.stat().st_mtime)
 
     def report(self) -> str:
         """What is to be known when a test has failed."""
@@ -293,7 +317,19 @@ class Rooms:
         for process in self.callers:
             process.popen.kill()
             process.popen.wait(PATIENCE_SECONDS)
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
+        hurry = ("--wait=false", "--ignore-not-found")
+        for words in (("sroute", "--all"), ("statefulset", "--all"), ("pod", "--all", "--grace-period=0", "--force")):
+            self.kubectl("delete", *words, *hurry)
+        self.cluster.kubectl("delete", "namespace", self.namespace, *hurry)
+
+
+def _entry(flat: Any) -> dict[str, str]:
+    pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode(): value.decode() for name, value in pairs}
+
+
+def _seconds(stamp: bytes) -> float:
+    return int(stamp.partition(b"-")[0]) / 1000
 
 
 @asynccontextmanager
@@ -301,7 +337,8 @@ async def at_work(cluster: Any, release: NodeRelease, replicas: int = 3) -> Asyn
     """Rooms with users, asked for by callers all the time; afterwards all settles and is judged."""
     kube = await TestKube.connect(str(cluster.kubectl.kubeconfig))
     try:
-        async with StatefulExecutor.from_url(release.outer_url, STORE) as executor:
+        options = StoreOptions(timeout_seconds=STORE_SECONDS)
+        async with StatefulExecutor.from_url(release.outer_url, options) as executor:
             rooms = Rooms(cluster, release, kube, executor)
             try:
                 await rooms.start(replicas)
