@@ -1,12 +1,12 @@
 """A node that is lost, and comes back.
 
-What is expected, written down before it was tried. The node's kubelet is killed and its pod's process stands still, as on
-a machine that has lost its power or its network.
+What is expected, written down before it was tried. The node's kubelet is killed and its pod's process stands still, as
+on a machine that has lost its power or its network.
 
 The node is gone
-    Its pod is DENY_NEW_CALL, then SHUTDOWN: `UnreachableTooLong` by the hints of callers or `UnreadyTooLong` by the word of
-    Kubernetes, whichever is first. The operator moves all of its users. Requests are lost that were sent to this pod
-    until then; no other.
+    Its pod is DENY_NEW_CALL, then SHUTDOWN: `UnreachableTooLong` by the hints of callers or `UnreadyTooLong` by the
+    word of Kubernetes, whichever is first. The operator moves all of its users. Requests are lost that were sent to
+    this pod until then; no other.
 It is back
     The pod is READY, its container was not restarted, users stay where they are. The zombie serves nobody whom it has
     lost, and what it had planned to write for them is refused.

@@ -4,8 +4,9 @@ What is expected, written down before it was tried. In each case every user has 
 and no former owner writes: `support.nodes.rooms` judges that.
 
 `kubectl delete pod`
-    The pod is DENY_NEW_CALL, by its own word or as `Terminating`, whichever is first; its successor is READY. The pod itself saves and releases all of its users
-    within its grace period, the operator moves none. Every request is answered.
+    The pod is DENY_NEW_CALL, by its own word or as `Terminating`, whichever is first; its successor is READY. The pod
+    itself saves and releases all of its users within its grace period, the operator moves none. Every request is
+    answered.
 `kill -9` of the container's process
     SHUTDOWN, `Restarted`, and READY when nobody is left. The operator moves all users. Requests are lost that were sent
     to this pod, from the kill until its users have moved; no other.

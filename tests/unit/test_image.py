@@ -1,5 +1,6 @@
 """The Dockerfile agrees with the package, the chart and the locks; the image itself is built by `make image`."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -10,6 +11,7 @@ from packaging.requirements import Requirement
 
 from support.container import ENTRY_POINT
 from support.locks import needed_by
+from support.nodes import images
 
 REPO = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPO / "Dockerfile").read_text()
@@ -68,6 +70,16 @@ def test_it_runs_the_entry_point_as_the_user_of_the_chart():
     assert 'ENTRYPOINT ["stateful-route"]' in DOCKERFILE
     assert ENTRY_POINT[1:] == ["-m", "stateful_route"]
     assert PROJECT["project"]["scripts"]["stateful-route"] == "stateful_route.__main__:main"
+
+
+def test_the_one_that_tests_make_without_docker_agrees_with_it():
+    assert f"USER {images.USER}\n" in DOCKERFILE
+    assert f"ENTRYPOINT {json.dumps(images.ENTRY_POINT)}\n" in DOCKERFILE
+    (line,) = re.findall(r"^ENV (PATH=.+)$", DOCKERFILE, re.MULTILINE)
+    variables = dict(word.split("=", 1) for word in line.split())
+    assert variables.pop("PATH") == "/app/bin:$PATH"
+    assert variables == {name: value for name, value in images.ENVIRONMENT.items() if name != "PATH"}
+    assert images.ENVIRONMENT["PATH"].startswith("/app/bin:")
 
 
 def test_its_base_is_one_version():

@@ -1,7 +1,7 @@
 """Sees that this machine has what tests need: a control plane, Helm and promtool; builds what is missing.
 
-So it does with the programs of a node, where root has containerd to run them with. The control plane is started once, and ended. Run before tests that start several at once, whose own progress nobody
-would see.
+So it does with the programs of a node, where root has containerd to run them with. The control plane is started once,
+and ended. Run before tests that start several at once, whose own progress nobody would see.
 """
 
 import os

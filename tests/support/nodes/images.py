@@ -42,7 +42,7 @@ _FORM: Final = "1"
 """Of the layers that are kept; to be counted up with each change of what is put into them."""
 _PIP_SECONDS: Final = 600.0
 _LEFT_OUT: Final = ("test", "tests", "site-packages", "dist-packages", "idlelib", "tkinter", "ensurepip", "turtledemo")
-_UNUSED: Final = re.compile(r"\.a$|\.opt-\d\.pyc$|^_tkinter\.")
+_UNUSED: Final = re.compile(r"\.a$|\.opt-[12]\.pyc$|^_tkinter\.")
 
 _CLIENT: Final = """\
 #!/bin/sh
