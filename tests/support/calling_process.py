@@ -138,6 +138,8 @@ class CallingProcess:
         """The pod's answer; None: it gives none."""
         try:
             async with asyncio.timeout(self._role.answer_seconds):
+                if (task, pod) in self._pods and self._pods[task, pod][0].at_eof():
+                    self._pods.pop((task, pod))[1].close()  # the pod that has hung up may have a successor
                 if (task, pod) not in self._pods:
                     self._pods[task, pod] = await self._connect(pod)
                 reader, writer = self._pods[task, pod]

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,8 +65,8 @@ def role() -> Role:
         name = f"pod-{me.ordinal}-{me.pod_uid[:8]}-{life}"
         if not Path(JOURNALS, me.namespace, f"{name}.jsonl").exists():
             break
-    where = {"url": os.environ["REDIS_URL"], "folder": f"{JOURNALS}/{me.namespace}", "namespace": me.namespace}
-    return Role(name, ordinal=me.ordinal, pod_uid=me.pod_uid, store_seconds=STORE_SECONDS, **where)
+    mine = Role(name, os.environ["REDIS_URL"], f"{JOURNALS}/{me.namespace}", "async", me.ordinal, me.pod_uid)
+    return replace(mine, namespace=me.namespace, store_seconds=STORE_SECONDS)
 
 
 def main() -> int:

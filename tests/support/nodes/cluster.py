@@ -95,13 +95,13 @@ class NodeCluster:
         (status,) = body["status"]["containerStatuses"]
         self.nodes[body["spec"]["nodeName"]].kill_container(status["containerID"], number)
 
-    def kill_kubelet(self, node: str) -> None:
-        """The node is lost, as far as Kubernetes can tell; its containers run on."""
-        self.nodes[node].kill_kubelet()
+    def lose(self, node: str) -> None:
+        """Its kubelet is dead and its network is gone; its containers run on."""
+        self.nodes[node].lose()
 
-    def start_kubelet(self, node: str) -> None:
+    def find(self, node: str) -> None:
         """The node comes back."""
-        self.nodes[node].start_kubelet()
+        self.nodes[node].find()
 
     def logs(self) -> str:
         """The end of what each node has logged, for a report."""

@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -139,13 +139,14 @@ def make_images(folder: Path) -> Path:
     _project(folder).write(project)
     _tests().write(tests)
     _valkey().write(valkey)
-    app = {"user": USER, "environment": ENVIRONMENT}
-    operator = (base, python, packages, project)
+    operator = Image((IMAGES.operator, IMAGES.next), (base, python, packages, project), ENTRY_POINT, ("operator",))
+    operator = replace(operator, user=USER, environment=ENVIRONMENT)
+    room = ("/app/bin/python", "-m", "support.room")
     images = (
-        Image([PAUSE], (base,), ("/bin/busybox", "sleep", "2147483647")),
-        Image([IMAGES.operator, IMAGES.next], operator, ENTRY_POINT, ("operator",), **app),
-        Image([IMAGES.room], (*operator, tests), ("/app/bin/python", "-m", "support.room"), **app),
-        Image([IMAGES.valkey], (base, valkey), (), ("valkey-server",), environment={"PATH": "/usr/local/bin:/bin"}),
+        Image((PAUSE,), (base,), ("/bin/busybox", "sleep", "2147483647")),
+        operator,
+        replace(operator, names=(IMAGES.room,), layers=(*operator.layers, tests), entry_point=room, command=()),
+        Image((IMAGES.valkey,), (base, valkey), (), ("valkey-server",), environment={"PATH": "/usr/local/bin:/bin"}),
     )
     return _write(images, folder / "images.tar")
 

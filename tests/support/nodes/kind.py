@@ -99,12 +99,12 @@ class KindCluster:
         pid = _run("docker", "exec", body["spec"]["nodeName"], *look).strip()
         _run("docker", "exec", body["spec"]["nodeName"], "kill", f"-{number.value}", pid)
 
-    def kill_kubelet(self, node: str) -> None:
-        """It is stopped: killed, systemd would start it again."""
-        _run("docker", "exec", node, "systemctl", "stop", "kubelet")
+    def lose(self, node: str) -> None:
+        """All of its processes stand still."""
+        _run("docker", "pause", node)
 
-    def start_kubelet(self, node: str) -> None:
-        _run("docker", "exec", node, "systemctl", "start", "kubelet")
+    def find(self, node: str) -> None:
+        _run("docker", "unpause", node)
 
     def _begin(self, nodes: int) -> None:
         self.journals.mkdir()

@@ -100,6 +100,10 @@ class Network:
         """The words that run a command in a network namespace; mounts are those of the machine."""
         return [str(machine.program("nsenter")), f"--net=/run/netns/{namespace}", "--", *command]
 
+    def plug(self, number: int, state: str) -> None:
+        """A node's place at the switch, ``up`` or ``down``."""
+        ip("link", "set", f"n{number}", state, namespace=self.switch)
+
     def _make_switch(self) -> None:
         switch, here = self.switch, f"{self.name}h"
         ip("netns", "add", switch)

@@ -58,10 +58,16 @@ class Node:
         words += ["--node-ip", self._network.node(self._number), "--hostname-override", self.name, "-v", "1"]
         self._spawn("kubelet", str(self._programs["kubelet"]), *words)
 
-    def kill_kubelet(self) -> None:
-        """SIGKILL; its containers run on."""
+    def lose(self) -> None:
+        """SIGKILL its kubelet and unplug it; its containers run on, and nobody can reach them."""
         kill([self._processes["kubelet"].pid], _KILL_SECONDS)
         self._processes["kubelet"].wait()
+        self._network.plug(self._number, "down")
+
+    def find(self) -> None:
+        """It is back, unless it was never lost."""
+        self._network.plug(self._number, "up")
+        self.start_kubelet()
 
     def load(self, archive: Path) -> None:
         """Import the images of an archive."""

@@ -40,6 +40,9 @@ PATIENCE_SECONDS: Final = 90.0
 TIMES: Final = promises.Times(REFRESH_SECONDS, UPDATE_SECONDS, EXPIRE_SECONDS, 2 * STORE_SECONDS, slack=5.0)
 """The nodes, the control plane and the callers share what processors the machine has."""
 
+LIFE: Final = ("ready", "stats", "end", "replaced", "assume replaced")
+"""What pods tell of themselves, in the order in which they do."""
+
 _TOLD_LATER_SECONDS: Final = 10.0
 
 
@@ -66,14 +69,17 @@ class Rooms:
         """The same, while others go on."""
         return await asyncio.to_thread(self.kubectl, *words, text=text, seconds=seconds)
 
-    async def start(self, replicas: int) -> None:
-        """Pods Ready, the route Ready, callers at full speed."""
+    async def start(self, replicas: int, apart: str) -> None:
+        """Pods Ready, the route Ready, callers at full speed; ``apart``: see `at_work`."""
         self.folder.mkdir()
         self.folder.chmod(0o777)
         await asyncio.to_thread(self.cluster.kubectl, "create", "namespace", self.namespace)
         self.scene = Scene(self.kube, self.namespace, await self.executor.store(), SVC)
         await self.calls("create", "secret", "generic", "store", f"--from-literal=url={self.release.url}")
-        await self.calls("apply", "-f", "-", text=json.dumps(self.workload(replicas)))
+        if apart:
+            await self._apart(replicas, apart)
+        else:
+            await self.calls("apply", "-f", "-", text=json.dumps(self.workload(replicas)))
         await self.scene.make_route(SPEC)
         await self.all_ready(range(replicas))
         url = self.release.outer_url
@@ -82,6 +88,20 @@ class Rooms:
             patient = replace(role, pause_seconds=PAUSE_SECONDS, answer_seconds=5.0, store_seconds=STORE_SECONDS)
             self.callers.append(start_process("support.calling_process", patient))
         await self.rounds(1)
+
+    async def _apart(self, replicas: int, node: str) -> None:
+        """The last pod on that node, the others elsewhere."""
+        others = [name for name in self.cluster.nodes if name != node]
+        for shut, count in (([node], replicas - 1), (others, replicas)):
+            for name in shut:
+                self.cluster.kubectl("cordon", name)
+            try:
+                await self.calls("apply", "-f", "-", text=json.dumps(self.workload(count)))
+                await self.calls("wait", "--for=create", f"pod/{SVC}-{count - 1}", "--timeout=60s")
+                await self.calls("wait", "--for=condition=PodScheduled", "pod", "--all", "--timeout=60s")
+            finally:
+                for name in shut:
+                    self.cluster.kubectl("uncordon", name)
 
     def workload(self, replicas: int) -> dict[str, Any]:
         """The StatefulSet, as the operator's documents want it."""
@@ -235,6 +255,20 @@ class Rooms:
             if request.began >= since and not (request.hops and request.hops[-1].answer == "served")
         ]
 
+    async def all_answered(self, since: float) -> None:
+        """Each request since then was; else what is known of those that were not, and of what pods did meanwhile."""
+        if lost := await self.lost(since):
+            history = await self.history()
+            told = [
+                f"{who} {entry['k']} at {entry['at'] - since:.2f}" for who, entry in history.told if entry["k"] in LIFE
+            ]
+            for request in lost[: promises.SHOWN]:
+                hops = [(hop.pod, hop.answer, hop.cached, round(hop.ended - since, 2)) for hop in request.hops]
+                told.append(
+                    f"{request.caller} {request.uid} {hops} until {request.ended - since:.2f} {request.error or ''}"
+                )
+            raise AssertionError(f"{len(lost)} requests were not answered:\n" + "\n".join(told))
+
     async def _moved(self) -> list[Said]:
         """What the operator has moved: it says so some time after it has done so."""
         ahead = time.time() - time.monotonic()
@@ -333,15 +367,18 @@ def _seconds(stamp: bytes) -> float:
 
 
 @asynccontextmanager
-async def at_work(cluster: Any, release: NodeRelease, replicas: int = 3) -> AsyncIterator[Rooms]:
-    """Rooms with users, asked for by callers all the time; afterwards all settles and is judged."""
+async def at_work(cluster: Any, release: NodeRelease, replicas: int = 3, apart: str = "") -> AsyncIterator[Rooms]:
+    """Rooms with users, asked for by callers all the time; afterwards all settles and is judged.
+
+    ``apart``: the node of the last pod, which the others are not on.
+    """
     kube = await TestKube.connect(str(cluster.kubectl.kubeconfig))
     try:
         options = StoreOptions(timeout_seconds=STORE_SECONDS)
         async with StatefulExecutor.from_url(release.outer_url, options) as executor:
             rooms = Rooms(cluster, release, kube, executor)
             try:
-                await rooms.start(replicas)
+                await rooms.start(replicas, apart)
                 rooms.phase("quiet")
                 yield rooms
                 await rooms.judge()
