@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from stateful_route.devcluster.run_folder import _kill
-from support.nodes import machine
+from support.nodes import machine, network
 
 SECONDS = 20.0
 
@@ -28,9 +28,12 @@ def main(folder: Path, name: str) -> None:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
     _unmount(folder)
-    for namespace in Path("/run/netns").glob(f"{name}-*"):
-        _run("ip", "netns", "delete", namespace.name)
-    _run("ip", "link", "delete", f"{name}h")  # gone with its other end, unless that was never made
+    with network.alone():
+        for namespace in Path("/run/netns").glob(f"{name}-*"):
+            _run("ip", "netns", "delete", namespace.name)
+        _run("ip", "link", "delete", f"{name}h")  # gone with its other end, unless that was never made
+        if not network.others(name):
+            machine.restore_kernel(network.kernel_before())
     for group in machine.groups_of(f"{name}-"):
         with contextlib.suppress(OSError):
             group.rmdir()

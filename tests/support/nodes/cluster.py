@@ -21,7 +21,7 @@ from stateful_route.devcluster.run_folder import RunFolder
 from stateful_route.devcluster.toolchain import Progress, cache_folder, silent
 from support.nodes import resolver
 from support.nodes.names import IMAGES
-from support.nodes.network import Network
+from support.nodes.network import PREFIX, Network
 from support.nodes.node import Node
 
 READY_SECONDS: Final = 90
@@ -54,7 +54,7 @@ class NodeCluster:
             OSError: a node could not be made.
         """
         programs = build((*CONTROL_PLANE, *NODE), progress=progress)
-        name = f"sr{secrets.token_hex(3)}"
+        name = f"{PREFIX}{secrets.token_hex(3)}"
         run = RunFolder.create("nodes")
         try:
             run.at_removal([sys.executable, str(_CLEANUP), str(run.path), name])

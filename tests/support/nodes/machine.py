@@ -1,5 +1,6 @@
 """What this machine must have to be a node, and its control groups."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,19 @@ PLUGIN_FOLDERS: Final = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CONTROLLERS: Final = frozenset({"cpu", "cpuset", "memory", "pids"})
 PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 """Root's programs, too: a shell of ``su`` may not have them."""
+
+KERNEL: Final = tuple(
+    Path("/proc/sys", name)
+    for name in (
+        "vm/overcommit_memory",
+        "vm/panic_on_oom",
+        "kernel/panic",
+        "kernel/panic_on_oops",
+        "kernel/keys/root_maxkeys",
+        "kernel/keys/root_maxbytes",
+    )
+)
+"""What a kubelet sets to its own liking, for the whole machine."""
 
 _SECONDS: Final = 10.0
 
@@ -50,6 +64,21 @@ def hierarchies() -> list[Path]:
         if kind in {"cgroup", "cgroup2"} and place.startswith("/sys/fs/cgroup"):
             found.append(Path(place))
     return found
+
+
+def remember_kernel(path: Path) -> None:
+    """Write its settings down, unless they are: then kubelets run already, and these are theirs."""
+    if not path.exists():
+        path.write_text(json.dumps({str(one): one.read_text().strip() for one in KERNEL}), encoding="utf-8")
+
+
+def restore_kernel(path: Path) -> None:
+    """Set them as they were."""
+    if path.exists():
+        for name, value in json.loads(path.read_text(encoding="utf-8")).items():
+            if Path(name).read_text().strip() != value:
+                Path(name).write_text(value)
+        path.unlink()
 
 
 def make_groups(name: str) -> None:

@@ -7,12 +7,16 @@ Nothing of the machine's own network is changed but for one interface and its ro
 import os
 import random
 import subprocess
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from stateful_route.devcluster.run_folder import locked, runs_root
 from support.nodes import machine
+
+PREFIX: Final = "sroute"
+"""Of the names of all clusters."""
 
 _SECONDS: Final = 30.0
 _SECOND_OCTETS: Final = range(64, 250)
@@ -28,12 +32,28 @@ def ip(*words: str, namespace: str | None = None) -> str:
     return done.stdout
 
 
+def alone() -> AbstractContextManager[None]:
+    """While this is held no other cluster's network is made or removed."""
+    return locked(runs_root() / ".network", timeout_seconds=_SECONDS)
+
+
+def kernel_before() -> Path:
+    """Where the kernel's settings are kept from the first cluster's start to the last one's end."""
+    return runs_root() / ".kernel.json"
+
+
+def others(name: str) -> list[str]:
+    """The clusters that are there besides this one."""
+    switches = Path("/run/netns").glob(f"{PREFIX}*-switch")
+    return [switch.name for switch in switches if switch.name != f"{name}-switch"]
+
+
 @dataclass(frozen=True)
 class Network:
     """A /16 of this machine that was free; nodes are numbered from 1.
 
     Attributes:
-        name: Of the cluster; at most ten letters, since names of interfaces are made of it.
+        name: Of the cluster; at most fourteen letters, since names of interfaces are made of it.
         prefix: ``10.77``, say.
     """
 
@@ -47,7 +67,8 @@ class Network:
         Raises:
             OSError: this machine does not let it be made; the message says what failed.
         """
-        with locked(runs_root() / ".network", timeout_seconds=_SECONDS):
+        with alone():
+            machine.remember_kernel(kernel_before())
             routes = ip("-4", "route", "show", "table", "all")
             octets = [octet for octet in _SECOND_OCTETS if f"10.{octet}." not in routes]
             network = cls(name, f"10.{random.choice(octets)}")
