@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stateful_route.devcluster.builds import CONTROL_PLANE, NODE, build
 from stateful_route.devcluster.run_folder import runs_root
 from support.nodes import machine
 from support.nodes.network import ip
@@ -23,6 +24,12 @@ with NodeCluster.start(1) as cluster:
 """
 
 
+@pytest.fixture(scope="module")
+def programs() -> None:
+    """They are built in a time of their own."""
+    build((*CONTROL_PLANE, *NODE))
+
+
 def left(name: str, folder: str) -> list[str]:
     """What there is of a cluster."""
     found = [str(path) for path in Path("/run/netns").glob(f"{name}-*")]
@@ -33,6 +40,7 @@ def left(name: str, folder: str) -> list[str]:
 
 
 @pytest.mark.skipif(os.environ.get("STATEFUL_ROUTE_TEST_NODES") == "kind", reason="kind removes its own nodes")
+@pytest.mark.usefixtures("programs")
 def test_a_cluster_whose_owner_was_killed_is_removed_by_its_guard():
     process = subprocess.Popen(
         [sys.executable, "-c", RUN],

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -42,7 +43,7 @@ def unfit() -> str:
         return f"missing: {', '.join(missing)}; `make node-packages` installs what Debian has of them"
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False, timeout=_SECONDS).returncode:
         return "this root may not make network namespaces, as in a container without privileges"
-    return _unfit_groups()
+    return _unfit_groups() or _unfit_layers()
 
 
 def program(name: str) -> Path | None:
@@ -107,6 +108,22 @@ def _is_unified(hierarchy: Path) -> bool:
     """Version 2, with the controllers; a hybrid layout has an empty one beside those of version 1."""
     controllers = hierarchy / "cgroup.controllers"
     return controllers.exists() and set(controllers.read_text().split()) >= CONTROLLERS
+
+
+def _unfit_layers() -> str:
+    """Images are mounted in layers, which a file system that is one of layers itself does not bear."""
+    with tempfile.TemporaryDirectory() as folder:
+        lower, upper, work, merged = (Path(folder, name) for name in ("lower", "upper", "work", "merged"))
+        for one in (lower, upper, work, merged):
+            one.mkdir()
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        command = ["mount", "-t", "overlay", "overlay", "-o", options, str(merged)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        if done.returncode:
+            why = done.stderr.strip()
+            return f"no overlay can be mounted in {tempfile.gettempdir()}; set TMPDIR to another place: {why}"
+        subprocess.run(["umount", str(merged)], capture_output=True, check=True, timeout=_SECONDS)
+    return ""
 
 
 def _unfit_groups() -> str:
