@@ -99,6 +99,13 @@ def merged(left, right):
     return left | right | {key: merged(left[key], right[key]) for key in left.keys() & right.keys()}
 
 
+def entries(node, path, count):
+    """A map of so many entries."""
+    child = node["additionalProperties"]
+    value = example(child, (*path, "0")) or 1
+    return {str(n): value for n in range(count)}
+
+
 def fitting(node, path):
     """Values at the bounds of a node."""
     yield from node.get("enum", [])
@@ -110,7 +117,7 @@ def fitting(node, path):
     if "maxItems" in node:
         yield [example(node["items"], (*path, "[]")) | {"type": f"Type{n}"} for n in range(node["maxItems"])]
     if "maxProperties" in node:
-        yield {str(n): 1 for n in range(node["maxProperties"])}
+        yield entries(node, path, node["maxProperties"])
     if node.get("format") == "date-time":
         yield NOON
 
@@ -135,7 +142,7 @@ def unfit(node, path):
     if "maxItems" in node:
         yield [example(node["items"], (*path, "[]")) | {"type": f"Type{n}"} for n in range(node["maxItems"] + 1)]
     if "maxProperties" in node:
-        yield {str(n): 1 for n in range(node["maxProperties"] + 1)}
+        yield entries(node, path, node["maxProperties"] + 1)
     for missing in node.get("required", []):
         yield {name: value for name, value in example(node, path).items() if name != missing}
 

@@ -21,7 +21,7 @@ class OperatorProcess:
         self, kubeconfig: Path, redis_url: str | None, log: Path, namespaces: str = "", **options: str | float
     ) -> None:
         self._log = log
-        self._env = {
+        self.environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "STATEFUL_ROUTE_NAMESPACES": namespaces,
@@ -45,7 +45,7 @@ class OperatorProcess:
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "stateful_route", "operator", *self._flags],
-                env=self._env,
+                env=self.environment,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,

@@ -23,6 +23,8 @@ class ConditionType(StrEnum):
     """True: somebody has to act before the operator can go on."""
     FAILOVER_PAUSED = "FailoverPaused"
     """True: users of failed pods are not being moved, on purpose or because no pod can take them."""
+    DEGRADED = "Degraded"
+    """True: users are routed, and something should be put right. It is there once there has been something."""
 
 
 class Reason(StrEnum):
@@ -56,6 +58,8 @@ class Reason(StrEnum):
     """Stalled: another StatefulRoute, or another cluster on the same store, owns this service."""
     INVALID_RESOURCE = "InvalidResource"
     """Stalled: the object does not fit this operator; an older CRD let it in."""
+    MISSING_PERMISSION = "MissingPermission"
+    """Stalled or Degraded: the API server refuses the operator what it needs."""
     PROGRESSING = "Progressing"
     """Not Stalled: the operator goes on by itself."""
 
@@ -65,6 +69,13 @@ class Reason(StrEnum):
     """FailoverPaused: no pod can take the users of the failed ones."""
     WITHIN_LIMIT = "WithinLimit"
     """Not FailoverPaused: users of failed pods are moved."""
+
+    CONTESTED = "Contested"
+    """Degraded: another release of the operator is set to serve this namespace, too; it leaves it alone."""
+    OUTDATED_CRD = "OutdatedCRD"
+    """Degraded: the cluster's CRD is older than the operator: what it does not know is not kept."""
+    SOUND = "Sound"
+    """Not Degraded: nothing has to be put right any more."""
 
 
 def _cut(message: Any) -> Any:

@@ -14,12 +14,14 @@ def load_crd() -> dict[str, Any]:
     return crd
 
 
-def spec_fields(crd: Mapping[str, Any], version: str) -> set[str]:
-    """The paths of all fields of the spec that a CustomResourceDefinition knows in a version; empty: it has no such."""
+def known_fields(crd: Mapping[str, Any], version: str) -> set[str]:
+    """The paths of all fields that a CustomResourceDefinition knows in a version; empty: it has no such version."""
     for found in crd["spec"]["versions"]:
         if found["name"] == version and found.get("served"):
             schema = (found.get("schema") or {}).get("openAPIV3Schema") or {}
-            return set(_paths(schema.get("properties", {}).get("spec", {}), "spec"))
+            return {
+                path for part in ("spec", "status") for path in _paths(schema.get("properties", {}).get(part, {}), part)
+            }
     return set()
 
 

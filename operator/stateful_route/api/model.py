@@ -46,6 +46,9 @@ _INT64_MAX = 2**63 - 1
 Int32 = Annotated[int, Field(ge=0, le=_INT32_MAX)]
 """A count or a duration; the API server refuses what does not fit 32 bits."""
 
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
+"""A duration up to a day."""
+
 Int64 = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 """A count that may be large."""
 

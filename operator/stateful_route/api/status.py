@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stateful_route.api.conditions import Condition
-from stateful_route.api.model import Int64, Model, Ordinal, Time
+from stateful_route.api.model import Int64, Model, Ordinal, Seconds, Time
 from stateful_route.domain.names import MAX_ORDINAL
 
 Count = Annotated[int, Field(ge=0, le=MAX_ORDINAL + 1)]
@@ -31,6 +31,20 @@ class LastMigration(Model):
     completion_time: Time | None = None
 
 
+class OperatorClaim(Model):
+    """Which release of the operator serves the resource: ``<namespace>/<name>``."""
+
+    name: Annotated[str, Field(min_length=1, max_length=316)]
+    renew_time: Time
+    seconds: Seconds
+
+
+class Contender(Model):
+    """Another release that is set to serve the resource's namespace, and does not."""
+
+    renew_time: Time
+
+
 class StatefulRouteStatus(Model):
     """The whole status; None is what has not been observed yet."""
 
@@ -40,6 +54,8 @@ class StatefulRouteStatus(Model):
     links: Int64 | None = None
     last_migration: LastMigration | None = None
     last_probe_time: Time | None = None
+    operator: OperatorClaim | None = None
+    contenders: Annotated[dict[str, Contender] | None, Field(max_length=16)] = None
 
     def body(self) -> dict[str, Any]:
         """The status as JSON for the API server; what is None is left out."""

@@ -74,7 +74,8 @@ async def _release(
         if running is not None:
             await stop(kube, running, timeout_seconds)
             typer.echo(f"operator stopped: {running.namespace}/{running.name}")
-        for route in await release_finalizers(kube, namespaces):
+        release = f"{running.namespace}/{running.name}" if running is not None else ""
+        for route in await release_finalizers(kube, namespaces, release):
             meta = route["metadata"]
             left = "; its keys stay in the store" if is_being_deleted(route) else ""
             typer.echo(f"released: {meta['namespace']}/{meta['name']}{left}")

@@ -110,6 +110,20 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
             "name and a random part.",
         ),
     ] = "",
+    release: Annotated[
+        str,
+        typer.Option(
+            envvar="STATEFUL_ROUTE_RELEASE",
+            metavar="NAMESPACE/NAME",
+            rich_help_panel=ELECTION,
+            help="Which one this is of several operators in one cluster: a namespace that another serves is left to "
+            "it. Default: the Lease's; without either it claims no namespace.",
+        ),
+    ] = "",
+    claim_seconds: Annotated[
+        int,
+        typer.Option(min=3, hidden=True, help="How long others leave a namespace alone that is not served any more."),
+    ] = 90,
     watch_seconds: Annotated[
         float,
         typer.Option(min=1, hidden=True, help="How late the watch may be before /healthz fails."),
@@ -151,6 +165,7 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         typer.echo(f"The operator needs {error.name!r}: pip install 'stateful-route[operator]'", err=True)
         raise typer.Exit(2) from None
     set_up(log_format or (LogFormat.TEXT if sys.stderr.isatty() else LogFormat.JSON), log_level)
+    election = _election(lease_name, lease_namespace, identity, lease_seconds) if lease_name else None
     options = Options(
         redis_url=redis_url,
         namespaces=[name.strip() for name in namespaces.split(",") if name.strip()],
@@ -158,7 +173,9 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         health_port=health_port,
         metrics_port=metrics_port,
         timing=Timing(resync_seconds=resync_seconds, finish_seconds=cleanup_seconds, watch_seconds=watch_seconds),
-        election=_election(lease_name, lease_namespace, identity, lease_seconds) if lease_name else None,
+        election=election,
+        release=release or (f"{election.namespace}/{election.lease}" if election else ""),
+        claim_seconds=max(claim_seconds, 2 * lease_seconds) if election else claim_seconds,
     )
     try:
         asyncio.run(run(options))

@@ -20,6 +20,8 @@ from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import GROUP, PLURAL, cluster_id
 from stateful_route.kube.pods import POD_NAME_LABEL
 from stateful_route.metrics.operator import OperatorMetrics
+from stateful_route.reconcile.claims import Claims
+from stateful_route.reconcile.definition import Definition
 from stateful_route.reconcile.environment import Environment, Timing
 from stateful_route.reconcile.leadership import Leadership
 from stateful_route.reconcile.routes import Routes
@@ -65,6 +67,9 @@ class Options:
         metrics_port: Where /metrics is served; 0: nowhere.
         timing: How often it looks again.
         election: How the leader is elected; None: this process leads, whoever else runs.
+        release: Which one of several in a cluster this is, ``<namespace>/<name>``; empty: it claims no namespace, and
+            leaves those alone that others have claimed.
+        claim_seconds: How long the others wait when it is not heard of.
     """
 
     redis_url: str | None = None
@@ -74,6 +79,8 @@ class Options:
     metrics_port: int = 9090
     timing: Timing = field(default_factory=Timing)
     election: Election | None = None
+    release: str = ""
+    claim_seconds: int = 90
 
 
 @dataclass(slots=True)
@@ -111,8 +118,9 @@ class App:
                 return Readiness(ready=False, text=why)
             return Readiness(ready=True, text=f"standing by: {self.leadership.leader or 'nobody'} leads")
         if self.routes is None or not self.routes.synced:
-            return Readiness(ready=False, text="not all StatefulRoutes have been looked at")
-        return Readiness(ready=True)
+            why = self.routes.problem if self.routes is not None else None
+            return Readiness(ready=False, text=why or "not all StatefulRoutes have been looked at")
+        return Readiness(ready=True, text=self.routes.problem or "ok")
 
 
 async def run(options: Options) -> None:
@@ -243,7 +251,8 @@ async def _lead(app: App, cluster: str) -> None:
     elected = app.leadership
     stores = Stores(app.options.redis_url, elected.tenure if elected else None, app.metrics)
     kube = elected.guarded() if elected else app.kube
-    env = Environment(kube, stores, cluster, app.watchdog, app.options.timing, app.metrics)
+    claims = Claims(kube, app.options.release, app.options.claim_seconds)
+    env = Environment(kube, stores, cluster, app.watchdog, app.options.timing, claims, Definition(), app.metrics)
     app.routes = Routes(env, app.options.namespaces)
     try:
         await app.routes.run()

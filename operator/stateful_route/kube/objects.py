@@ -68,10 +68,19 @@ async def list_routes(kube: Kube, namespace: str | None) -> list[Body]:
     return list(listed.get("items") or ())
 
 
-async def patch_status(kube: Kube, namespace: str, name: str, status: Body) -> int:
-    """Merge into the status of a StatefulRoute; the resource version that this made."""
-    body = await kube.merge(f"{_route(namespace, name)}/status", {"status": status})
-    return int(body["metadata"]["resourceVersion"])
+async def patch_status(kube: Kube, namespace: str, name: str, status: Body, resource_version: str = "") -> Body:
+    """Merge into the status of a StatefulRoute; what this made of it.
+
+    ``resource_version``: only if nobody has changed the object since (`KubeError.conflict`); empty: in any case.
+    """
+    meta = {"metadata": {"resourceVersion": resource_version}} if resource_version else {}
+    return await kube.merge(f"{_route(namespace, name)}/status", {**meta, "status": status})
+
+
+async def list_crds(kube: Kube, name: str) -> list[Body]:
+    """The CustomResourceDefinition of that name, if there is one; by ``list``, which the operator may, not ``get``."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    return list((await kube.get(path, fieldSelector=f"metadata.name={name}")).get("items") or ())
 
 
 async def set_finalizers(kube: Kube, namespace: str, name: str, finalizers: list[str], resource_version: str) -> None:
@@ -94,10 +103,16 @@ async def read_secret(kube: Kube, namespace: str, name: str, key: str) -> str | 
 
 
 async def is_node_lost(kube: Kube, name: str) -> bool:
-    """True when the node is gone, or its Ready condition is not True; False when we may not look."""
+    """True when the node is gone, or its Ready condition is not True; False when nobody answers.
+
+    Raises:
+        KubeError: ``forbidden``: we may not look.
+    """
     try:
         node = await kube.get(f"/api/v1/nodes/{name}")
     except KubeError as error:
+        if error.forbidden:
+            raise
         return error.not_found
     conditions = (node.get("status") or {}).get("conditions") or ()
     return any(c.get("type") == "Ready" and c.get("status") != "True" for c in conditions)

@@ -5,29 +5,33 @@ from dataclasses import dataclass
 
 from stateful_route.api.conditions import Reason
 from stateful_route.domain.errors import AuthenticationFailed, LayoutMismatch, StoreRejected, StoreUnavailable
+from stateful_route.kube.client import KubeError
 from stateful_route.reconcile.problem import Problem
+from stateful_route.reconcile.soundness import GRANT
 from stateful_route.reconcile.status import Finding
 from stateful_route.store.keys import Service
 
-PASSING = frozenset({Reason.SECRET_NOT_FOUND, Reason.INVALID_URL})
-"""Problems that no event of ours ends: a Secret is not watched, so it is looked at again soon."""
+PASSING = frozenset({Reason.SECRET_NOT_FOUND, Reason.INVALID_URL, Reason.MISSING_PERMISSION})
+"""Problems that no event of ours ends: neither Secrets nor Roles are watched, so that they are looked at again soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """The findings, whether to try again soon, and whether the service is somebody else's."""
+    """The findings, whether to try again soon, whether the service is somebody else's, or the resource itself is."""
 
     stalled: Finding | None = None
     redis: Finding | None = None
     again: bool = False
     lost: bool = False
+    left: bool = False
 
 
 def hindered(problem: Problem) -> Attempt:
     """Somebody has to act."""
     finding = (Reason(problem.reason), str(problem))
     lost = problem.reason == Reason.OWNED_ELSEWHERE
-    return Attempt(stalled=finding, redis=None if lost else finding, lost=lost, again=problem.reason in PASSING)
+    of_the_store = not lost and problem.reason != Reason.MISSING_PERMISSION
+    return Attempt(stalled=finding, redis=finding if of_the_store else None, lost=lost, again=problem.reason in PASSING)
 
 
 def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> Attempt:
@@ -43,6 +47,11 @@ def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> At
             return Attempt(redis=(Reason.STORE_REJECTED, str(error)), again=True)
         case _:
             return Attempt(redis=(Reason.STORE_UNAVAILABLE, str(error)), again=True)
+
+
+def refused(error: KubeError) -> Attempt:
+    """The API server does not let us."""
+    return hindered(Problem(Reason.MISSING_PERMISSION, f"{error}: {GRANT}"))
 
 
 def owned_elsewhere(service: Service, owner: str) -> Attempt:

@@ -39,6 +39,7 @@ class Chores:
         lost_nodes: Nodes with terminating pods that are not Ready themselves.
         search: What is known of links that are not in the index.
         searched: Is called with the pods whose lost links have been searched for.
+        refused: What could not be looked at for want of a right; None: all could.
     """
 
     def __init__(self, env: Environment, ledger: Ledger, wake: Wake) -> None:
@@ -47,6 +48,7 @@ class Chores:
         self._wake = wake
         self.lost_nodes: frozenset[str] = frozenset()
         self.search = Search()
+        self.refused: str | None = None
         self.searched: Callable[[set[int]], None] = lambda _ordinals: None
         self._tasks: set[asyncio.Task[None]] = set()
         self._searching = asyncio.Lock()
@@ -102,7 +104,17 @@ class Chores:
         return now + NODE_LOOK_SECONDS
 
     async def _ask_for_nodes(self, nodes: frozenset[str]) -> None:
-        lost = frozenset([name for name in sorted(nodes) if await is_node_lost(self._env.kube, name)])
+        try:
+            lost = frozenset([name for name in sorted(nodes) if await is_node_lost(self._env.kube, name)])
+        except KubeError as error:
+            if not error.forbidden:
+                raise
+            if self.refused is None:
+                log.warning("lost nodes are not noticed", extra={"error": str(error)})
+                self.refused = str(error)
+                self._wake()
+            return
+        self.refused = None
         if lost != self.lost_nodes:
             self.lost_nodes = lost
             self._wake()

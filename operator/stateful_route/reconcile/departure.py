@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from stateful_route.api.statefulroute import former_status
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.deployments import Deployment, running_pods, scale_to_zero
@@ -35,19 +37,49 @@ async def stop(kube: Kube, deployment: Deployment, timeout_seconds: float) -> No
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def release_finalizers(kube: Kube, namespaces: Collection[str]) -> list[Body]:
+async def release_finalizers(kube: Kube, namespaces: Collection[str], release: str = "") -> list[Body]:
     """Take our finalizer off all StatefulRoutes of ``namespaces`` (none: of all); those that had it.
 
-    What the operator wrote to the store stays. Can be repeated.
+    What the operator wrote to the store stays. Can be repeated. ``release``: the operator that departs; what another
+    one serves is left alone.
 
     Raises:
         KubeError: the API server refuses, or does not answer.
     """
     released = []
     for namespace in namespaces or (None,):
-        while held := [body for body in await _listed(kube, namespace) if FINALIZER in _finalizers(body)]:
+        while True:
+            listed = await _listed(kube, namespace)
+            others = _of_others(listed, release)
+            held = [body for body in listed if _is_held(body, others)]
+            if not held:
+                break
             released += [body for body in held if await _release(kube, body)]
     return released
+
+
+def _of_others(routes: Collection[Body], release: str) -> set[tuple[str, str]]:
+    """(namespace, name) of the operators but ``release`` that serve some of them, by the time that they wrote there.
+
+    They renew it on one StatefulRoute of a namespace.
+    """
+    now = datetime.now(UTC)
+    claims = [(route["metadata"]["namespace"], former_status(route).operator) for route in routes]
+    return {
+        (namespace, claim.name)
+        for namespace, claim in claims
+        if release
+        and claim is not None
+        and claim.name != release
+        and now - claim.renew_time < timedelta(seconds=claim.seconds)
+    }
+
+
+def _is_held(route: Body, others: Collection[tuple[str, str]]) -> bool:
+    """True while our finalizer is on it, and no other operator serves it."""
+    claim = former_status(route).operator
+    of_another = claim is not None and (route["metadata"]["namespace"], claim.name) in others
+    return FINALIZER in _finalizers(route) and not of_another
 
 
 def is_being_deleted(route: Body) -> bool:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.kube.client import Kube
+from stateful_route.reconcile.claims import Claims
+from stateful_route.reconcile.definition import Definition
 from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
 
@@ -33,4 +35,6 @@ class Environment:
     cluster: str
     watchdog: Watchdog
     timing: Timing
+    claims: Claims
+    definition: Definition
     meter: Meter = UNMETERED

@@ -24,6 +24,8 @@ class Inventory:
         self.workload = Workload()
         self._awaited: set[str] = set()
         """uids of pods that the watchdog may be waiting for."""
+        self.refused: str | None = None
+        """What could not be read anew for want of a right; None: all could."""
 
     def observe(self, body: Mapping[str, Any], container: str | None, *, deleted: bool) -> int | None:
         """Take in an event of one of the pods; its ordinal, None when it tells nothing new.
@@ -55,8 +57,11 @@ class Inventory:
         except KubeError as error:
             if not self.workload.listed:
                 raise
-            log.warning("API server", extra={"service": f"{namespace}/{name}", "error": str(error)})
+            if not error.forbidden or self.refused != str(error):
+                log.warning("API server", extra={"service": f"{namespace}/{name}", "error": str(error)})
+            self.refused = str(error) if error.forbidden else self.refused
             return
+        self.refused = None
         known = self.workload.facts  # the watch may have told more meanwhile
         if not (facts and known and facts.resource_version < known.resource_version):  # the watch was quicker
             self.workload.facts = facts

@@ -24,8 +24,17 @@ from stateful_route.domain.service import Judgement, judge_service, keeping
 from stateful_route.kube.client import KubeError, NotLeading
 from stateful_route.kube.objects import FINALIZER, Notice, set_finalizers
 from stateful_route.reconcile.arrivals import Arrivals
-from stateful_route.reconcile.attempt import Attempt, held_back, hindered, outranked, owned_elsewhere, store_failed
+from stateful_route.reconcile.attempt import (
+    Attempt,
+    held_back,
+    hindered,
+    outranked,
+    owned_elsewhere,
+    refused,
+    store_failed,
+)
 from stateful_route.reconcile.chores import Chores
+from stateful_route.reconcile.claims import LeftAlone
 from stateful_route.reconcile.ending import give_up, keys_left
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.hearing import Ear
@@ -37,6 +46,7 @@ from stateful_route.reconcile.migrations import Outcome, measure
 from stateful_route.reconcile.moving import Moving
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.reporter import Reporter
+from stateful_route.reconcile.soundness import amiss
 from stateful_route.reconcile.spec import config_of, policy_of, probe_of
 from stateful_route.reconcile.status import Finding, Findings, build_status
 from stateful_route.store.connection import Store
@@ -66,6 +76,8 @@ class Reconciler:
         """The finalizer is off: nothing is left to do."""
         self.dismissed = False
         """It should end: its cancellation may be swallowed, by redis-py's connecting in Python 3.11."""
+        self.left = False
+        """Another release of the operator serves it: nothing is written any more, not even the last words."""
         self._rival = rival
         meta = route.metadata
         self.owner = f"{env.cluster}/{meta.uid}"
@@ -165,9 +177,10 @@ class Reconciler:
                 await self._hints.stop()
                 await self._moving.stop()
                 self._inventory.close()
-                if self.passed:  # how far the migrations have come is the next life's beginning
+                if self.passed and not self.left:  # how far the migrations have come is the next life's beginning
                     self._report(self._found.stalled, self._found.redis)
-                await self._reporter.close()
+                if not self.left:
+                    await self._reporter.close()
                 await self._env.stores.forget(self.route)
 
     async def _wait(self) -> None:
@@ -183,6 +196,10 @@ class Reconciler:
         generation, began = self.route.metadata.generation, time.monotonic()
         outcome = await self._outcome()
         self._env.meter.reconciled("again" if outcome.again else "done", time.monotonic() - began)
+        if outcome.left:  # a moment before this reconciler itself is ended, or the other's claim
+            await self._moving.stop()
+            self._ledger.known, self.passed = False, True
+            return False
         if outcome.again:
             self._full_at = 0.0
             self._wanted_since = self._wanted_since or time.time()
@@ -200,26 +217,34 @@ class Reconciler:
 
     async def _outcome(self) -> Attempt:
         """Do one pass; what came of it, whatever that was."""
+        outcome = Attempt(stalled=self._found.stalled, redis=self._found.redis, again=True)
         try:
-            return Attempt(stalled=await self._pass())
+            outcome = Attempt(stalled=await self._pass())
         except Problem as problem:
-            return hindered(problem)
+            outcome = hindered(problem)
+        except LeftAlone as left:
+            log.debug("left alone", extra={"service": str(self.service), "operator": left.operator})
+            outcome = Attempt(left=True, again=True)
         except OwnedElsewhere as error:
             if not error.owner or self._of_this_cluster(error.owner):
-                return Attempt(again=True)  # the store was emptied under us, or an older resource took over: look anew
-            return owned_elsewhere(self.service, error.owner)
+                outcome = Attempt(again=True)  # the store was emptied under us, or an older one took over: look anew
+            else:
+                outcome = owned_elsewhere(self.service, error.owner)
         except (
             Deposed,
             NotLeading,
         ) as error:  # it is about us, and not about the service: its conditions stay as they are
             log.debug("not leading", extra={"service": str(self.service), "error": str(error)})
         except (LayoutMismatch, StoreUnavailable, StoreRejected) as error:
-            return store_failed(error)
+            outcome = store_failed(error)
         except KubeError as error:
-            log.warning("API server", extra={"service": str(self.service), "error": str(error)})
+            if error.forbidden:
+                outcome = refused(error)
+            level = logging.DEBUG if error.conflict or error.forbidden else logging.WARNING
+            log.log(level, "API server", extra={"service": str(self.service), "error": str(error)})
         except Exception:
             log.exception("reconciliation failed", extra={"service": str(self.service)})
-        return Attempt(stalled=self._found.stalled, redis=self._found.redis, again=True)
+        return outcome
 
     async def _pass(self) -> Finding | None:
         """Gather, ask, write; why the StatefulRoute is stalled although the pass went through, or None."""
@@ -227,6 +252,7 @@ class Reconciler:
         if full:  # before anything is read: who asks for a full pass from here on gets another one
             self._full_at = time.time() + self._env.timing.resync_seconds
         self._next_due = None
+        await self._take()
         if self.route.metadata.deletion_timestamp is not None:
             await self._end()
             return None
@@ -335,6 +361,18 @@ class Reconciler:
     def _of_this_cluster(self, owner: str) -> bool:
         return owner.startswith(f"{self._env.cluster}/")
 
+    async def _take(self) -> None:
+        """Be the one release of the operator that serves it.
+
+        Raises:
+            LeftAlone: another is.
+        """
+        meta = self.route.metadata
+        version = await self._env.claims.take(meta.uid)
+        if version is not None and int(version) > int(meta.resource_version):
+            update = {"metadata": meta.model_copy(update={"resource_version": version})}
+            self.route = self.route.model_copy(update=update)
+
     async def _hold(self) -> None:
         """Put our finalizer on the resource, so that what we write can be cleaned up."""
         meta = self.route.metadata
@@ -419,17 +457,20 @@ class Reconciler:
         self._found.announced = before.paused
         was_stuck = None if before.stalled == before.redis else before.stalled
         stuck = None if stalled == redis else stalled  # what keeps the store from being used is told once, as such
+        denied = (self._inventory.refused, self._chores.refused)
+        degraded = amiss(self.service.namespace, self._env.claims, self._env.definition, denied)
         for name, old, new in (
             ("Stalled", was_stuck, stuck),
             ("RedisConnected", before.redis, redis),
             ("FailoverPaused", *paused),
+            ("Degraded", before.degraded, degraded),
         ):
             if new is not None and (old is None or old[0] != new[0]):
                 log.warning(name, extra={"service": str(self.service), "reason": new[0], "why": new[1]})
                 self._reporter.notice(Notice("Warning", new[0], new[1]))
             elif new is None and old is not None:
                 self._reporter.notice(Notice("Normal", f"{name}Resolved", f"no longer: {old[1]}"))
-        self._found.stalled, self._found.redis = stalled, redis
+        self._found.stalled, self._found.redis, self._found.degraded = stalled, redis, degraded
         if not self.ended:
             now = datetime.now(UTC)
             self._status = build_status(self._status, self._found, now)
@@ -438,5 +479,5 @@ class Reconciler:
     def probe(self) -> None:
         """Write something of our own that the watch must bring back."""
         self._found.probed = datetime.now(UTC)
-        if self.passed:  # else the first pass is about to report anyway
+        if self.passed and not self.left:  # else the first pass is about to report anyway
             self._report(self._found.stalled, self._found.redis)

@@ -100,7 +100,8 @@ class Reporter:
             if self._written.get(name) != value
         }
         if changed:
-            version = await patch_status(self._kube, self._meta["namespace"], self._meta["name"], changed)
+            body = await patch_status(self._kube, self._meta["namespace"], self._meta["name"], changed)
+            version = int(body["metadata"]["resourceVersion"])
             self._written = {**self._written, **wanted}
             self._watchdog.expect(self._meta["uid"], f"StatefulRoute {self._meta['name']}", version)
         while self._notices:

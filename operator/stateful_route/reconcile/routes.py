@@ -44,7 +44,10 @@ class Routes:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deleted: set[str] = set()
         self._complete = False
-        self._complaint: str | None = None
+        self._complaints: dict[str | None, str] = {}
+        """Namespace (None: all) → why its StatefulRoutes cannot be listed."""
+        self._left: dict[str, Body] = {}
+        """StatefulRoutes that another release of the operator serves."""
         self._refused: dict[str, tuple[int, bool]] = {}
         """uid → generation of what does not fit and has been told of, and whether it was being deleted."""
         self._unfit: dict[str, RouteReading] = {}
@@ -54,6 +57,12 @@ class Routes:
         """Of StatefulRoutes that are gone: their last words."""
         self.synced = False
         """The StatefulRoutes have been listed once, and each has been looked at."""
+        env.claims.changed = self._reconsider
+
+    @property
+    def problem(self) -> str | None:
+        """What of all StatefulRoutes cannot be seen, and why; None: all can be."""
+        return "; ".join(self._complaints.values()) or None
 
     # Events
 
@@ -65,6 +74,7 @@ class Routes:
         if deleted:
             self._drop(uid)
         else:
+            self._env.claims.observe(body)
             self._take(body)
 
     def observe_pod(self, body: Body, *, deleted: bool) -> None:
@@ -97,6 +107,8 @@ class Routes:
     async def run(self) -> None:
         """List the StatefulRoutes now and on a period, and serve them until cancelled."""
         census_at = probe_at = 0.0
+        claiming = asyncio.create_task(self._env.claims.run(), name="claim namespaces")
+        self._chores.add(claiming)
         try:
             while True:
                 if time.monotonic() >= census_at:
@@ -122,78 +134,77 @@ class Routes:
         )
 
     async def _listed(self) -> bool:
-        """Take the census; False when it failed."""
-        try:
-            refused = await self._census()
-        except KubeError as error:
-            self._complain(error)
-            return False
-        except Exception:
-            log.exception("the StatefulRoutes cannot be listed")
-            return False
-        self._complain(refused)
-        return True
-
-    def _complain(self, error: KubeError | None) -> None:
-        """Say once of each error what it is, and the way out; None: all is well."""
-        if error is not None and str(error) != self._complaint:
-            what = "the StatefulRoutes cannot be listed"
-            if error.not_found:
-                what += ": apply the CRD (kubectl apply -f crds/)"
-            elif error.forbidden:
-                what += ": grant the operator's ServiceAccount list on statefulroutes.statefulroute.io"
-            log.warning(what, extra={"error": str(error)})
-        self._complaint = None if error is None else str(error)
-
-    async def _census(self) -> KubeError | None:
-        """Take in what a LIST shows: StatefulRoutes of which the watch has not told, or not told the end.
-
-        Returns:
-            Why a namespace was refused, see `_list`; None: none was.
-
-        Raises:
-            KubeError: as `_list`.
-        """
+        """Take the census; False when it failed somewhere. What of it succeeded is served all the same."""
+        await self._env.definition.look(self._env.kube)
         self._deleted.clear()
-        known = set(self._reconcilers)
-        listed, refused = await self._list()
-        for uid, body in listed.items():
-            if uid not in self._deleted:
-                self._take(body)
-        for uid in known - listed.keys():
-            reconciler = self._reconcilers.get(uid)
-            if reconciler is None or reconciler.route.metadata.namespace not in refused:
-                self._drop(uid)
-        if not self._complete:
+        for namespace in self._namespaces or (None,):
+            try:
+                await self._census(namespace)
+            except KubeError as error:
+                self._complain(namespace, error)
+            except Exception:
+                log.exception("the StatefulRoutes cannot be listed")
+                self._complaints[namespace] = "the StatefulRoutes cannot be listed: see the operator's log"
+            else:
+                self._complaints.pop(namespace, None)
+        if not self._complete and (len(self._complaints) < len(self._namespaces) or not self._complaints):
             self._complete = True
             for uid in self._reconcilers:
                 self._start(uid)
-        return next(iter(refused.values()), None)
+        return not self._complaints
 
-    async def _list(self) -> tuple[dict[str, Body], dict[str, KubeError]]:
-        """All StatefulRoutes by uid, and the namespaces that were refused, with the reason.
+    async def _census(self, namespace: str | None) -> None:
+        """Take in what a LIST shows: StatefulRoutes of which the watch has not told, or not told the end."""
+        known = {uid for uid, where in self._places() if namespace in {None, where}}
+        listed = {body["metadata"]["uid"]: body for body in await list_routes(self._env.kube, namespace)}
+        present = [body for uid, body in listed.items() if uid not in self._deleted]
+        for body in present:  # of all, before any is taken up: the oldest one says whose the namespace is
+            self._env.claims.observe(body)
+        for body in present:
+            self._take(body)
+        for uid in known - listed.keys():
+            self._drop(uid)
 
-        Of several namespaces one may be: its Role is gone, perhaps with the namespace. The others are served.
+    def _places(self) -> list[tuple[str, str]]:
+        """Uid and namespace of each StatefulRoute that is known."""
+        served = [(uid, reconciler.service.namespace) for uid, reconciler in self._reconcilers.items()]
+        return served + [(uid, body["metadata"]["namespace"]) for uid, body in self._left.items()]
 
-        Raises:
-            KubeError: all were refused, or the API server does not answer.
-        """
-        listed: dict[str, Body] = {}
-        refused: dict[str, KubeError] = {}
-        for namespace in self._namespaces or (None,):
-            try:
-                bodies = await list_routes(self._env.kube, namespace)
-            except KubeError as error:
-                if not error.forbidden or namespace is None or len(refused) + 1 == len(self._namespaces):
-                    raise
-                refused[namespace] = error
-            else:
-                listed.update((body["metadata"]["uid"], body) for body in bodies)
-        return listed, refused
+    def _complain(self, namespace: str | None, error: KubeError) -> None:
+        """Say once of each failure what to do about it."""
+        where = f" of namespace {namespace!r}" if namespace else ""
+        what = f"the StatefulRoutes{where} cannot be listed"
+        if error.not_found:
+            what += ": apply the CRD (kubectl apply -f crds/)"
+        elif error.forbidden:
+            what += ": grant the operator's ServiceAccount list on statefulroutes.statefulroute.io"
+        text = f"{what} ({error})"
+        if self._complaints.get(namespace) != text:
+            log.warning(what, extra={"error": str(error)})
+        self._complaints[namespace] = text
+
+    def _reconsider(self, namespace: str) -> None:
+        """Another release of the operator serves the namespace from now on, or does no more, or is set to as well."""
+        if self._env.claims.leaves(namespace):
+            for uid, reconciler in list(self._reconcilers.items()):
+                if reconciler.service.namespace == namespace:
+                    reconciler.left = True
+                    self._end(uid)
+            return
+        for uid, body in list(self._left.items()):
+            if body["metadata"]["namespace"] == namespace:
+                del self._left[uid]
+                self._take(body)
+        for reconciler in self._reconcilers.values():
+            if reconciler.service.namespace == namespace:
+                reconciler.wake()  # what it reports may have changed
 
     def _take(self, body: Body) -> None:
         meta = body["metadata"]
         uid = meta["uid"]
+        if self._env.claims.leaves(meta["namespace"]):
+            self._left[uid] = body
+            return
         try:
             route = StatefulRoute.parse(body)
         except InvalidResource as error:
@@ -259,6 +270,11 @@ class Routes:
         self._deleted.add(uid)
         self._refused.pop(uid, None)
         self._unfit.pop(uid, None)
+        self._left.pop(uid, None)
+        self._end(uid)
+        self._env.claims.forget(uid)
+
+    def _end(self, uid: str) -> None:
         self._env.watchdog.forget(uid)
         reconciler = self._reconcilers.pop(uid, None)
         if reconciler is None:

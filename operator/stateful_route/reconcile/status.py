@@ -11,6 +11,7 @@ from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import RoutingState
 
 OK = (Reason.PROGRESSING, "the operator goes on by itself")
+SOUND = (Reason.SOUND, "nothing has to be put right any more")
 Finding = tuple[Reason, str]
 
 
@@ -22,6 +23,7 @@ class Findings:
         stalled: Why somebody has to act.
         redis: Why the store cannot be used.
         paused: Why users of failed pods are not being moved.
+        degraded: What should be put right all the same.
         migration: The latest migration.
         probed: When we last wrote something of our own for the watch to bring.
         generation: Of the spec that all this is about.
@@ -33,6 +35,7 @@ class Findings:
     stalled: Finding | None = None
     redis: Finding | None = None
     paused: Finding | None = None
+    degraded: Finding | None = None
     announced: Finding | None = None
     """What an Event has been posted for, of ``paused``."""
     migration: LastMigration | None = None
@@ -59,6 +62,9 @@ def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) ->
         if found.stalled is None:
             unknown.add(ConditionType.READY)
     conditions = former.conditions
+    degraded = [(ConditionType.DEGRADED, found.degraded is not None, found.degraded or SOUND)]
+    if found.degraded is None and not any(c.type == ConditionType.DEGRADED for c in conditions):
+        degraded = []  # nobody need read of what has never been
     for kind, holds, (reason, message) in (
         (ConditionType.READY, *_ready(found, pods)),
         (ConditionType.REDIS_CONNECTED, found.redis is None, found.redis or (Reason.CONNECTED, "the store answers")),
@@ -68,6 +74,7 @@ def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) ->
             found.paused is not None,
             found.paused or (Reason.WITHIN_LIMIT, "users of failed pods are moved"),
         ),
+        *degraded,
     ):
         if kind in unknown:  # nothing has been found out yet: the former word stands
             continue

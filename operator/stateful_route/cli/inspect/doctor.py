@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stateful_route.api.crd import load_crd, spec_fields
+from stateful_route.api.crd import known_fields, load_crd
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.answers import NO, Output, advised, fail, notes, print_answer
 from stateful_route.cli.inspect.examination import examine_operator, examine_service, examine_workload
@@ -77,7 +77,7 @@ async def _cluster(session: Session) -> list[Finding]:
         if error.forbidden:
             return [*found, Finding(Severity.UNKNOWN, "CRD", name, "you may not read CustomResourceDefinitions")]
         raise
-    here, wanted = spec_fields(crd, VERSION), spec_fields(shipped, VERSION)
+    here, wanted = known_fields(crd, VERSION), known_fields(shipped, VERSION)
     lacking, more = sorted(wanted - here), sorted(here - wanted)
     if not here:
         served = ", ".join(v["name"] for v in crd["spec"]["versions"] if v.get("served"))
