@@ -18,7 +18,7 @@ from kopf._core.actions.loggers import LocalObjectLogger
 
 import stateful_route
 from stateful_route.cli.app import app
-from stateful_route.cli.logs import LogFormat, TextFormatter, set_up
+from stateful_route.cli.logs import LogFormat, TextFormatter, Unrepeated, set_up
 
 ENTRY_POINT = Path(sys.executable).with_name("stateful-route")
 FORCED_COLOURS = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "CLICOLOR_FORCE", "TTY_COMPATIBLE"}
@@ -314,3 +314,17 @@ def test_what_kopf_says_of_an_object_is_one_short_line(logged, form):
     written = logged(form, lambda: logger.warning("handler failed"))
     assert "handler failed" in written
     assert "OperatorSettings" not in written
+
+
+def test_a_request_of_kopf_that_fails_again_and_again_is_told_once():
+    seen = Unrepeated()
+
+    def told(name, text):
+        return seen.filter(logging.LogRecord(name, logging.ERROR, "", 0, text, None, None))
+
+    refused = "Request attempt #%d failed; will retry: GET http://here/pods?resourceVersion=%d -> 403"
+    watching = "kopf._cogs.clients.watching"
+    assert [told(watching, refused % (n, n)) for n in range(1, 4)] == [True, False, False]
+    assert told(watching, refused.replace("pods", "nodes") % (1, 1))
+    assert [told("stateful_route", refused % (1, 1)) for _ in range(2)] == [True, True]
+    assert [told("kopf", "something else") for _ in range(2)] == [True, True]

@@ -1,7 +1,9 @@
 """Log lines: one for each decision, as text for people or as JSON for machines."""
 
 import logging
+import re
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,6 +14,8 @@ from pythonjsonlogger.json import JsonFormatter as JsonLogger
 
 KOPF_FIELDS = frozenset({"settings", "k8s_skip", "k8s_ref"})
 """What kopf hands to its own handlers with each line about an object."""
+
+SAID_SECONDS = 600.0
 
 OWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"} | KOPF_FIELDS
 
@@ -74,9 +78,30 @@ class JsonFormatter(JsonLogger):
             return super().jsonify_log_record({name: _shown(value) for name, value in log_data.items()})
 
 
+class Unrepeated(logging.Filter):
+    """Lets each failure of kopf's requests through once in ten minutes: it repeats them until they succeed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._until: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for what has just been said."""
+        text = record.getMessage() if record.name.startswith("kopf.") else ""
+        if not text.startswith("Request attempt"):
+            return True
+        text = re.sub(r"#\d+(/\d+)?|resourceVersion=\d+", "", text)
+        now = time.monotonic()
+        if now < self._until.get(text, 0.0):
+            return False
+        self._until = {said: until for said, until in self._until.items() if now < until} | {text: now + SAID_SECONDS}
+        return True
+
+
 def set_up(form: LogFormat, level: LogLevel) -> None:
     """Send all log lines to stderr; kopf's own only from WARNING on, unless everything is asked for."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Unrepeated())
     handler.setFormatter(TextFormatter() if form is LogFormat.TEXT else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level.upper() != LogLevel.DEBUG:

@@ -6,8 +6,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any, cast
 
 import kopf
@@ -23,6 +24,7 @@ from stateful_route.metrics.operator import OperatorMetrics
 from stateful_route.reconcile.claims import Claims
 from stateful_route.reconcile.definition import Definition
 from stateful_route.reconcile.environment import Environment, Timing
+from stateful_route.reconcile.grants import GRANT, Watches
 from stateful_route.reconcile.leadership import Leadership
 from stateful_route.reconcile.routes import Routes
 from stateful_route.reconcile.stores import Stores
@@ -88,6 +90,7 @@ class App:
     """What the handlers share: kopf passes it to each as ``memo``.
 
     ``routes``: those of the present term; None while another process leads, whose events are dropped here.
+    ``waiting``: why nothing can be served; None: it can.
     """
 
     options: Options
@@ -96,6 +99,7 @@ class App:
     leadership: Leadership | None = None
     routes: Routes | None = None
     serving: asyncio.Task[None] | None = None
+    waiting: str | None = "the API server has not answered yet"
     metrics: OperatorMetrics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,7 +122,7 @@ class App:
                 return Readiness(ready=False, text=why)
             return Readiness(ready=True, text=f"standing by: {self.leadership.leader or 'nobody'} leads")
         if self.routes is None or not self.routes.synced:
-            why = self.routes.problem if self.routes is not None else None
+            why = self.waiting or (self.routes.problem if self.routes is not None else None)
             return Readiness(ready=False, text=why or "not all StatefulRoutes have been looked at")
         return Readiness(ready=True, text=self.routes.problem or "ok")
 
@@ -209,6 +213,14 @@ def _end_at_once() -> None:
     os._exit(1)
 
 
+class Backoffs:
+    """Between the attempts of one of kopf's requests, without end: a watch that gives up is never begun again."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Seconds."""
+        return chain((1.0, 1.0, 2.0, 3.0), repeat(5.0))
+
+
 @kopf.on.startup(registry=REGISTRY)
 async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) -> None:
     """Set kopf up as a transport that writes nothing itself, and start the reconcilers.
@@ -225,6 +237,7 @@ async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) ->
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 60
     settings.networking.enforce_retry_after = True
+    settings.networking.error_backoffs = Backoffs()
     settings.execution.default_backoff = 2
     settings.queueing.exit_timeout = 0.5
     settings.queueing.idle_timeout = 1  # in Python 3.11 a worker may miss its cancellation, and ends only when idle
@@ -238,8 +251,12 @@ async def _serve(app: App) -> None:
             cluster = await cluster_id(app.kube)
             break
         except KubeError as error:
-            log.warning("waiting for the API server", extra={"error": str(error)})
+            advice = {"advice": GRANT} if error.forbidden else {}
+            if not error.forbidden or app.waiting != str(error):
+                log.warning("waiting for the API server", extra={"error": str(error), **advice})
+            app.waiting = str(error)
             await asyncio.sleep(1)
+    app.waiting = None
     if app.leadership is None:
         await _lead(app, cluster)
     else:
@@ -252,7 +269,9 @@ async def _lead(app: App, cluster: str) -> None:
     stores = Stores(app.options.redis_url, elected.tenure if elected else None, app.metrics)
     kube = elected.guarded() if elected else app.kube
     claims = Claims(kube, app.options.release, app.options.claim_seconds)
-    env = Environment(kube, stores, cluster, app.watchdog, app.options.timing, claims, Definition(), app.metrics)
+    watches = Watches(app.watchdog)
+    timing, metrics = app.options.timing, app.metrics
+    env = Environment(kube, stores, cluster, app.watchdog, timing, claims, Definition(), watches, metrics)
     app.routes = Routes(env, app.options.namespaces)
     try:
         await app.routes.run()

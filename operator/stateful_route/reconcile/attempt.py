@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from stateful_route.api.conditions import Reason
 from stateful_route.domain.errors import AuthenticationFailed, LayoutMismatch, StoreRejected, StoreUnavailable
 from stateful_route.kube.client import KubeError
+from stateful_route.reconcile.grants import GRANT
 from stateful_route.reconcile.problem import Problem
-from stateful_route.reconcile.soundness import GRANT
 from stateful_route.reconcile.status import Finding
 from stateful_route.store.keys import Service
 

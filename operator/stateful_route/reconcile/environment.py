@@ -6,6 +6,7 @@ from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.kube.client import Kube
 from stateful_route.reconcile.claims import Claims
 from stateful_route.reconcile.definition import Definition
+from stateful_route.reconcile.grants import Watches
 from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
 
@@ -37,4 +38,5 @@ class Environment:
     timing: Timing
     claims: Claims
     definition: Definition
+    watches: Watches
     meter: Meter = UNMETERED

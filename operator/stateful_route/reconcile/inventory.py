@@ -66,7 +66,9 @@ class Inventory:
         if not (facts and known and facts.resource_version < known.resource_version):  # the watch was quicker
             self.workload.facts = facts
         if facts and known and facts.resource_version > known.resource_version:
-            self._watchdog.expect(facts.uid, f"StatefulSet {facts.name}", facts.resource_version)
+            self._watchdog.expect(
+                facts.uid, f"StatefulSet {facts.name}", facts.resource_version, (namespace, "statefulsets")
+            )
         ours = (body for body in bodies if stateful_set_of(body) == name)
         pods = [pod for body in ours if (pod := self._facts_of(body, container))]
         news = {pod.uid: pod for pod in self.workload.end_listing(pods, version)}
@@ -86,4 +88,4 @@ class Inventory:
             self._watchdog.forget(uid)
         self._awaited = self._awaited.intersection(listed) | news.keys()
         for uid, pod in news.items():
-            self._watchdog.expect(uid, f"Pod {pod.name}", pod.resource_version)
+            self._watchdog.expect(uid, f"Pod {pod.name}", pod.resource_version, (self._namespace, "pods"))

@@ -457,7 +457,8 @@ class Reconciler:
         self._found.announced = before.paused
         was_stuck = None if before.stalled == before.redis else before.stalled
         stuck = None if stalled == redis else stalled  # what keeps the store from being used is told once, as such
-        denied = (self._inventory.refused, self._chores.refused)
+        watch = self._env.watches.refused(self.service.namespace)
+        denied = (watch, self._inventory.refused, self._chores.refused)
         degraded = amiss(self.service.namespace, self._env.claims, self._env.definition, denied)
         for name, old, new in (
             ("Stalled", was_stuck, stuck),

@@ -8,6 +8,7 @@ from typing import Any
 
 from stateful_route.kube.client import Kube, KubeError, NotLeading
 from stateful_route.kube.objects import Notice, patch_status, post_event
+from stateful_route.reconcile.grants import GRANT
 from stateful_route.reconcile.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class Reporter:
         self._notices: deque[Notice] = deque(maxlen=MAX_NOTICES)
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._refused = ""
+        """Why the API server does not let us write, as it has been told."""
 
     @property
     def status(self) -> Status:
@@ -64,7 +67,11 @@ class Reporter:
             except KubeError as error:
                 if error.not_found:
                     continue  # the StatefulRoute is gone: nobody reads its status any more
-                log.warning("status not written", extra={**self._names, "error": str(error)})
+                if not error.forbidden:
+                    log.warning("status not written", extra={**self._names, "error": str(error)})
+                elif self._refused != str(error):  # once: it will be refused again and again
+                    self._refused = str(error)
+                    log.warning("status not written", extra={**self._names, "error": str(error), "advice": GRANT})
                 self._wake.set()
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
             except Exception:
@@ -103,14 +110,17 @@ class Reporter:
             body = await patch_status(self._kube, self._meta["namespace"], self._meta["name"], changed)
             version = int(body["metadata"]["resourceVersion"])
             self._written = {**self._written, **wanted}
-            self._watchdog.expect(self._meta["uid"], f"StatefulRoute {self._meta['name']}", version)
+            of = (self._meta["namespace"], "statefulroutes")
+            self._watchdog.expect(self._meta["uid"], f"StatefulRoute {self._meta['name']}", version, of)
+            self._refused = ""
         while self._notices:
             try:
                 await post_event(self._kube, self._meta, self._notices[0])
             except KubeError as error:
                 if not error.refused:
                     raise
-                log.warning("Event refused", extra={**self._names, "error": str(error)})
+                advice = {"advice": GRANT} if error.forbidden else {}
+                log.warning("Event refused", extra={**self._names, "error": str(error), **advice})
             self._notices.popleft()
 
     @property

@@ -136,6 +136,7 @@ class Routes:
     async def _listed(self) -> bool:
         """Take the census; False when it failed somewhere. What of it succeeded is served all the same."""
         await self._env.definition.look(self._env.kube)
+        await self._env.watches.look(self._env.kube, self._namespaces, time.monotonic())
         self._deleted.clear()
         for namespace in self._namespaces or (None,):
             try:

@@ -5,12 +5,8 @@ from collections.abc import Iterable
 from stateful_route.api.conditions import Reason
 from stateful_route.reconcile.claims import Claims, divide
 from stateful_route.reconcile.definition import UPGRADE, Definition
+from stateful_route.reconcile.grants import GRANT
 from stateful_route.reconcile.status import Finding
-
-GRANT = (
-    "give the operator's ServiceAccount its rights back (they are in the chart's Roles; `stateful-route doctor "
-    "--operator` in its pod lists those that are missing)"
-)
 
 
 def amiss(namespace: str, claims: Claims, definition: Definition, refused: Iterable[str | None]) -> Finding | None:
