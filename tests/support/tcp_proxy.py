@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -24,8 +25,10 @@ class TcpProxy:
         refusing: New connections are closed at once.
     """
 
-    def __init__(self, target_port: int, seed: int = 0) -> None:
+    def __init__(self, target_port: int, seed: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        """``tls``: spoken with those who connect; the server behind is spoken to without."""
         self._target_port = target_port
+        self._tls = tls
         self._choose = random.Random(seed)
         self._writers: set[asyncio.StreamWriter] = set()
         self._lost: set[asyncio.StreamWriter] = set()
@@ -44,7 +47,7 @@ class TcpProxy:
         self.refusing = False
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -46,7 +46,16 @@ def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> At
         case StoreRejected():
             return Attempt(redis=(Reason.STORE_REJECTED, str(error)), again=True)
         case _:
-            return Attempt(redis=(Reason.STORE_UNAVAILABLE, str(error)), again=True)
+            return Attempt(redis=(Reason.STORE_UNAVAILABLE, f"{error}: {_way_to(str(error))}"), again=True)
+
+
+def _way_to(text: str) -> str:
+    """What to do about a store that does not answer, by what it, or the way to it, has said."""
+    if "certificate" in text.lower():
+        return "give the authority that signed it, ?ssl_ca_certs=PATH in the URL (the chart's redis.caSecret mounts it)"
+    if text.startswith("rediss"):
+        return "see that it runs, that the operator reaches it, and that it speaks TLS; without TLS it is redis://"
+    return "see that it runs and that the operator reaches it (address, network policy); with TLS it is rediss://"
 
 
 def refused(error: KubeError) -> Attempt:

@@ -1,21 +1,29 @@
 """What a user gets wrong is told in a condition and an Event, with the way out, and holds up nobody else."""
 
+import asyncio
 import contextlib
 import json
+import shutil
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from stateful_route.api.crd import load_crd
+from stateful_route.cli.app import app
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.objects import FINALIZER
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import META
+from support.certificates import authority
 from support.process import OperatorProcess
 from support.scene import Scene, TestKube
+from support.tcp_proxy import TcpProxy
 from support.waiting import eventually
 
 StartOperator = Callable[..., OperatorProcess]
@@ -87,6 +95,11 @@ MISTAKES = {
     "no-such-host": by_secret(
         f"redis://:{PASSWORD}@store.invalid:6379", "RedisConnected", "StoreUnavailable", "store.invalid"
     ),
+    "tls-is-not-asked-for": by_url("redis://{tls}", "RedisConnected", "StoreUnavailable", "{tls}", "rediss://"),
+    "tls-is-not-spoken": by_url("rediss://{newer}", "RedisConnected", "StoreUnavailable", "{newer}", "redis://"),
+    "an-authority-that-nobody-knows": by_url(
+        "rediss://{tls}", "RedisConnected", "StoreUnavailable", "{tls}", "certificate", "?ssl_ca_certs="
+    ),
     "a-newer-layout": by_url(
         "redis://{newer}", "RedisConnected", "LayoutMismatch", "{newer}", "layout version 99", "upgrade stateful-route"
     ),
@@ -101,12 +114,31 @@ def locked() -> Iterator[EmbeddedStore]:
 
 
 @pytest.fixture
+async def tls(locked: EmbeddedStore, tmp_path: Path) -> AsyncIterator[TcpProxy]:
+    """A store with TLS, whose certificate is signed by an authority of our own."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here to make certificates")
+    files = authority(tmp_path / "tls")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    async with TcpProxy(locked.port, tls=context) as proxy:
+        yield proxy
+
+
+@pytest.fixture
 async def newer(server: EmbeddedStore) -> AsyncIterator[Store]:
     """A store that a later version of this project has written."""
     store = Store.from_url(server.url)
     await store.command("HSET", META, "layout", 99)
     yield store
     await store.close()
+
+
+@pytest.fixture
+def addresses(locked: EmbeddedStore, tls: TcpProxy, server: EmbeddedStore) -> Mapping[str, str]:
+    """Where the stores are that the mistakes name; ``newer`` is `server`."""
+    ports = {"locked": locked.port, "tls": tls.port, "newer": server.port}
+    return {name: f"127.0.0.1:{port}" for name, port in ports.items()}
 
 
 async def make(scene: Scene, name: str, mistake: Mistake, addresses: Mapping[str, str]) -> tuple[str, ...]:
@@ -125,7 +157,7 @@ async def make(scene: Scene, name: str, mistake: Mistake, addresses: Mapping[str
 
 
 async def test_each_mistake_is_told_and_holds_up_nobody(
-    scene: Scene, server: EmbeddedStore, locked: EmbeddedStore, newer: Store, start_operator: StartOperator
+    scene: Scene, server: EmbeddedStore, addresses: Mapping[str, str], newer: Store, start_operator: StartOperator
 ) -> None:
     operator = start_operator(scene)
     await scene.make_workload(3)
@@ -133,7 +165,6 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
     await scene.wait_all_ready(range(3))
     await scene.link(90, range(3))
     await scene.let_read_secret("absent")
-    addresses = {"locked": f"127.0.0.1:{locked.port}", "newer": f"127.0.0.1:{server.port}"}
     texts = {name: await make(scene, name, mistake, addresses) for name, mistake in MISTAKES.items()}
     for name, mistake in MISTAKES.items():
         status = "True" if mistake.condition == "Stalled" else "False"
@@ -148,6 +179,13 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
             ),
             f"an Event {mistake.reason} about {name}",
         )
+        logged = [line for line in operator.lines(mistake.condition) if line["service"] == f"{scene.namespace}/{name}"]
+        assert [line["reason"] for line in logged] == [mistake.reason], name
+    found = await asyncio.to_thread(doctor, scene, operator)
+    for name in MISTAKES:
+        errors = [f for f in found if f["severity"] == "error" and f["subject"] == name]
+        assert [f for f in errors if texts[name][0] in f["message"]], f"{name}: {errors}"
+        assert all(f["advice"] for f in errors if f["check"] == "condition"), errors
     keys = [key async for key in newer.scan("*", 100)]
     assert keys == [META.encode()], "nothing is written into a store that we cannot follow"
 
@@ -163,6 +201,13 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
         assert password not in operator.text()
         assert password not in json.dumps(bodies)
         assert password not in json.dumps(events)
+
+
+def doctor(scene: Scene, operator: OperatorProcess) -> list[dict[str, Any]]:
+    """What it finds, with a look at the stores from here."""
+    env = operator.environment
+    words = ["doctor", "-n", scene.namespace, "-o", "json", "--kubeconfig", env["KUBECONFIG"]]
+    return list(json.loads(CliRunner().invoke(app, words).stdout))
 
 
 async def test_a_secret_that_comes_late_is_found_soon(
