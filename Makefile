@@ -60,6 +60,9 @@ image: ## Build the operator's image with Docker or Podman, IMAGE=stateful-route
 	tag=$(IMAGE); tag=$${tag:-stateful-route:$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' operator/stateful_route/__init__.py)}; \
 	$$engine build --tag "$$tag" . && echo "built $$tag with $$engine"
 
+release-check: $(STAMP) ## Build wheel, sdist, chart and documentation into dist/, and try each in an empty place
+	@$(BIN)/python tools/release.py
+
 twins: $(STAMP) ## Write the synchronous twins of the asynchronous modules
 	@$(BIN)/python tools/twins.py
 
@@ -76,4 +79,5 @@ lock: ## Refresh requirements.lock, and that of the image, from pyproject.toml
 clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
-.PHONY: help setup control-plane demo test test-kind node-packages lint docs chart image twins format bench lock clean
+.PHONY: help setup control-plane demo test test-kind node-packages lint docs chart image release-check twins format bench \
+	lock clean

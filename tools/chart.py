@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from versions import PLACE, version_in
+
 REPO = Path(__file__).resolve().parent.parent
 CHART = REPO / "charts" / "stateful-route"
 CRD = "statefulroute.yaml"
@@ -45,18 +47,14 @@ def table() -> str:
 
 def wanted() -> dict[Path, str]:
     """Each file that is written, and its text."""
-    version = re.search(
-        r'^__version__ = "(.+)"$', (REPO / "operator/stateful_route/__init__.py").read_text(), re.MULTILINE
-    )
-    if version is None:
-        raise SystemExit("stateful_route/__init__.py has no __version__")
+    version = version_in((REPO / PLACE).read_text(encoding="utf-8"))
     chart = (CHART / "Chart.yaml").read_text(encoding="utf-8")
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     if TABLE.search(readme) is None:
         raise SystemExit(f"{CHART / 'README.md'} has no <!-- values --> … <!-- /values -->")
     return {
         CHART / "files" / "crds" / CRD: (REPO / "crds" / CRD).read_text(encoding="utf-8"),
-        CHART / "Chart.yaml": re.sub(r"^(version|appVersion): .*$", rf"\1: {version[1]}", chart, flags=re.MULTILINE),
+        CHART / "Chart.yaml": re.sub(r"^(version|appVersion): .*$", rf"\1: {version}", chart, flags=re.MULTILINE),
         CHART / "README.md": TABLE.sub(lambda _: table(), readme),
     }
 

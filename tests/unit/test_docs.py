@@ -296,7 +296,7 @@ def test_every_link_of_a_document_leads_somewhere(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_make_target_that_a_document_names_exists(document):
     targets = set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make (?:PYTHON=\S+ )?([a-z-]+)", document.read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make (?:PYTHON=\S+ )?([a-z][a-z-]*)", document.read_text(), flags=re.MULTILINE))
     assert named - targets == set()
 
 
@@ -323,4 +323,5 @@ def test_every_dependency_has_its_reason():
 
 
 def test_the_changelog_has_a_place_for_what_is_not_released():
-    assert section((REPO / "CHANGELOG.md").read_text(), "[Unreleased]").strip()
+    heads = re.findall(r"^## (\S+)", (REPO / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
