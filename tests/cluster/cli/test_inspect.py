@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -14,11 +15,15 @@ import pytest
 import yaml
 
 from stateful_route.api.crd import load_crd
-from stateful_route.devcluster.embedded_store import EmbeddedStore
+from stateful_route.devcluster.embedded_store import EmbeddedStore, find_servers
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.pods import DRAIN_ANNOTATION
+from stateful_route.store.connection import Store
 from stateful_route.store.index import purge
 from support.inspected_fleet import environment
+from support.redis_cluster import three_nodes
+from support.scene import Scene
+from support.servers import starting
 from support.waiting import eventually
 
 ENTRY_POINT = Path(sys.executable).with_name("stateful-route")
@@ -116,6 +121,30 @@ async def test_a_watch_prints_the_service_again_when_it_has_changed(fleet):
             await scene.annotate_pod(2, DRAIN_ANNOTATION, "true")
         second = json.loads(await asyncio.to_thread(process.stdout.readline))
         assert second[0]["pods"][2]["reason"] == "DrainRequested"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_a_watch_goes_on_after_an_outage_of_the_api_server_and_ends_by_ctrl_c(fleet, control_plane):
+    process = started(fleet, "status", "rooms", "-w", "-o", "json")
+    try:
+        await asyncio.to_thread(process.stdout.readline)
+        control_plane.stop_api_server()
+        try:
+            told = await asyncio.wait_for(asyncio.to_thread(process.stderr.readline), 30)
+            assert "the API server did not answer" in told
+        finally:
+            control_plane.start_api_server()
+        async with fleet.scene() as scene:
+            await scene.annotate_pod(2, DRAIN_ANNOTATION, "true")
+            after = json.loads(await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 60))
+            while after[0]["pods"][2]["reason"] != "DrainRequested":
+                after = json.loads(await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 60))
+        process.send_signal(signal.SIGINT)
+        _, said = await asyncio.to_thread(process.communicate, timeout=20)
+        assert process.returncode == 130
+        assert "Traceback" not in said
     finally:
         process.kill()
         process.communicate()
@@ -237,6 +266,57 @@ async def test_a_rebalance_moves_as_many_as_allowed_and_tells_why(cli, answer, f
     assert "nothing to do" in done.stderr
 
 
+async def test_a_rebalance_that_is_interrupted_has_moved_whole_links_and_can_be_repeated(cli, fleet):
+    async with fleet.scene() as scene:
+        await scene.link(300, [0], prefix="more")
+        await scene.change_route({"drain": {"linksPerSecond": 50}})
+        try:
+            process = started(fleet, "rebalance", "rooms", "--max-moves", "1000", "--yes")
+            await eventually(scene.counts, lambda counts: counts[0] < 325, "some have moved")
+            process.send_signal(signal.SIGINT)
+            _, said = await asyncio.to_thread(process.communicate, timeout=20)
+        finally:
+            await scene.change_route({"drain": {"linksPerSecond": None}})
+        assert process.returncode == 130, said
+        moved = int(re.search(r"([\d,]+) links moved; \d+ stay: it was interrupted, and can be repeated", said)[1])
+        assert "Traceback" not in said
+        counts = await scene.counts()
+        assert 330 - counts[0] == moved > 0
+        assert counts[0] > 150, "it has ended long before the plan was carried out"
+        assert len(await scene.check_links(on=range(3))) == 390
+        await asyncio.to_thread(cli, "rebalance", "rooms", "--max-moves", 1000, "--yes")
+        even = await scene.counts()
+        assert max(even.values()) - min(even.values()) <= 1
+        await scene.check_links(on=range(3))
+
+
+async def test_a_rebalance_evens_out_the_one_service_where_services_have_stores_of_their_own(cli, fleet):
+    kind = find_servers()[0]
+    with starting(kind) as start, three_nodes(start) as cluster:
+        async with fleet.scene() as rooms:
+            store = Store.from_url(cluster.url)
+            lobby = Scene(rooms.kube, fleet.namespace, store, "lobby")
+            await lobby.make_workload(2)
+            await lobby.make_route({"redis": {"url": cluster.url}})
+            await lobby.wait_all_ready(range(2))
+            await lobby.link(40, [0])
+            await rooms.link(60, [0], prefix="more")
+            before = await rooms.counts()
+            done = await asyncio.to_thread(cli, "rebalance", "lobby", "--max-moves", 15, "--yes")
+            assert done.returncode == 0, done.stderr
+            assert "15 links moved" in done.stderr
+            assert await lobby.counts() == {0: 25, 1: 15}
+            await lobby.check_links(on=range(2))
+            assert await rooms.counts() == before
+            await asyncio.to_thread(cli, "rebalance", "rooms", "--max-moves", 10, "--yes")
+            assert (await rooms.counts())[0] == before[0] - 10
+            assert await lobby.counts() == {0: 25, 1: 15}
+            await lobby.delete_route()
+            await eventually(lobby.route, lambda body: not body, "the StatefulRoute is gone")
+            await rooms.kube.delete(f"{lobby.workload_path}/lobby")
+            await store.close()
+
+
 async def test_events_tells_what_has_happened_and_goes_on(cli, answer, fleet):
     async with fleet.scene() as scene:
         await scene.annotate_pod(1, DRAIN_ANNOTATION, "true")
@@ -330,9 +410,15 @@ def test_who_may_not_drain_is_told_so_and_the_doctor_knows_it(cli, fleet, contro
     assert "you may not patch pods: without it drain, undrain does not work" in text
     assert "you may not patch statefulroutes/status.statefulroute.io" in text
     assert "you may not read CustomResourceDefinitions" in text
+    assert "leases" not in text
     granted = ("list pods", "get pods", "get services", "list statefulroutes", "get statefulsets")
     assert [right for right in granted if f"you may not {right}" in text] == []
     assert done.returncode == 3
+    lease = {"STATEFUL_ROUTE_LEASE_NAME": "sr", "STATEFUL_ROUTE_LEASE_NAMESPACE": "default"}
+    text = " ".join(cli("doctor", "rooms", "--kubeconfig", path, "--operator", **lease).stdout.split())
+    for right in ("create leases.coordination.k8s.io", "get leases.coordination.k8s.io 'sr'", "patch leases"):
+        assert f"you may not {right}" in text
+    assert "in namespace 'default': without it leading does not work" in text
 
 
 def token(fleet, kubectl):

@@ -293,16 +293,20 @@ async def test_the_api_server_refuses(scene: Scene, case: str) -> None:
     assert named in str(refused.value)
 
 
+CRD_PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{load_crd()['metadata']['name']}"
+
+
 @pytest.fixture
 async def old_crd(kube: TestKube) -> AsyncIterator[None]:
-    """A CRD that lets in what ours would refuse, as that of an older version might."""
+    """A CRD that lets in what ours would refuse, and lacks some fields, as that of an older version might."""
     crd = load_crd()
-    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
-    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    del schema["properties"]["spec"]["properties"]["links"]["properties"]["temporaryTTLSeconds"]["minimum"]
-    await kube.merge(path, crd)
+    parts = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    del parts["spec"]["properties"]["links"]["properties"]["temporaryTTLSeconds"]["minimum"]
+    del parts["spec"]["properties"]["repair"]
+    del parts["status"]["properties"]["operator"]
+    await kube.merge(CRD_PATH, {"spec": {"versions": crd["spec"]["versions"]}})
     yield
-    await kube.merge(path, load_crd())
+    await kube.merge(CRD_PATH, load_crd())
 
 
 @pytest.mark.usefixtures("old_crd")
@@ -328,6 +332,31 @@ async def test_an_object_that_an_older_crd_let_in_is_told_what_does_not_fit(
     assert len(operator.lines("StatefulRoute ignored")) == 1, "said once"
     await scene.change_route({"links": {"temporaryTTLSeconds": 300}}, name="old")
     await scene.wait_condition("Stalled", "True", "WorkloadNotFound", name="old")
+
+
+@pytest.mark.usefixtures("old_crd")
+async def test_a_crd_that_is_older_than_the_operator_is_told_and_all_is_served(
+    scene: Scene, start_operator: StartOperator, kube: TestKube
+) -> None:
+    operator = start_operator(scene, resync_seconds=1, release="one/sr", claim_seconds=6)
+    await scene.make_workload(2)
+    await scene.make_route({"repair": {"periodSeconds": 60}})
+    await scene.wait_condition("Ready", "True", seconds=30)
+    told = await scene.wait_condition("Degraded", "True", "OutdatedCRD")
+    assert "spec.repair" in told["message"]
+    assert "kubectl apply -f crds/" in told["message"]
+    assert (await scene.wait_event("OutdatedCRD"))["type"] == "Warning"
+    (line,) = operator.lines("the CRD is older than this operator")
+    assert "status.operator" in line["lacks"]
+    found = await asyncio.to_thread(doctor, scene, operator)
+    assert [f["check"] for f in found if f["severity"] == "error" and "spec.repair" in f["message"]] == [
+        "CRD",
+        "condition",
+    ]
+    await kube.merge(CRD_PATH, load_crd())
+    await scene.wait_condition("Degraded", "False", "Sound")
+    await scene.wait_status(lambda status: status["operator"]["name"] == "one/sr")
+    await scene.wait_condition("Ready", "True")
 
 
 @pytest.mark.usefixtures("old_crd")

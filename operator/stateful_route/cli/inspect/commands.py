@@ -243,7 +243,7 @@ def doctor(  # noqa: PLR0913, PLR0917  each option is a flag
     service: AnyService = "",
     operator: Annotated[
         bool,
-        typer.Option("--operator", help="Ask for the operator's rights, too: run it with the operator's account."),
+        typer.Option("--operator", help="Ask for the operator's rights, too: run it in the operator's pod."),
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 for a warning, too.")] = False,
     namespace: Namespace = None,

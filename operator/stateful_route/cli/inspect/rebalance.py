@@ -40,8 +40,10 @@ async def rebalance(session: Session, service: str, max_moves: int, *, dry_run: 
             confirm(f"Move {plan.moves:,} users of {target} to other pods, which know nothing of them yet?")
         try:
             await _carry_out(store, target, plan, _rate(route), moved)
-        finally:  # interrupted, too
-            _tell(plan, moved)
+        except asyncio.CancelledError:
+            _tell(plan, moved, "it was interrupted, and can be repeated")
+            raise
+        _tell(plan, moved, "their users or pods have changed meanwhile")
     if session.access.output is not Output.TABLE:
         print_answer(session.access.output, _fields(route, plan, moved, dry_run=dry_run))
     if plan.moves and not dry_run and not moved:
@@ -142,11 +144,11 @@ def _signed(moves: int) -> str:
     return f"{moves:+,}" if moves else "0"
 
 
-def _tell(plan: Plan, moved: Counter[tuple[int, int]]) -> None:
+def _tell(plan: Plan, moved: Counter[tuple[int, int]], why: str) -> None:
     total = sum(moved.values())
     text = f"{total:,} links moved"
     if total < plan.moves:
-        text += f"; {plan.moves - total:,} stay: their users or pods have changed meanwhile"
+        text += f"; {plan.moves - total:,} stay: {why}"
     notes().print(text, markup=False)
 
 

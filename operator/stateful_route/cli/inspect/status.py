@@ -14,7 +14,7 @@ from rich.text import Text
 from stateful_route.api.conditions import Condition, ConditionType
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.answers import COLOURS, FAILED, Output, duration, notes, print_answer, print_next, table_of
-from stateful_route.cli.inspect.session import Session
+from stateful_route.cli.inspect.session import NotThere, Session
 from stateful_route.cli.store.look import pod_fields
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.pod import PodFacts
@@ -96,10 +96,7 @@ async def show(session: Session, service: str, *, watch: bool) -> None:
         while True:
             live.update(_picture(session, seen), refresh=True)
             await asyncio.sleep(WATCH_SECONDS)
-            try:
-                seen = await _look(session, service)
-            except KubeError as error:
-                live.console.print(f"{error}; trying again", markup=False, style="yellow")
+            seen = await _look_again(session, service, live.console) or seen
 
 
 def bad_conditions(route: StatefulRoute) -> list[tuple[str, str, str]]:
@@ -133,10 +130,16 @@ async def _changes(session: Session, service: str) -> AsyncIterator[list[Seen]]:
             former = now
             yield seen
         await asyncio.sleep(WATCH_SECONDS)
-        try:
-            seen = await _look(session, service)
-        except KubeError as error:
-            notes().print(f"{error}; trying again", markup=False, style="yellow")
+        seen = await _look_again(session, service, notes()) or seen
+
+
+async def _look_again(session: Session, service: str, console: Console) -> list[Seen]:
+    """The services; none while the API server is away, which is told, or has just begun and does not know them yet."""
+    try:
+        return await _look(session, service)
+    except (KubeError, NotThere) as error:
+        console.print(f"{error}; trying again", markup=False, style="yellow")
+        return []
 
 
 def _steady(seen: Seen) -> list[Any]:
