@@ -205,6 +205,7 @@ class Routes:
         uid = meta["uid"]
         if self._env.claims.leaves(meta["namespace"]):
             self._left[uid] = body
+            self._unfit.pop(uid, None)
             return
         try:
             route = StatefulRoute.parse(body)
