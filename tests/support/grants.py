@@ -1,66 +1,54 @@
-"""Rights of a ServiceAccount, one by one: what the operator needs by the doctor's list, and all of it but something."""
+"""Rights that an administrator takes away from the operator, one by one, and gives back."""
 
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
-from stateful_route.cli.inspect.rights import OPERATOR, Right
-from stateful_route.kube.client import KubeError
-from support.scene import TestKube
+from support.rights import RBAC, RELEASE
+from support.scene import Scene, TestKube
 
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
-BY_KOPF = (
-    *(Right(verb, "", "namespaces", "", everywhere=True) for verb in ("list", "watch")),
-    *(
-        Right(verb, "apiextensions.k8s.io", "customresourcedefinitions", "", everywhere=True)
-        for verb in ("list", "watch")
-    ),
-)
-"""To begin when a namespace or the CRD is made after the operator."""
+Rule = Mapping[str, Any]
 
 
-def rules(rights: Collection[Right]) -> list[dict[str, Any]]:
-    return [
-        {"apiGroups": [r.group], "resources": [r.resource], "verbs": [r.verb]}
-        | ({"resourceNames": [r.name]} if r.name else {})
-        for r in rights
-    ]
+def single(rules: list[Rule]) -> Iterator[tuple[str, Rule]]:
+    """Each right of some rules, named as the doctor does (``get nodes``), and the rule of it alone."""
+    for rule in rules:
+        names = rule.get("resourceNames") or [None]
+        for verb, group, resource, name in product(rule["verbs"], rule["apiGroups"], rule["resources"], names):
+            words = f"{verb} {resource}{f'.{group}' if group else ''}{f' {name!r}' if name else ''}"
+            alone = {"verbs": [verb], "apiGroups": [group], "resources": [resource]}
+            yield words, alone | ({"resourceNames": [name]} if name else {})
 
 
-def but(*cut: str) -> list[dict[str, Any]]:
-    """The rules of what the operator needs in a namespace, without these: ``list pods``."""
-    assert set(cut) <= {str(right) for right in OPERATOR}, "a right that the operator does not need"
-    return rules([right for right in OPERATOR if not right.everywhere and str(right) not in cut])
+class Grant:
+    """What the chart grants the operator of a scene: in its namespace, in one beside it, or everywhere."""
 
+    def __init__(self, kube: TestKube, path: str, rules: list[Rule]) -> None:
+        self._kube, self._path, self._rules = kube, path, rules
 
-def everywhere_but(*cut: str) -> list[dict[str, Any]]:
-    """The same of what has no namespace."""
-    wanted = [right for right in (*OPERATOR, *BY_KOPF) if right.everywhere]
-    assert set(cut) <= {str(right) for right in wanted}
-    return rules([right for right in wanted if str(right) not in cut])
+    @classmethod
+    async def inside(cls, scene: Scene) -> "Grant":
+        """The Role in the scene's namespace."""
+        assert scene.access is not None
+        return await cls._of(scene, f"{RBAC}/namespaces/{scene.namespace}/roles")
 
+    @classmethod
+    async def everywhere(cls, scene: Scene) -> "Grant":
+        """The ClusterRole of the scene's operator."""
+        return await cls._of(scene, f"{RBAC}/clusterroles")
 
-class Account:
-    """A ServiceAccount ``default`` with rights in several namespaces; `revoke` takes back what has no namespace."""
+    @classmethod
+    async def _of(cls, scene: Scene, folder: str) -> "Grant":
+        assert scene.access is not None
+        path = f"{folder}/{scene.access.account.namespace}:{RELEASE}"
+        return cls(scene.kube, path, (await scene.kube.get(path))["rules"])
 
-    def __init__(self, kube: TestKube, home: str) -> None:
-        self.kube, self.home = kube, home
+    async def cut(self, *rights: str) -> None:
+        """All but these, whatever was cut before."""
+        named = list(single(self._rules))
+        assert set(rights) <= {words for words, _ in named}, "a right that the chart does not grant"
+        await self._kube.merge(self._path, {"rules": [rule for words, rule in named if words not in rights]})
 
-    async def may(self, namespace: str | None, role: list[dict[str, Any]]) -> None:
-        """Have it do this in a namespace (None: everywhere), and nothing else there."""
-        where = f"{RBAC}/namespaces/{namespace}" if namespace else RBAC
-        kind, name = ("Role", "operator") if namespace else ("ClusterRole", f"test:{self.home}")
-        plural = f"{kind.lower()}s"
-        try:
-            await self.kube.merge(f"{where}/{plural}/{name}", {"rules": role})
-        except KubeError as error:
-            if not error.not_found:
-                raise
-            await self.kube.create(f"{where}/{plural}", {"metadata": {"name": name}, "rules": role})
-            ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
-            subject = {"kind": "ServiceAccount", "name": "default", "namespace": self.home}
-            body = {"metadata": {"name": name}, "roleRef": ref, "subjects": [subject]}
-            await self.kube.create(f"{where}/{kind.lower()}bindings", body)
-
-    async def revoke(self) -> None:
-        for plural in ("clusterroles", "clusterrolebindings"):
-            await self.kube.delete(f"{RBAC}/{plural}/test:{self.home}")
+    async def restore(self) -> None:
+        """All."""
+        await self._kube.merge(self._path, {"rules": self._rules})

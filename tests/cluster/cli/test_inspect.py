@@ -126,7 +126,7 @@ async def test_a_watch_prints_the_service_again_when_it_has_changed(fleet):
         process.communicate()
 
 
-async def test_a_watch_goes_on_after_an_outage_of_the_api_server_and_ends_by_ctrl_c(fleet, control_plane):
+async def test_a_watch_goes_on_after_an_outage_of_the_api_server_and_ends_by_ctrl_c(fleet, control_plane, privileges):
     process = started(fleet, "status", "rooms", "-w", "-o", "json")
     try:
         await asyncio.to_thread(process.stdout.readline)
@@ -135,7 +135,8 @@ async def test_a_watch_goes_on_after_an_outage_of_the_api_server_and_ends_by_ctr
             told = await asyncio.wait_for(asyncio.to_thread(process.stderr.readline), 30)
             assert "the API server did not answer" in told
         finally:
-            control_plane.start_api_server()
+            with privileges.api_server_starts():
+                control_plane.start_api_server()
         async with fleet.scene() as scene:
             await scene.annotate_pod(2, DRAIN_ANNOTATION, "true")
             after = json.loads(await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 60))

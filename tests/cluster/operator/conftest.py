@@ -101,7 +101,8 @@ async def private_scene(make_scene: MakeScene, server: EmbeddedStore) -> AsyncIt
 def start_operator(make_scene: MakeScene, redis_url: str, tmp_path: Path) -> Iterator[StartOperator]:
     """Starts operators for given scenes, as the first one's account; at the end each is stopped, and must end well.
 
-    ``kubeconfig``: the same account's, by another way.
+    ``kubeconfig``: the same account's, by another way. ``everywhere``: serve all namespaces, which the account must
+    have been granted (``values={"watchNamespaces": []}``).
     """
     started: list[OperatorProcess] = []
 
@@ -109,6 +110,7 @@ def start_operator(make_scene: MakeScene, redis_url: str, tmp_path: Path) -> Ite
         *scenes: Scene,
         redis_url: str | None = redis_url,
         kubeconfig: Path | None = None,
+        everywhere: bool = False,
         **options: str | float,
     ) -> OperatorProcess:
         access = scenes[0].access
@@ -116,7 +118,7 @@ def start_operator(make_scene: MakeScene, redis_url: str, tmp_path: Path) -> Ite
         others = [scene for scene in scenes if scene.access is None or scene.access.account != access.account]
         assert not others, "the first scene's operator may not serve the others: make them beside it"
         log = tmp_path / f"operator-{len(started)}.log"
-        namespaces = ",".join(scene.namespace for scene in scenes)
+        namespaces = "" if everywhere else ",".join(scene.namespace for scene in scenes)
         process = OperatorProcess(kubeconfig or access.kubeconfig, redis_url, log, namespaces, **options).start()
         started.append(process)
         return process

@@ -157,7 +157,12 @@ async def make(scene: Scene, name: str, mistake: Mistake, addresses: Mapping[str
 
 
 async def test_each_mistake_is_told_and_holds_up_nobody(
-    scene: Scene, server: EmbeddedStore, addresses: Mapping[str, str], newer: Store, start_operator: StartOperator
+    scene: Scene,
+    server: EmbeddedStore,
+    addresses: Mapping[str, str],
+    newer: Store,
+    start_operator: StartOperator,
+    kubeconfig: Path,
 ) -> None:
     operator = start_operator(scene)
     await scene.make_workload(3)
@@ -181,7 +186,7 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
         )
         logged = [line for line in operator.lines(mistake.condition) if line["service"] == f"{scene.namespace}/{name}"]
         assert [line["reason"] for line in logged] == [mistake.reason], name
-    found = await asyncio.to_thread(doctor, scene, operator)
+    found = await asyncio.to_thread(doctor, scene, kubeconfig)
     for name in MISTAKES:
         errors = [f for f in found if f["severity"] == "error" and f["subject"] == name]
         assert [f for f in errors if texts[name][0] in f["message"]], f"{name}: {errors}"
@@ -203,10 +208,9 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
         assert password not in json.dumps(events)
 
 
-def doctor(scene: Scene, operator: OperatorProcess) -> list[dict[str, Any]]:
+def doctor(scene: Scene, kubeconfig: Path) -> list[dict[str, Any]]:
     """What it finds, with a look at the stores from here."""
-    env = operator.environment
-    words = ["doctor", "-n", scene.namespace, "-o", "json", "--kubeconfig", env["KUBECONFIG"]]
+    words = ["doctor", "-n", scene.namespace, "-o", "json", "--kubeconfig", str(kubeconfig)]
     return list(json.loads(CliRunner().invoke(app, words).stdout))
 
 
@@ -336,7 +340,7 @@ async def test_an_object_that_an_older_crd_let_in_is_told_what_does_not_fit(
 
 @pytest.mark.usefixtures("old_crd")
 async def test_a_crd_that_is_older_than_the_operator_is_told_and_all_is_served(
-    scene: Scene, start_operator: StartOperator, kube: TestKube
+    scene: Scene, start_operator: StartOperator, kube: TestKube, kubeconfig: Path
 ) -> None:
     operator = start_operator(scene, resync_seconds=1, release="one/sr", claim_seconds=6)
     await scene.make_workload(2)
@@ -348,7 +352,7 @@ async def test_a_crd_that_is_older_than_the_operator_is_told_and_all_is_served(
     assert (await scene.wait_event("OutdatedCRD"))["type"] == "Warning"
     (line,) = operator.lines("the CRD is older than this operator")
     assert "status.operator" in line["lacks"]
-    found = await asyncio.to_thread(doctor, scene, operator)
+    found = await asyncio.to_thread(doctor, scene, kubeconfig)
     errors = [f["check"] for f in found if f["severity"] == "error" and "spec.repair" in f["message"]]
     assert errors == ["CRD", "condition"]
     await kube.merge(CRD_PATH, load_crd())

@@ -3,21 +3,16 @@
 import asyncio
 import contextlib
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp import ClientConnectionError, ClientSession
 from typer.testing import CliRunner
 
 from stateful_route.cli.app import app
-from stateful_route.devcluster import ControlPlane
-from support import account
-from support.grants import Account, but, everywhere_but
+from support.grants import Grant
+from support.ports import free_port
 from support.process import OperatorProcess
 from support.scene import DENY, SHUTDOWN, Scene
 from support.waiting import eventually
@@ -62,25 +57,9 @@ CUTS = (
 )
 SILENT = ("list statefulroutes.statefulroute.io", "patch statefulroutes/status.statefulroute.io")
 """Without these no condition can be written."""
-
-
-@pytest.fixture
-def port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-async def poor(scene: Scene, control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[tuple[Account, Path]]:
-    """An account of the scene's namespace with all rights there, and its kubeconfig."""
-    control_plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", scene.namespace, "--timeout=30s")
-    made = Account(scene.kube, scene.namespace)
-    await made.may(None, everywhere_but())
-    await made.may(scene.namespace, but())
-    named = account.Account(scene.namespace, "default")
-    yield made, account.write_kubeconfig(control_plane.kubectl, named, tmp_path / "poor.kubeconfig")
-    await made.revoke()
+ASKED_BY_THE_DOCTOR = {"customresourcedefinitions", "services"}
+"""Which is a user's command: here it has the operator's account, to say what that may not."""
+LACKS = ASKED_BY_THE_DOCTOR | {cut.right.split()[1].split(".")[0] for cut in CUTS}
 
 
 async def ask(port: int, path: str) -> tuple[int, str]:
@@ -98,18 +77,18 @@ async def say(operator: OperatorProcess, word: str) -> None:
     await eventually(text, lambda seen: word in seen, f"the operator says {word!r}", seconds=30)
 
 
-async def test_each_cut_is_told_and_holds_up_nobody(
-    scene: Scene, make_scene: MakeScene, start_operator: Start, poor: tuple[Account, Path], port: int
-) -> None:
-    account, kubeconfig = poor
-    cut = {case: await make_scene() for case in CUTS}
-    for case, there in cut.items():
-        await account.may(there.namespace, but(case.right))
+async def test_each_cut_is_told_and_holds_up_nobody(make_scene: MakeScene, start_operator: Start) -> None:
+    port = free_port()
+    scene = await make_scene(lacks=LACKS)
+    cut = {case: await make_scene(beside=scene, lacks=LACKS) for case in CUTS}
+    grants = {case: await Grant.inside(there) for case, there in cut.items()}
+    for case, grant in grants.items():
+        await grant.cut(case.right)
     for there in (scene, *cut.values()):
         if there is not cut[EVENTS]:  # whose Event has a reason
             await there.make_workload(1)
         await there.make_route()
-    operator = start_operator(scene, *cut.values(), kubeconfig=kubeconfig, resync_seconds=1, health_port=port)
+    operator = start_operator(scene, *cut.values(), resync_seconds=1, health_port=port)
     await scene.wait_condition("Ready", "True", seconds=30)
     for case, there in cut.items():
         await check(case, there, operator)
@@ -121,8 +100,8 @@ async def test_each_cut_is_told_and_holds_up_nobody(
     repeated = [line["message"] + line.get("error", "") for line in operator.lines() if line["level"] != "INFO"]
     assert not [line for line in set(repeated) if repeated.count(line) > 5], "nothing is said again and again"
 
-    for there in cut.values():
-        await account.may(there.namespace, but())
+    for grant in grants.values():
+        await grant.restore()
     for case, there in cut.items():
         await there.wait_condition("Ready", "True", seconds=30)
         assert (await there.condition("Stalled"))["status"] == "False", case
@@ -148,20 +127,20 @@ async def check(case: Cut, there: Scene, operator: OperatorProcess) -> None:
     assert any(f["severity"] == "error" and f"you may not {case.right}:" in f["message"] for f in found), case
 
 
-async def test_what_has_no_namespace_is_told_as_well(
-    scene: Scene, start_operator: Start, poor: tuple[Account, Path], port: int
-) -> None:
-    account, kubeconfig = poor
+async def test_what_has_no_namespace_is_told_as_well(make_scene: MakeScene, start_operator: Start) -> None:
+    port = free_port()
+    scene = await make_scene(lacks={"namespaces", "nodes"})
+    grant = await Grant.everywhere(scene)
     identity, nodes = "get namespaces 'kube-system'", "get nodes"
-    await account.may(None, everywhere_but(identity, nodes))
+    await grant.cut(identity, nodes)
     await scene.make_workload(1, by_hand=True)
     await scene.make_route()
     await scene.run_pods([0])
-    operator = start_operator(scene, kubeconfig=kubeconfig, resync_seconds=1, health_port=port)
+    operator = start_operator(scene, resync_seconds=1, health_port=port)
     await say(operator, "its rights back")
     assert "kube-system" in (await eventually(lambda: ask(port, "/readyz"), lambda a: a[0] == 503, "not ready"))[1]
     assert (await ask(port, "/healthz"))[0] == 200
-    await account.may(None, everywhere_but(nodes))
+    await grant.cut(nodes)
     await scene.wait_all_ready([0])
     assert len(operator.lines("waiting for the API server")) == 1
     await scene.delete_pod(0, grace_seconds=60)
@@ -170,7 +149,7 @@ async def test_what_has_no_namespace_is_told_as_well(
     assert "nodes" in told["message"]
     await scene.wait_states({0: DENY})
     assert len(operator.lines("lost nodes are not noticed")) == 1
-    await account.may(None, everywhere_but())
+    await grant.restore()
     await scene.wait_states({0: SHUTDOWN})
     await scene.wait_condition("Degraded", "False", "Sound")
     await scene.end_pod(0)

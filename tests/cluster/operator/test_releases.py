@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from stateful_route.reconcile.departure import release_finalizers
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from support.process import OperatorProcess
+from support.rights import RELEASE, allow
 from support.scene import Scene
 from support.waiting import always, eventually
 
@@ -54,16 +56,16 @@ async def serving(scene: Scene) -> None:
 
 
 async def test_the_one_that_is_there_goes_on_and_the_other_waits_and_takes_over_when_it_has_gone(
-    scene: Scene, make_scene: Callable[..., Awaitable[Scene]], release: Begin, server: EmbeddedStore
+    scene: Scene, make_scene: Callable[..., Awaitable[Scene]], release: Begin, server: EmbeddedStore, kubeconfig: Path
 ) -> None:
-    free = await make_scene("halls")
+    free = await make_scene("halls", values={"watchNamespaces": []})
     first = release("one/sr", scene)
     await serving(scene)
     await scene.link(20, range(2))
     assert await claim(scene) == "one/sr"
-    second = release("two/sr", redis_url=server.url)  # in all namespaces, and with a store of its own
+    second = release("two/sr", free, everywhere=True, redis_url=server.url)  # with a store of its own
 
-    await both_say_so(scene, first, second)
+    await both_say_so(scene, first, second, kubeconfig)
     await free.make_workload(1)
     await free.make_route()
     await free.wait_condition("Ready", "True")
@@ -104,7 +106,7 @@ async def test_the_one_that_is_there_goes_on_and_the_other_waits_and_takes_over_
     await scene.wait_status(lambda status: not status.get("contenders"))
 
 
-async def both_say_so(scene: Scene, first: OperatorProcess, second: OperatorProcess) -> None:
+async def both_say_so(scene: Scene, first: OperatorProcess, second: OperatorProcess, kubeconfig: Path) -> None:
     said = await log_line(second, "namespace left to another operator")
     assert (said["namespace"], said["operator"]) == (scene.namespace, "one/sr")
     assert "watchNamespaces" in said["advice"]
@@ -115,22 +117,22 @@ async def both_say_so(scene: Scene, first: OperatorProcess, second: OperatorProc
     assert (await scene.wait_event("Contested"))["type"] == "Warning"
     assert (await scene.condition("Ready"))["status"] == "True"
     assert first.lines("Degraded")
-    found = await asyncio.to_thread(doctor, scene, first)
+    found = await asyncio.to_thread(doctor, scene, first, kubeconfig)
     assert [f["message"] for f in found if f["check"] == "condition" and "two/sr" in f["message"]]
 
 
-def doctor(scene: Scene, operator: OperatorProcess) -> list[dict[str, Any]]:
-    env = operator.environment
-    words = ["-n", scene.namespace, "-o", "json", "--redis-url", env["STATEFUL_ROUTE_REDIS_URL"]]
-    done = CliRunner().invoke(app, ["doctor", *words, "--kubeconfig", env["KUBECONFIG"]])
+def doctor(scene: Scene, operator: OperatorProcess, kubeconfig: Path) -> list[dict[str, Any]]:
+    url = operator.environment["STATEFUL_ROUTE_REDIS_URL"]
+    words = ["-n", scene.namespace, "-o", "json", "--redis-url", url, "--kubeconfig", str(kubeconfig)]
+    done = CliRunner().invoke(app, ["doctor", *words])
     return list(json.loads(done.stdout))
 
 
 async def test_a_release_is_itself_again_whatever_its_process_is_called(scene: Scene, release: Begin) -> None:
-    election = {"lease_name": "sr", "lease_namespace": scene.namespace, "lease_seconds": 2, "identity": "a"}
+    election = {"lease_name": RELEASE, "lease_namespace": scene.namespace, "lease_seconds": 2, "identity": "a"}
     first = release("", scene, **election)
     await serving(scene)
-    assert await claim(scene) == f"{scene.namespace}/sr"
+    assert await claim(scene) == f"{scene.namespace}/{RELEASE}"
     first.kill()
     release("", scene, **election | {"identity": "b"})  # the pod that follows, of a newer version perhaps
     killed = time.monotonic()
@@ -144,6 +146,9 @@ async def test_one_that_wakes_up_after_another_has_taken_over_writes_nothing_mor
     private_scene: Scene, server: EmbeddedStore, release: Begin
 ) -> None:
     scene = private_scene
+    assert scene.access is not None
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "patch"]}
+    await allow(scene.kube, scene.access.account, scene.namespace, "leases", leases)  # two releases, one account
     election = {"lease_namespace": scene.namespace, "lease_seconds": 2, "redis_url": server.url}
     frozen = release("", scene, lease_name="one", **election)
     await serving(scene)
