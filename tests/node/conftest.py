@@ -1,4 +1,4 @@
-"""Real nodes for the session, with the chart installed on them; skipped where no node can run, and told why."""
+"""Real nodes, with the chart installed on them; skipped where no node can run, and told why."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=why_not))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes that have all images."""
+    """Two nodes that have all images; they end with these tests, so that others have the machine."""
     if KIND:
         with KindCluster.start(2) as theirs:
             yield theirs
@@ -56,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chart(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> NodeRelease:
     """The chart, not installed yet."""
     try:

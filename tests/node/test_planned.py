@@ -104,7 +104,11 @@ async def test_users_stay_while_the_operator_is_upgraded_and_killed_in_the_middl
         await eventually(started, ready, "the new operator is Ready", seconds=80)
         service.phase("upgraded")
         await service.all_ready(range(3))
-        assert [new in str(one["spec"]) for one in release.pods("operator")] == [True]
+
+        async def images():
+            return [new in str(pod["spec"]) for pod in release.pods("operator")]
+
+        await eventually(images, lambda found: found == [True], "the former operator has gone", seconds=80)
         after = await service.links()
         stayed = {uid for uid, link in before.items() if link is not None} - deleted
         assert not [uid for uid in stayed if after[uid].ordinal != before[uid].ordinal]

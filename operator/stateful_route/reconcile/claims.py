@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -80,11 +80,20 @@ class Claims:
 
     def observe(self, body: Mapping[str, Any]) -> None:
         """A StatefulRoute as the API server has it."""
+        self.observe_all([body])
+
+    def observe_all(self, bodies: Iterable[Mapping[str, Any]]) -> None:
+        """StatefulRoutes as the API server has them; what follows is told once of each namespace."""
+        for namespace in {namespace for body in bodies if (namespace := self._see(body)) is not None}:
+            self._compare(namespace)
+
+    def _see(self, body: Mapping[str, Any]) -> str | None:
+        """Its namespace; None: it was known already."""
         meta, uid = body["metadata"], body["metadata"]["uid"]
         routes, version = self._routes[meta["namespace"]], int(meta["resourceVersion"])
         known = routes.get(uid)
         if known is not None and known.version >= version:
-            return
+            return None
         seen = routes[uid] = _route(body, version)
         self._namespaces[uid] = seen.namespace
         if known is None or (known.operator, known.renewed) != (seen.operator, seen.renewed):
@@ -92,7 +101,7 @@ class Claims:
         for name, renewed in seen.contenders.items():
             if known is None or known.contenders.get(name) != renewed:
                 self._heard[seen.namespace, "contender", name] = (time.monotonic(), self._seconds)
-        self._compare(seen.namespace)
+        return seen.namespace
 
     def forget(self, uid: str) -> None:
         """The StatefulRoute is gone."""

@@ -159,8 +159,7 @@ class Routes:
         known = {uid for uid, where in self._places() if namespace in {None, where}}
         listed = {body["metadata"]["uid"]: body for body in await list_routes(self._env.kube, namespace)}
         present = [body for uid, body in listed.items() if uid not in self._deleted]
-        for body in present:  # of all, before any is taken up: the oldest one says whose the namespace is
-            self._env.claims.observe(body)
+        self._env.claims.observe_all(present)  # before any is taken up: the oldest one says whose the namespace is
         for body in present:
             self._take(body)
         for uid in known - listed.keys():

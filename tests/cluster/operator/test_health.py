@@ -70,9 +70,11 @@ async def test_it_is_alive_at_once_and_ready_after_the_first_pass(scene: Scene, 
     await scene.make_route()
     alive = await eventually(lambda: ask("/healthz"), lambda answer: answer[0] != 0, "it answers")
     assert alive == (200, "ok\n")
-    status, text = await ask("/readyz")
+    waiting = "not all StatefulRoutes have been looked at"
+    status, _ = await eventually(
+        lambda: ask("/readyz"), lambda answer: waiting in answer[1], "it says what it waits for"
+    )
     assert status == 503
-    assert "not all StatefulRoutes have been looked at" in text
     assert (await scene.view()).owner is None
     proxy.refused.clear()
     assert await eventually(lambda: ask("/readyz"), lambda answer: answer[0] == 200, "it is ready") == (200, "ok\n")

@@ -37,7 +37,8 @@ class Right:
 
     def __str__(self) -> str:
         resource = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {resource}{f' {self.name!r}' if self.name else ''}"
+        where = f" in namespace {self.namespace!r}" if self.namespace else ""
+        return f"{self.verb} {resource}{f' {self.name!r}' if self.name else ''}{where}"
 
 
 COMMANDS = (

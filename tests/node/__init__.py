@@ -1,0 +1,1 @@
+"""A package, so that its nodes end when its tests have."""
