@@ -38,12 +38,12 @@ async def rebalance(session: Session, service: str, max_moves: int, *, dry_run: 
     if plan.moves and not dry_run:
         if not yes:
             confirm(f"Move {plan.moves:,} users of {target} to other pods, which know nothing of them yet?")
+        why = "it was interrupted, and can be repeated"
         try:
             await _carry_out(store, target, plan, _rate(route), moved)
-        except asyncio.CancelledError:
-            _tell(plan, moved, "it was interrupted, and can be repeated")
-            raise
-        _tell(plan, moved, "their users or pods have changed meanwhile")
+            why = "their users or pods have changed meanwhile"
+        finally:  # the store may have gone away, too
+            _tell(plan, moved, why)
     if session.access.output is not Output.TABLE:
         print_answer(session.access.output, _fields(route, plan, moved, dry_run=dry_run))
     if plan.moves and not dry_run and not moved:
