@@ -1,9 +1,8 @@
 """TLS and passwords, on a real server with certificates made here; no failure shows a password."""
 
 import shutil
-import socket
 import traceback
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,6 +12,7 @@ from stateful_route.domain.errors import AuthenticationFailed, StoreUnavailable
 from stateful_route.store.keys import Service
 from stateful_route.store.links import get_link, set_link
 from support.certificates import Authority, authority
+from support.ports import free_port
 
 SERVICE = Service("games", "room")
 PASSWORD = "r1ght:s3cret"
@@ -26,12 +26,6 @@ def authorities(tmp_path_factory):
         pytest.skip("no openssl here to make certificates")
     folder = tmp_path_factory.mktemp("tls")
     return authority(folder / "right"), authority(folder / "other")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def tls_server(kind: StoreServer, files: Authority, port: int, *more: str) -> EmbeddedStore:

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from stateful_route.api.crd import load_crd
-from stateful_route.cli.app import app
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.objects import FINALIZER
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import META
 from support.certificates import authority
+from support.doctor import doctor
 from support.process import OperatorProcess
 from support.scene import Scene, TestKube
 from support.tcp_proxy import TcpProxy
@@ -186,7 +185,7 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
         )
         logged = [line for line in operator.lines(mistake.condition) if line["service"] == f"{scene.namespace}/{name}"]
         assert [line["reason"] for line in logged] == [mistake.reason], name
-    found = await asyncio.to_thread(doctor, scene, kubeconfig)
+    found = await asyncio.to_thread(doctor, scene.namespace, kubeconfig)
     for name in MISTAKES:
         errors = [f for f in found if f["severity"] == "error" and f["subject"] == name]
         assert [f for f in errors if texts[name][0] in f["message"]], f"{name}: {errors}"
@@ -206,12 +205,6 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
         assert password not in operator.text()
         assert password not in json.dumps(bodies)
         assert password not in json.dumps(events)
-
-
-def doctor(scene: Scene, kubeconfig: Path) -> list[dict[str, Any]]:
-    """What it finds, with a look at the stores from here."""
-    words = ["doctor", "-n", scene.namespace, "-o", "json", "--kubeconfig", str(kubeconfig)]
-    return list(json.loads(CliRunner().invoke(app, words).stdout))
 
 
 async def test_a_secret_that_comes_late_is_found_soon(
@@ -352,7 +345,7 @@ async def test_a_crd_that_is_older_than_the_operator_is_told_and_all_is_served(
     assert (await scene.wait_event("OutdatedCRD"))["type"] == "Warning"
     (line,) = operator.lines("the CRD is older than this operator")
     assert "status.operator" in line["lacks"]
-    found = await asyncio.to_thread(doctor, scene, kubeconfig)
+    found = await asyncio.to_thread(doctor, scene.namespace, kubeconfig)
     errors = [f["check"] for f in found if f["severity"] == "error" and "spec.repair" in f["message"]]
     assert errors == ["CRD", "condition"]
     await kube.merge(CRD_PATH, load_crd())

@@ -1,17 +1,12 @@
 """RBAC cut by the administrator: what is lacking is told, and what can be served is."""
 
 import asyncio
-import contextlib
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
-from aiohttp import ClientConnectionError, ClientSession
-from typer.testing import CliRunner
-
-from stateful_route.cli.app import app
+from support.doctor import doctor
 from support.grants import Grant
+from support.health import ask
 from support.ports import free_port
 from support.process import OperatorProcess
 from support.scene import DENY, SHUTDOWN, Scene
@@ -60,13 +55,6 @@ SILENT = ("list statefulroutes.statefulroute.io", "patch statefulroutes/status.s
 ASKED_BY_THE_DOCTOR = {"customresourcedefinitions", "services"}
 """Which is a user's command: here it has the operator's account, to say what that may not."""
 LACKS = ASKED_BY_THE_DOCTOR | {cut.right.split()[1].split(".")[0] for cut in CUTS}
-
-
-async def ask(port: int, path: str) -> tuple[int, str]:
-    with contextlib.suppress(ClientConnectionError):
-        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
-            return answer.status, (await answer.text()).strip()
-    return 0, ""
 
 
 async def say(operator: OperatorProcess, word: str) -> None:
@@ -123,7 +111,9 @@ async def check(case: Cut, there: Scene, operator: OperatorProcess) -> None:
         await there.wait_all_ready([0])
     if case.right.startswith("watch"):
         assert "may not watch" in (await there.wait_condition("Degraded", "True", "MissingPermission"))["message"]
-    found = await asyncio.to_thread(doctor, there, operator)
+    env = operator.environment
+    words = ("--redis-url", env["STATEFUL_ROUTE_REDIS_URL"], "--operator")
+    found = await asyncio.to_thread(doctor, there.namespace, env["KUBECONFIG"], *words)
     assert any(f["severity"] == "error" and f"you may not {case.right}:" in f["message"] for f in found), case
 
 
@@ -153,11 +143,3 @@ async def test_what_has_no_namespace_is_told_as_well(make_scene: MakeScene, star
     await scene.wait_states({0: SHUTDOWN})
     await scene.wait_condition("Degraded", "False", "Sound")
     await scene.end_pod(0)
-
-
-def doctor(scene: Scene, operator: OperatorProcess) -> list[dict[str, Any]]:
-    """What it finds with the operator's own account."""
-    env = operator.environment
-    words = ["-n", scene.namespace, "-o", "json", "--redis-url", env["STATEFUL_ROUTE_REDIS_URL"], "--operator"]
-    done = CliRunner().invoke(app, ["doctor", *words, "--kubeconfig", env["KUBECONFIG"]])
-    return list(json.loads(done.stdout))

@@ -1,15 +1,14 @@
 """``/healthz`` and ``/readyz``: what the kubelet asks, and what a watch that has silently died makes of the answers."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientConnectionError, ClientSession
 
 from support.apiproxy import ApiProxy
+from support.ports import free_port
 from support.process import OperatorProcess
 from support.scene import Scene
 from support.waiting import always, eventually
@@ -32,9 +31,7 @@ def proxy(scene: Scene, tmp_path: Path) -> Iterator[ApiProxy]:
 
 @pytest.fixture
 def health_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

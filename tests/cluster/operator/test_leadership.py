@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import ClientConnectionError, ClientSession
 from redis.asyncio import Redis
 
 from stateful_route.devcluster import ControlPlane
@@ -18,6 +17,7 @@ from stateful_route.kube.client import Kube
 from stateful_route.reconcile.leadership import Leadership
 from stateful_route.store.scripts import script, timed
 from support.exposition import page, samples
+from support.health import ask
 from support.ports import free_port
 from support.process import OperatorProcess
 from support.rights import allow
@@ -69,14 +69,6 @@ async def wait_line(operator: OperatorProcess, message: str, count: int = 1, sec
         return operator.lines(message)
 
     return (await eventually(lines, lambda found: len(found) >= count, f"{message!r} × {count}", seconds=seconds))[-1]
-
-
-async def ask(port: int, path: str) -> tuple[int, str]:
-    try:
-        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
-            return answer.status, (await answer.text()).strip()
-    except ClientConnectionError:
-        return 0, ""
 
 
 async def serving(scene: Scene, spec: dict[str, Any] | None = None, pods: int = 2) -> None:

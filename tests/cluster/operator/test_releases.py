@@ -1,7 +1,6 @@
 """Two releases of the operator that are set to serve one namespace: the first one serves it, and both say so."""
 
 import asyncio
-import json
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -9,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from stateful_route.cli.app import app
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.kube.objects import FINALIZER
 from stateful_route.reconcile.departure import release_finalizers
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
+from support.doctor import doctor
 from support.process import OperatorProcess
 from support.rights import RELEASE, allow
 from support.scene import Scene
@@ -117,15 +115,9 @@ async def both_say_so(scene: Scene, first: OperatorProcess, second: OperatorProc
     assert (await scene.wait_event("Contested"))["type"] == "Warning"
     assert (await scene.condition("Ready"))["status"] == "True"
     assert first.lines("Degraded")
-    found = await asyncio.to_thread(doctor, scene, first, kubeconfig)
+    url = first.environment["STATEFUL_ROUTE_REDIS_URL"]
+    found = await asyncio.to_thread(doctor, scene.namespace, kubeconfig, "--redis-url", url)
     assert [f["message"] for f in found if f["check"] == "condition" and "two/sr" in f["message"]]
-
-
-def doctor(scene: Scene, operator: OperatorProcess, kubeconfig: Path) -> list[dict[str, Any]]:
-    url = operator.environment["STATEFUL_ROUTE_REDIS_URL"]
-    words = ["-n", scene.namespace, "-o", "json", "--redis-url", url, "--kubeconfig", str(kubeconfig)]
-    done = CliRunner().invoke(app, ["doctor", *words])
-    return list(json.loads(done.stdout))
 
 
 async def test_a_release_is_itself_again_whatever_its_process_is_called(scene: Scene, release: Begin) -> None:
