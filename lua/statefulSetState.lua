@@ -12,10 +12,12 @@
   ARGV[5]  PUBLISH, or SPUBLISH on a Redis Cluster
   ARGV[6]  about how many entries the stream keeps
   ARGV[7]  1 for the first word of an incarnation: whoever has spoken for this pod index before has a successor now
+  ARGV[8…] pod uids that the caller knows to be replaced, the latest first: a store that was emptied has forgotten them
 
-  Returns  {effective routing state, ms since the epoch, 1 if there was a record before, else 0}
+  Returns  {effective routing state, ms since the epoch, 1 if there was a record before else 0, replaced pod uid, …}
   Error    REPLACED when the incarnation has a successor; nothing is written then
 ]]
+local FORMER = 8  -- so many are remembered: a pod that was replaced that often is gone for certain
 local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
 local pod, word, life = ARGV[1], ARGV[3], ARGV[4]
 local time = redis.call('TIME')
@@ -27,31 +29,40 @@ local function parsed(text)
 end
 
 local record, state = parsed(redis.call('HGET', KEYS[2], pod)), parsed(redis.call('HGET', KEYS[1], pod))
-local former = state and type(state.former) == 'table' and state.former or {}
+local former, listed = {}, {}
+local function list(uid)
+  if not listed[uid] and #former < FORMER then
+    listed[uid] = true
+    former[#former + 1] = uid
+  end
+end
+local told = state and type(state.former) == 'table' and state.former or {}
+local other_life = false
 if life ~= '' then
   local uid, restarts = string.match(life, '^(.*)/(%d+)$')
   uid = uid or life
-  for _, list in ipairs({former, record and record.former or {}}) do
-    for _, gone in ipairs(list) do
+  for _, known in ipairs({told, record and record.former or {}}) do
+    for _, gone in ipairs(known) do
       if gone == uid then return redis.error_reply('REPLACED') end
     end
   end
   local before = state and type(state.inc) == 'string' and string.gsub(state.inc, '/%d+$', '') or uid
-  if ARGV[7] == '1' and before ~= uid then
-    former = {before, former[1], former[2], former[3]}
-  end
+  other_life = before ~= uid
+  if ARGV[7] == '1' and other_life then list(before) end
+  for i = 8, #ARGV do list(ARGV[i]) end
   local known_uid, known_restarts = string.match(record and record.incarnation or '', '^(.*)/(%d+)$')
   if restarts and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then
     return redis.error_reply('REPLACED')
   end
 end
+for _, gone in ipairs(told) do list(gone) end
 local effective = word
 if record and SEVERITY[record.state] and SEVERITY[record.state] > SEVERITY[word] then
   effective = record.state
 end
 local before = state and SEVERITY[state.routingState] and state.routingState or ''
 local prior
-if before ~= effective then
+if before ~= effective or other_life then
   prior = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 end
 local life_field = life ~= '' and ',"inc":' .. cjson.encode(life) or ''
@@ -61,8 +72,10 @@ end
 local found = state and 1 or 0
 local fresh = '{"state":%s,"routingState":"%s","updateTime":%.0f,"app":"%s"%s}'  -- cjson would round a long load
 redis.call('HSET', KEYS[1], pod, string.format(fresh, ARGV[2], effective, now, word, life_field))
-if before ~= effective then
-  local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
-  redis.call(ARGV[5], KEYS[4], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. pod .. '=' .. effective)
+if before ~= effective or other_life then  -- who has spoken before has to see who speaks now
+  local known = prior and prior[1] or '0-0'
+  local id = before == effective and known
+    or redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
+  redis.call(ARGV[5], KEYS[4], 'ev ' .. known .. ' ' .. id .. ' ' .. pod .. '=' .. effective)
 end
-return {effective, now, found}
+return {effective, now, found, unpack(former)}

@@ -229,12 +229,47 @@ def test_what_is_leaving_is_not_owned_but_its_token_is_known(holdings):
     assert holdings.owns("ada")
 
 
-def test_what_was_taken_again_meanwhile_is_not_touched_by_staying(holdings):
+def test_what_is_leaving_is_not_taken_again(holdings):
     take(holdings, "ada", 7)
-    leaving = holdings.leave("ada")
+    holdings.leave("ada")
+    assert take(holdings, "ada", 9).uncertain
+    assert holdings.token("ada") == 7
+    assert not holdings.owns("ada")
+
+
+def test_what_is_taken_since_another_epoch_is_stale_until_the_app_was_told(holdings):
+    take(holdings, "ada", 7)
     take(holdings, "ada", 9)
-    holdings.stay("ada", leaving)
-    assert holdings.token("ada") == 9
+    assert not holdings.owns("ada")
+    assert holdings.leave("ada") is None, "its memory is old, it must not be saved"
+    holdings.loaded("ada", 7)
+    assert not holdings.owns("ada"), "an earlier word"
+    holdings.loaded("ada", 9)
+    assert holdings.owns("ada")
+
+
+def test_a_request_is_let_in_while_the_uid_is_kept_and_counted_until_it_ends(holdings):
+    assert not holdings.begin_request("ada")
+    take(holdings, "ada", 7)
+    assert holdings.begin_request("ada")
+    assert holdings.begin_request("ada")
+    ended = []
+    assert not holdings.when_idle("ada", lambda: ended.append(True))
+    holdings.leave("ada")
+    assert not holdings.begin_request("ada")
+    holdings.end_request("ada")
+    assert not ended
+    holdings.end_request("ada")
+    assert ended == [True]
+    assert holdings.when_idle("ada", lambda: ended.append(True))
+    assert ended == [True]
+
+
+def test_a_temporary_link_is_owned_but_not_kept(holdings):
+    take(holdings, "ada", 7, persistent=False)
+    assert holdings.owns("ada")
+    assert not holdings.keeps("ada")
+    assert not holdings.begin_request("ada")
 
 
 def test_nothing_leaves_that_is_not_owned(holdings, clock):

@@ -94,5 +94,9 @@ class Replaced(StatefulRouteError):  # noqa: N818  names the fact
     """A state was published by an incarnation of the pod that has a successor; it was not written."""
 
 
+class InTransit(StatefulRouteError):  # noqa: N818  names the fact
+    """The pod is just giving the uid away: it can neither be taken nor served for a moment. Nothing was written."""
+
+
 class ExtraMissing(StatefulRouteError, ImportError):  # noqa: N818  names the fact
     """What was asked for needs a package that is not installed; the message says which."""

@@ -26,6 +26,7 @@ from stateful_route.store.executor_sync import StatefulExecutor
 from stateful_route.store.keys import Service
 from stateful_route.store.moves_sync import read_moves
 from stateful_route.store.runtime_sync import together
+from stateful_route.store.states import NO_ENTRY
 from stateful_route.store.states_sync import get_service
 
 
@@ -51,6 +52,8 @@ class ServiceStateCache:
         self._push: Push | None = None
         self._pause = FIRST_PAUSE_SECONDS
         self._trouble: StatefulRouteError | None = None
+        self.outages = 0
+        """How often the store, or the connection that tells what happens, has been away."""
         self._flights = Flights()
         self._guard = Guard()
         self._loop = Loop("service states", self._step)
@@ -84,6 +87,11 @@ class ServiceStateCache:
         known = {followed.service: followed.snapshot for followed in list(self._followed.values())}
         return {service: now - snapshot.read_at for service, snapshot in known.items() if snapshot is not None}
 
+    def moves_seen(self, service: Service) -> str:
+        """The last move that was told when this process heard or read last; ``0-0``: none, or nothing was read yet."""
+        followed = self._followed.get(service)
+        return NO_ENTRY if followed is None else followed.moves
+
     def snapshot(self, service: Service) -> Snapshot:
         """The service's pods, as they were at most ``refresh_seconds`` ago: from memory, but for the first question.
 
@@ -112,6 +120,7 @@ class ServiceStateCache:
 
     def doubt(self) -> None:
         """Somebody had trouble with the store: see whether it is there, and read everything anew."""
+        self.outages += 1
         for followed in list(self._followed.values()):
             followed.due = 0.0
         self._loop.wake()
@@ -183,6 +192,7 @@ class ServiceStateCache:
             if self._trouble is None:
                 log.warning("the states of %s cannot be read: %s", followed.service, error)
             self._trouble = error
+            self.outages += 1
             raise
         if self._trouble is not None:
             log.info("the store answers again")

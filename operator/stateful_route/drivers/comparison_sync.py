@@ -1,18 +1,21 @@
 # Generated from comparison.py by tools/twins.py: change that one, then run: make twins
 """Holds what this pod owns against what the store says, and asserts again what the store has lost."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 
-from stateful_route.domain.holding import Finding, StandingLink, find
-from stateful_route.drivers.comparison import LINKS_PER_TRIP, SHORT_SECONDS, _raise_outage, _Seen, log
+from stateful_route.domain.holding import Finding, StandingLink
+from stateful_route.drivers.comparison import LINKS_PER_TRIP, _find, _raise_outage, log
 from stateful_route.drivers.holdings import Holding, Watch
+from stateful_route.drivers.pod import TAKEN
 from stateful_route.drivers.pod_sync import Pod
+from stateful_route.drivers.record_of_moves_sync import RecordOfMoves
 from stateful_route.drivers.runtime_sync import Guard
 from stateful_route.store.batch_sync import answered_each
-from stateful_route.store.links import PERSISTENT, is_owner_request, set_link_if_absent_request, try_set_link_request
+from stateful_route.store.migrate import NOBODY, Moved
 from stateful_route.store.reading_sync import read_links
 from stateful_route.store.rest_sync import Rest
+from stateful_route.store.taking import Bid, Taken, TakeOutcome, Which, take_link_request
 
 
 class Comparison:
@@ -30,6 +33,7 @@ class Comparison:
         self._suspects: dict[str, int | None] = {}
         """Uids to look at at once, and which pod each was on, if a message has said so."""
         self._guard = Guard()
+        self._record = RecordOfMoves(pod)
 
     @property
     def suspects(self) -> bool:
@@ -41,9 +45,10 @@ class Comparison:
         with self._guard:
             self._suspects[uid] = source if source is not None else self._suspects.get(uid)
 
-    def forget(self) -> None:
-        """Suspect nothing any more."""
+    def begin(self) -> None:
+        """Nothing is held, and nothing is suspected."""
         self._suspects.clear()
+        self._record.confirm(self._record.now())
 
     def settle_suspects(self) -> None:
         """Look at all uids that are suspected; afterwards those are that the app was busy with.
@@ -55,8 +60,6 @@ class Comparison:
         with self._guard:
             suspects, self._suspects = self._suspects, {}
         try:
-            if any(self._holdings.held(uid) is None for uid in suspects):
-                self._confirm()
             while suspects:
                 sources = dict(islice(suspects.items(), LINKS_PER_TRIP))
                 self._look(sources)
@@ -73,12 +76,13 @@ class Comparison:
         Raises:
             Replaced, StoreUnavailable: as `settle_suspects`.
         """
-        rest = Rest()
+        horizon, rest = self._record.now(), Rest()
         for portion in self._holdings.portions(LINKS_PER_TRIP):
             self._look(dict.fromkeys(portion))
             self.settle_suspects()
             if not urgent:
                 rest.after(len(portion))
+        self._record.confirm(horizon)
 
     def find_gained(self) -> None:
         """Look for uids whose links name this pod and of which nobody has told it, by the index.
@@ -98,119 +102,137 @@ class Comparison:
         with self._holdings.watch() as watch:
             before = {uid: self._holdings.held(uid) for uid in sources}
             links, refused = read_links(self._pod.executor.store(), self._me.target, sources)
-            self._give_epochs(links, before)
-            retained = self._retained(links, before)
-            lost, disturbed = [], []
+            lost: dict[str, Holding] = {}
+            renewed: dict[str, StandingLink] = {}
+            disturbed = []
             for uid, link in links.items():
-                seen = _Seen(uid, before[uid], None if uid in retained else link, sources[uid])
-                finding = self._find(seen, retained)
-                if finding is Finding.LOST:
-                    lost.append(uid)
-                elif not self._settle(watch, seen, finding):
-                    disturbed.append(uid)
-            disturbed += self._assert_again(watch, lost, before)
+                held = before[uid]
+                match _find(self._me.ordinal, held, link):
+                    case Finding.LOST if held is not None:
+                        lost[uid] = held
+                    case Finding.RENEWED | Finding.UNINDEXED if link is not None:
+                        renewed[uid] = link
+                    case finding if not self._settle(watch, uid, held, link, finding):
+                        disturbed.append(uid)
+            disturbed += self._take_renewed(watch, renewed, before, sources)
+            disturbed += self._assert_again(watch, lost)
         for uid in disturbed:
             self.suspect(uid, sources[uid])
         self._pod.tally.add("compared", sum(held is not None for held in before.values()))
         for error in list(refused.values())[:1]:
             log.warning("%d links of %s cannot be compared: %s", len(refused), self._me, error)
 
-    def _find(self, seen: "_Seen", retained: Collection[str]) -> Finding:
-        if seen.held is None:
-            mine = seen.link is not None and seen.link.ordinal == self._me.ordinal and seen.link.epoch is not None
-            return Finding.RENEWED if mine else Finding.SAME
-        if seen.held.leaving:
-            return Finding.SAME
-        if seen.uid in retained:
-            return Finding.EXPIRED
-        return find(self._me.ordinal, seen.held.epoch, seen.link, persistent=seen.held.persistent)
-
-    def _settle(self, watch: Watch, seen: "_Seen", finding: Finding) -> bool:
+    def _settle(
+        self, watch: Watch, uid: str, held: Holding | None, link: StandingLink | None, finding: Finding
+    ) -> bool:
         """Act on what was found; False: something else was heard of the uid meanwhile, look again."""
-        uid, held, link, source = seen
         match finding:
             case Finding.SAME if held is not None and link is not None and link.epoch is not None:
                 known = held.leaving or (held.life == watch.life and held.persistent == link.persistent)
                 return known or watch.put(uid, held, link.epoch, persistent=link.persistent)
-            case Finding.RENEWED if link is not None and link.epoch is not None:
-                if not watch.put(uid, held, link.epoch, persistent=link.persistent):
-                    return False
-                self._pod.tally.add("gained")
-                self._pod.telling.gained(uid, source)
             case Finding.ELSEWHERE | Finding.EXPIRED if held is not None:
                 if not watch.drop(uid, held):
                     return False
                 self._lost(uid, link.ordinal if finding is Finding.ELSEWHERE and link is not None else None)
         return True
 
-    def _assert_again(self, watch: Watch, uids: Sequence[str], before: Mapping[str, Holding | None]) -> list[str]:
-        """Link uids again that the store has lost; those of which something was heard meanwhile."""
-        if not uids:
+    def _take_renewed(
+        self,
+        watch: Watch,
+        links: Mapping[str, StandingLink],
+        before: Mapping[str, Holding | None],
+        sources: Mapping[str, int | None],
+    ) -> list[str]:
+        """Take uids whose links name this pod since an epoch that it does not know; those to be looked at again.
+
+        Whoever gave that epoch may have given it to another life of this pod: each is given one of its own.
+        """
+        if not links:
             return []
-        self._confirm()  # it may have lost the pod's state, too: a caller would move what it finds on no pod
+        self._confirm()
         target, me = self._me.target, self._me.ordinal
         replies = answered_each(
-            self._pod.executor.store, uids, lambda uid, _: try_set_link_request(target, uid, me, PERSISTENT)
+            self._pod.executor.store,
+            links,
+            lambda uid, _: take_link_request(target, uid, me, Bid(Which.SAME, links[uid].epoch, persistent=False)),
         )
-        disturbed = list(replies.failed)
-        for uid, tried in replies.done.items():
+        disturbed = []
+        for uid, taken in replies.done.items():
             held = before[uid]
-            if held is None:
-                continue
-            if not tried.done:
-                if watch.drop(uid, held):
-                    self._lost(uid, tried.ordinal)
-            elif watch.put(uid, held, tried.epoch, persistent=True):
-                self._pod.tally.add("reasserted")
-                if held.life != watch.life:  # somebody may have had it, and given it up, while this pod counted as dead
-                    self._pod.telling.gained(uid, None)
-            else:
+            if taken.outcome is TakeOutcome.TAKEN and taken.epoch is not None:
+                if watch.put(uid, held, taken.epoch, persistent=links[uid].persistent):
+                    self._gained(uid, held, taken.epoch, sources[uid])
+                else:
+                    disturbed.append(uid)
+            elif taken.outcome is TakeOutcome.STANDING or taken.ordinal not in {None, me}:
                 disturbed.append(uid)
+            elif held is not None:  # nobody owns it: it was removed, and is kept for late callers only
+                if watch.drop(uid, held):
+                    self._lost(uid, None)
+                else:
+                    disturbed.append(uid)
         _raise_outage(replies)
         return disturbed
 
-    def _give_epochs(self, links: dict[str, StandingLink | None], before: Mapping[str, Holding | None]) -> None:
-        """Enter links of ours into the index that are not there any more; nothing else is changed."""
+    def _assert_again(self, watch: Watch, lost: Mapping[str, Holding]) -> list[str]:
+        """Link uids again whose links are not there; those of which something was heard meanwhile.
+
+        Only the store can have lost them, once it is known that nobody has moved or removed them: whatever was told
+        since everything was last seen in its place is read first. Where some of it may be missing, somebody else may
+        have had them: the app has to load them anew.
+        """
+        if not lost:
+            return []
+        self._confirm()  # it may have lost the pod's state, too: a caller would move what it finds on no pod
+        told = self._record.told_of(lost)
+        disturbed = [uid for uid, link in told.gone.items() if not self._ended(watch, uid, lost[uid], link)]
         target, me = self._me.target, self._me.ordinal
-        bare = {
-            uid: link
-            for uid, link in links.items()
-            if link is not None and link.ordinal == me and link.epoch is None and before[uid] is not None
-        }
-        if not bare:
-            return
         replies = answered_each(
             self._pod.executor.store,
-            bare,
-            lambda uid, _: set_link_if_absent_request(
-                target, uid, me, PERSISTENT if bare[uid].persistent else SHORT_SECONDS
-            ),
+            [uid for uid in lost if uid not in told.gone],
+            lambda uid, _: take_link_request(target, uid, me, Bid(Which.UNOWNED, lost[uid].epoch)),
         )
+        displaced: dict[int, list[Moved]] = {}
+        for uid, taken in replies.done.items():
+            if (source := taken.displaced) is not None and taken.epoch is not None:
+                displaced.setdefault(source, []).append(Moved(uid, me, taken.epoch))
+            if not self._asserted(watch, uid, lost[uid], taken, complete=told.complete):
+                disturbed.append(uid)
+        for source, moved in displaced.items():
+            self._pod.announce(source, TAKEN, moved)
         _raise_outage(replies)
-        for uid, link in replies.done.items():
-            links[uid] = StandingLink(link.ordinal, bare[uid].persistent, link.epoch)
+        return [*disturbed, *replies.failed]
 
-    def _retained(
-        self, links: Mapping[str, StandingLink | None], before: Mapping[str, Holding | None]
-    ) -> frozenset[str]:
-        """Those whose link names this pod only for late callers: it was removed with a delay, nobody owns the uid."""
-        epochs = {
-            uid: link.epoch
-            for uid, link in links.items()
-            if link is not None
-            and link.ordinal == self._me.ordinal
-            and link.epoch is not None
-            and not link.persistent
-            and ((held := before[uid]) is None or held.epoch != link.epoch)
-        }
-        if not epochs:
-            return frozenset()
-        target, me = self._me.target, self._me.ordinal
-        replies = answered_each(
-            self._pod.executor.store, epochs, lambda uid, _: is_owner_request(target, uid, me, epochs[uid])
-        )
-        _raise_outage(replies)
-        return frozenset(uid for uid, owned in replies.done.items() if not owned)
+    def _ended(self, watch: Watch, uid: str, held: Holding, link: Moved) -> bool:
+        """The uid went elsewhere before its link went; False: something else was heard of it meanwhile."""
+        if not watch.drop(uid, held):
+            return False
+        self._lost(uid, None if link.to in {NOBODY, self._me.ordinal} else link.to)
+        return True
+
+    def _asserted(self, watch: Watch, uid: str, held: Holding, taken: Taken, *, complete: bool) -> bool:
+        """Note what came of asserting a uid; False: look at it again."""
+        if taken.outcome is TakeOutcome.STANDING or taken.epoch is None:
+            return False
+        if taken.outcome is TakeOutcome.REFUSED:
+            if not watch.drop(uid, held):
+                return False
+            self._lost(uid, taken.ordinal)
+            return True
+        undisputed = complete and held.life == watch.life  # else it counted as dead for a while
+        if not watch.put(uid, held, taken.epoch, persistent=True, undisputed=undisputed):
+            return False
+        self._pod.tally.add("reasserted")
+        if not undisputed:
+            self._gained(uid, held, taken.epoch, None)
+        return True
+
+    def _gained(self, uid: str, held: Holding | None, epoch: int, source: int | None) -> None:
+        self._pod.tally.add("gained")
+        if held is None:
+            self._pod.telling.gained(uid, source)
+        else:
+            self._pod.regained(uid, epoch)
 
     def _lost(self, uid: str, to: int | None) -> None:
         self._pod.tally.add("expired" if to is None else "moved")

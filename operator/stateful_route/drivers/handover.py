@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.drivers.holdings import Holding
 from stateful_route.drivers.pod import Pod
-from stateful_route.drivers.runtime import Crew, tell
+from stateful_route.drivers.runtime import Crew, Notice, tell
 from stateful_route.store.batch import answered_each
 from stateful_route.store.links import remove_link_with_id_request
 from stateful_route.store.migrate import NOBODY, Moved, append_moves
@@ -49,8 +49,10 @@ class Saved:
 class Handover:
     """Gives away all that is held, for as long as somebody asks for it."""
 
-    def __init__(self, pod: Pod) -> None:
+    def __init__(self, pod: Pod, suspect: Callable[[str], None]) -> None:
+        """``suspect``: told of a uid that the pod may have lost."""
         self._pod = pod
+        self._suspect = suspect
         self._me = pod.me
         self._holdings = pod.holdings
         self._saved: deque[Saved] = deque()
@@ -99,17 +101,45 @@ class Handover:
         holding = self._holdings.leave(uid)
         if holding is None:
             return
-        good = False
+        good = owned = False
         try:
+            await self._requests_over(uid)
+            owned = await self._is_owned(uid, holding)
             hook = self._pod.hooks.on_release
-            good = hook is None or await tell(hook, uid)
+            good = owned and (hook is None or await tell(hook, uid))
         finally:
             if good:
                 self._saved.append(Saved(uid, holding))
             else:
+                self._holdings.stay(uid, holding)
+            if owned and not good:
                 self._attempts[uid] += 1
                 self._pod.tally.add("unsaved")
-                self._holdings.stay(uid, holding)
+
+    async def _requests_over(self, uid: str) -> None:
+        """Wait for the requests that are under way, so that the save has what they change; at most so long."""
+        idle = Notice()
+        if not self._holdings.when_idle(uid, idle.give) and not await idle.wait(self._pod.options.request_seconds):
+            log.warning(
+                "%s saves a uid while requests of it are under way, for over %g s",
+                self._me,
+                self._pod.options.request_seconds,
+            )
+
+    async def _is_owned(self, uid: str, holding: Holding) -> bool:
+        """Whether the uid is still this pod's: who has lost it would save an old state over a newer one.
+
+        While the store does not say, it is: nobody can move a link then, and what is not saved now is lost.
+        """
+        me = self._me
+        try:
+            owned = await self._pod.executor.is_owner(me.namespace, uid, me.service, me.ordinal, holding.epoch)
+        except StatefulRouteError as error:
+            log.warning("it is not known whether %s still owns a uid, its state is saved: %s", me, error)
+            return True
+        if not owned:
+            self._suspect(uid)
+        return owned
 
     async def _remove(self) -> None:
         """Remove the links of what is saved, where they still name this pod, and tell callers."""
@@ -139,8 +169,7 @@ class Handover:
             if removed or one.tried:
                 self._untold.append(Moved(uid, NOBODY, one.holding.epoch))
                 self._pod.tally.add("released")
-            if self._holdings.drop(uid) not in {one.holding, None}:
-                self._pod.telling.moved(uid, None)  # the app has taken it again while it was being removed
+            self._holdings.drop(uid)
         return not replies.failed
 
     async def _tell(self) -> None:

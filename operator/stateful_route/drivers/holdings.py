@@ -20,6 +20,8 @@ class Holding(NamedTuple):
         bucket: The hash slot it lies in.
         life: In which life of the lease it was last seen in the store.
         leaving: It is being given away: nobody may be served by it any more.
+        stale: Somebody else may have had the uid since the app has loaded its state: nobody is served by it until the
+            app was told to load it anew.
     """
 
     epoch: int
@@ -27,6 +29,12 @@ class Holding(NamedTuple):
     bucket: int
     life: int
     leaving: bool = False
+    stale: bool = False
+
+    @property
+    def in_transit(self) -> bool:
+        """The uid is this pod's, and nobody is served by it for a moment."""
+        return self.leaving or self.stale
 
 
 class Holdings:
@@ -52,7 +60,11 @@ class Holdings:
         if self._clock() >= self._until:  # first: who sees a renewed lease sees the new life
             return False
         held = self._uids.get(uid)
-        return held is not None and held.life == self._book.life and not held.leaving
+        return held is not None and held.life == self._book.life and not held.in_transit
+
+    def keeps(self, uid: str) -> bool:
+        """Whether it owns the uid for good: nothing but a move takes it away."""
+        return self.owns(uid) and (held := self._uids.get(uid)) is not None and held.persistent
 
     def token(self, uid: str) -> int | None:
         """Since which epoch; also while the uid is being given away or the lease has lapsed. None: it is not held."""
@@ -123,13 +135,48 @@ class Holdings:
         """For the duration of a call by which the app takes or gives away a uid: ``with holdings.act(uid) as act:``."""
         return Act(self._book, uid)
 
+    @property
+    def acting(self) -> bool:
+        """A call of the app is under way by which it takes or gives away a uid."""
+        return bool(self._book.acts)
+
+    # Requests
+
+    def begin_request(self, uid: str) -> bool:
+        """A request of a uid begins, to be ended by `end_request`; False: the pod does not keep the uid."""
+        with self._book.lock:
+            if not self.keeps(uid):
+                return False
+            self._book.requests[uid] = self._book.requests.get(uid, 0) + 1
+            return True
+
+    def end_request(self, uid: str) -> None:
+        """A request ends that `begin_request` has let in."""
+        with self._book.lock:
+            left = self._book.requests[uid] - 1
+            if left:
+                self._book.requests[uid] = left
+                return
+            del self._book.requests[uid]
+            waiting = self._book.waiting.pop(uid, ())
+        for tell in waiting:
+            tell()
+
+    def when_idle(self, uid: str, tell: Callable[[], None]) -> bool:
+        """Whether no request of the uid is under way; else ``tell`` is called, once, as soon as none is."""
+        with self._book.lock:
+            if uid not in self._book.requests:
+                return True
+            self._book.waiting.setdefault(uid, []).append(tell)
+            return False
+
     # Giving away
 
     def leave(self, uid: str) -> Holding | None:
         """Serve nobody by this uid any more, it is being given away; None: it is not owned, or leaves already."""
         with self._book.lock:
             held = self._uids.get(uid)
-            if held is None or held.leaving or held.life != self._book.life or self._clock() >= self._until:
+            if held is None or held.in_transit or held.life != self._book.life or self._clock() >= self._until:
                 return None
             return self._book.put(uid, held._replace(leaving=True))
 
@@ -143,6 +190,15 @@ class Holdings:
         """The uid is owned no more; what was known of it."""
         with self._book.lock:
             return self._book.drop(uid)
+
+    # What the app is told
+
+    def loaded(self, uid: str, epoch: int) -> None:
+        """The app was told to load what it knows of the uid anew, as of that epoch: it may be served."""
+        with self._book.lock:
+            held = self._uids.get(uid)
+            if held is not None and held.stale and held.epoch == epoch:
+                self._book.put(uid, held._replace(stale=False))
 
     # What the store says
 
@@ -196,15 +252,20 @@ class Act:
         if error is not None:
             self.uncertain = not isinstance(error, StatefulRouteError) or error.maybe_written
 
-    def take(self, epoch: int, *, persistent: bool) -> None:
-        """The uid is this pod's since that epoch."""
+    def take(self, epoch: int, *, persistent: bool) -> bool:
+        """The uid is this pod's since that epoch; False: something else was heard of it meanwhile, or it is leaving.
+
+        What was held since another epoch is stale: somebody else may have had the uid in between.
+        """
         with self._book.lock:
             held = self._book.uids.get(self._uid)
-            if self.gone >= epoch or (held is not None and held.epoch > epoch):
+            if self.gone >= epoch or (held is not None and (held.epoch > epoch or held.leaving)):
                 self.uncertain = True
-            else:
-                bucket = self._book.bucket(self._uid)
-                self._book.put(self._uid, Holding(epoch, persistent, bucket, self._life))
+                return False
+            bucket = self._book.bucket(self._uid)
+            stale = held is not None and (held.stale or held.epoch != epoch)
+            self._book.put(self._uid, Holding(epoch, persistent, bucket, self._life, stale=stale))
+            return True
 
 
 class Watch:
@@ -232,13 +293,19 @@ class Watch:
         with self._book.lock:
             self._book.watch = None
 
-    def put(self, uid: str, before: Holding | None, epoch: int, *, persistent: bool) -> bool:
-        """The uid is this pod's; False: something was heard of it meanwhile, and nothing is changed."""
+    def put(self, uid: str, before: Holding | None, epoch: int, *, persistent: bool, undisputed: bool = False) -> bool:
+        """The uid is this pod's; False: something was heard of it meanwhile, and nothing is changed.
+
+        What was held since another epoch is stale, as in `Act.take`, unless it is known that nobody else has had the
+        uid in between (``undisputed``).
+        """
         with self._book.lock:
             if not self._undisturbed(uid, before):
                 return False
             bucket = self._book.bucket(uid) if before is None else before.bucket
-            self._book.put(uid, Holding(epoch, persistent, bucket, self.life))
+            renewed = before is not None and before.epoch != epoch and not undisputed
+            stale = renewed or (before is not None and before.stale)
+            self._book.put(uid, Holding(epoch, persistent, bucket, self.life, stale=stale))
             return True
 
     def drop(self, uid: str, before: Holding) -> bool:
@@ -263,6 +330,10 @@ class _Book:
         self.uids: dict[str, Holding] = {}
         self.buckets: dict[int, set[str]] = {}
         self.acts: dict[str, list[Act]] = {}
+        self.requests: dict[str, int] = {}
+        """How many of each uid are under way."""
+        self.waiting: dict[str, list[Callable[[], None]]] = {}
+        """Whom to tell when the last of them has ended."""
         self.watch: Watch | None = None
 
     def put(self, uid: str, holding: Holding) -> Holding:

@@ -1,14 +1,19 @@
 # Generated from pod.py by tools/twins.py: change that one, then run: make twins
 """What the parts of a `ServerDriver` share: who the pod is, what it owns, whom it tells and what it counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.holdings import Holdings
 from stateful_route.drivers.identity import Identity
+from stateful_route.drivers.pod import log
 from stateful_route.drivers.server_options import ServerHooks, ServerOptions, Tally
 from stateful_route.drivers.telling_sync import Telling
 from stateful_route.store.executor_sync import StatefulExecutor
+from stateful_route.store.migrate import Moved
+from stateful_route.store.migrate_sync import append_moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,17 @@ class Pod:
     def executor(self) -> StatefulExecutor:
         """The store of links and states."""
         return self.cache.executor
+
+    def regained(self, uid: str, epoch: int) -> None:
+        """The pod owns a uid again that somebody else may have had: nobody is served by it until the app was told."""
+        self.telling.regained(uid, self.me.ordinal, lambda: self.holdings.loaded(uid, epoch))
+
+    def announce(self, source: int, reason: str, moved: Sequence[Moved]) -> None:
+        """Tell the former owner, and callers, what this pod has taken; a failure is logged: all compare."""
+        try:
+            append_moves(self.executor.store(), self.me.target, source, reason, moved)
+        except StatefulRouteError as error:
+            log.warning("pod %d cannot be told that it has lost %d uids: %s", source, len(moved), error)
 
     def now(self) -> float:
         """Seconds by the monotonic clock."""

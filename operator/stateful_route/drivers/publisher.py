@@ -4,6 +4,7 @@ import logging
 import math
 
 from stateful_route.domain.errors import Replaced, StatefulRouteError
+from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.load import published_load
 from stateful_route.domain.names import check_load, check_word
 from stateful_route.domain.routing import RoutingState, effective
@@ -13,6 +14,7 @@ from stateful_route.drivers.pod import Pod
 from stateful_route.drivers.process_load import ProcessLoad
 from stateful_route.store.runtime import Lock
 from stateful_route.store.states import Publication, publish_state
+from stateful_route.store.taking import Which
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Publisher:
         self.replaced: Replaced | None = None
         self.workload: str | None = None
         self.lost = False
+        self._former: tuple[str, ...] = ()
+        """Pod uids that this life of the pod, or one before it, has replaced, as the store has told."""
         self._pod = pod
         self._me = pod.me
         self._process = ProcessLoad(pod.now) if pod.options.cpu_factor else None
@@ -53,6 +57,16 @@ class Publisher:
         """When the last answer came: who reads later must find the state."""
         self._failing = False
         self._late_writes = False
+
+    @property
+    def takes(self) -> Which | None:
+        """Which uids the pod may take that it does not have; None: none."""
+        match effective(self.word, self.floor, self.seen):
+            case RoutingState.READY:
+                return Which.UNOWNED
+            case RoutingState.DENY_NEW_CALL:
+                return Which.NAMED
+        return None
 
     @property
     def load(self) -> int:
@@ -81,7 +95,7 @@ class Publisher:
             asked_at, me = self._pod.now(), self._me
             try:
                 word = effective(self.word, self.floor)
-                publication = Publication(word, self.load, me.incarnation, begins=self.seen is None)
+                publication = Publication(word, self.load, me.incarnation, self.seen is None, self._former)
                 store = await self._pod.executor.store()
                 published = await publish_state(store, me.target, me.ordinal, publication)
             except Replaced as error:
@@ -101,7 +115,7 @@ class Publisher:
             self._pod.tally.add("published")
             self._published_at = self._pod.now()
             self.lost = self.seen is not None and not published.found
-            self.seen = published.effective
+            self.seen, self._former = published.effective, published.former
             self._note_denial()
             return self._pod.holdings.renew(asked_at, self.expire_seconds)
 
@@ -148,10 +162,14 @@ class Publisher:
         return known and (view is None or view.state is None)
 
     def is_doubtful(self, snapshot: Snapshot) -> bool:
-        """Whether the operator takes another pod for this one."""
+        """Whether somebody takes another pod for this one: the operator, or that pod itself."""
         view = snapshot.pods.get(self._me.ordinal)
-        life = None if view is None or view.record is None else view.record.incarnation
-        return bool(life and self._me.pod_uid and life.pod_uid != self._me.pod_uid)
+        if view is None or not self._me.pod_uid:
+            return False
+        lives = [view.record.incarnation if view.record else None]
+        if view.state is not None and view.state.incarnation is not None and snapshot.read_at >= self._published_at:
+            lives.append(Incarnation.parse(view.state.incarnation))
+        return any(life is not None and life.pod_uid != self._me.pod_uid for life in lives)
 
     @property
     def expire_seconds(self) -> float:

@@ -1,28 +1,36 @@
 """What a routed pod imports: publishes its state, owns its uids, and gives them away when it stops (reference §6)."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from stateful_route.domain.errors import AlreadyRunning, InvalidArgument, NotRunning, Replaced, StatefulRouteError
+from stateful_route.domain.errors import (
+    AlreadyRunning,
+    InTransit,
+    InvalidArgument,
+    NotRunning,
+    Replaced,
+    StatefulRouteError,
+)
 from stateful_route.domain.names import check_uid, shown
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.cache import ServiceStateCache
-from stateful_route.drivers.holdings import Act
+from stateful_route.drivers.holdings import Act, Holdings
 from stateful_route.drivers.identity import Identity
-from stateful_route.drivers.pod import Pod
+from stateful_route.drivers.pod import TAKEN, Pod
 from stateful_route.drivers.runtime import Flights, terminations
 from stateful_route.drivers.server_options import ServerHooks, ServerOptions, ServerStats
 from stateful_route.drivers.upkeep import Upkeep
 from stateful_route.store.links import MAX_EPOCH
-from stateful_route.store.migrate import Moved, append_moves
+from stateful_route.store.migrate import Moved
+from stateful_route.store.taking import Bid, Taken, TakeOutcome, Which, take_link
 
-log = logging.getLogger(__name__)
+ATTEMPTS = 3
+"""To take a link that names the pod already, and that another life of it, or whoever moves links here, may change."""
 
-TAKEN = "Taken"
-"""The reason that the former owner and callers are told: another pod has linked the uid to itself."""
+HOOK_SECONDS = 5.0
+"""For so long a request waits for the app to load a uid anew; then it is asked to come again."""
 
 
 class ServerDriver:
@@ -172,40 +180,50 @@ class ServerDriver:
     # Links
 
     async def set_linked_pod(self, uid: str) -> int | None:
-        """Own the uid for good, whoever has it; the pod it was linked to, or None."""
-        self._demand_running()
-        me = self.identity
-        with self._acting(uid) as act:
-            linked = await self._pod.executor.set_link(me.namespace, uid, me.service, me.ordinal)
-            act.take(linked.epoch, persistent=True)
-        if linked.previous is not None and linked.previous != me.ordinal:
-            await self._tell_taken(uid, linked.previous, linked.epoch)
-        return linked.previous
+        """Own the uid for good, whoever has it; the pod it was linked to, or None. A former owner is told.
+
+        Raises:
+            InTransit: the pod is just giving the uid away; it can be had again in a moment.
+        """
+        taken = await self._take(uid, Which.ANY)
+        return taken.previous
 
     async def try_set_linked_pod(self, uid: str) -> tuple[bool, int]:
-        """Own the uid for good, unless another pod does; whether this one does, and the pod that does."""
-        self._demand_running()
-        me = self.identity
-        with self._acting(uid) as act:
-            tried = await self._pod.executor.try_set_link(me.namespace, uid, me.service, me.ordinal)
-            if tried.done:
-                act.take(tried.epoch, persistent=True)
-        if not tried.done:
-            self._upkeep.gone(uid, MAX_EPOCH if tried.epoch < 0 else tried.epoch, tried.ordinal)
-        return tried.done, tried.ordinal
+        """Own the uid for good, unless another pod does; whether this one does, and the pod that does.
+
+        A pod to which the uid was linked only for a time is told that it has lost it. Raises as `set_linked_pod`.
+        """
+        taken = await self._take(uid, Which.UNOWNED)
+        return taken.outcome is TakeOutcome.TAKEN, self.identity.ordinal if taken.ordinal is None else taken.ordinal
 
     async def accept(self, uid: str) -> bool:
-        """Whether to serve a request of the uid here: from memory while the pod owns it, else as `try_set_linked_pod`.
+        """Whether to serve a request of the uid here: from memory while the pod owns it for good, else by the store.
 
-        False: another pod owns it; whoever has sent the request should ask anew where to (421, Misdirected Request).
+        What the pod does not own it takes, for good: while it is READY, unless another pod owns the uid; while it
+        denies new uids, only if the uid's link names it already; while it is down, or ends, not at all.
+
+        False: whoever has sent the request should ask anew where to (421, Misdirected Request); in a moment, where
+        `is_in_transit` says so.
 
         Raises:
             StoreUnavailable: it is not owned yet, and the store cannot say whose it is.
         """
-        if self._holdings.owns(uid):
+        if self._holdings.keeps(uid):
             return True
-        mine, _ = await self.try_set_linked_pod(uid)
-        return mine
+        return await self._flights.share(("accept", uid), lambda: self._accept(uid))
+
+    def serving(self, uid: str) -> "Serving":
+        """`accept` for the duration of a request: ``async with server.serving(uid) as mine: …``.
+
+        A uid is given away when its requests that are under way have ended, so that ``on_release`` saves what they have
+        changed; `ServerOptions.request_seconds` bounds how long that waits.
+        """
+        return Serving(self, self._holdings, uid)
+
+    def is_in_transit(self, uid: str) -> bool:
+        """Whether the uid is just being given away, or loaded anew: who is refused now should ask again in a moment."""
+        held = self._holdings.held(uid)
+        return held is not None and held.in_transit
 
     async def remove_linked_pod(self, uid: str, persist_seconds: int | None = None) -> bool:
         """Remove the uid's link, whatever pod it names; whether there was one.
@@ -297,9 +315,71 @@ class ServerDriver:
                     act.take(held.epoch, persistent=held.persistent)
                 raise
 
-    async def _tell_taken(self, uid: str, previous: int, epoch: int) -> None:
-        taken = [Moved(uid, self.identity.ordinal, epoch)]
-        try:
-            await append_moves(await self._pod.executor.store(), self.identity.target, previous, TAKEN, taken)
-        except StatefulRouteError as error:
-            log.warning("pod %s cannot be told that it has lost a uid: %s", previous, error)
+    async def _accept(self, uid: str) -> bool:
+        self._demand_running()
+        held = self._holdings.held(check_uid(uid))
+        which = self._upkeep.takes or (Which.NAMED if held is not None else None)
+        if which is None or (held is not None and held.leaving):
+            return False
+        if held is None or not held.stale:
+            await self._take(uid, which)
+        held = self._holdings.held(uid)
+        if held is not None and held.stale:
+            await self._pod.telling.caught_up(HOOK_SECONDS)
+        return self._holdings.keeps(uid)
+
+    async def _take(self, uid: str, which: Which) -> Taken:
+        """Take a uid, and tell who loses it; what stands of it afterwards."""
+        self._demand_running()
+        me, held = self.identity, self._holdings.held(check_uid(uid))
+        if held is not None and held.leaving:
+            raise InTransit(f"{me} is giving the uid away: ask again in a moment")
+        bid = Bid(which, None if held is None else held.epoch)
+        taken = await self._take_once(uid, bid)
+        for _ in range(ATTEMPTS):
+            if taken.outcome is not TakeOutcome.STANDING:
+                break
+            await self._upkeep.publish()  # raises Replaced where the pod's owner of that epoch is a successor
+            taken = await self._take_once(uid, Bid(Which.SAME, taken.epoch))
+        if taken.outcome is TakeOutcome.REFUSED and taken.ordinal not in {None, me.ordinal}:
+            self._upkeep.gone(uid, MAX_EPOCH if taken.epoch is None else taken.epoch, taken.ordinal)
+        elif taken.outcome is not TakeOutcome.TAKEN and held is not None:
+            self._upkeep.suspect(uid)
+        return taken
+
+    async def _take_once(self, uid: str, bid: Bid) -> Taken:
+        me = self.identity
+        store = await self._pod.executor.store()
+        with self._acting(uid) as act:
+            taken = await take_link(store, me.target, uid, me.ordinal, bid)
+            mine = taken.outcome is TakeOutcome.TAKEN
+            if mine and taken.epoch is not None and act.take(taken.epoch, persistent=True):
+                held = self._holdings.held(uid)
+                if held is not None and held.stale:
+                    self._pod.regained(uid, held.epoch)
+        if (source := taken.displaced) is not None and taken.epoch is not None:
+            await self._pod.announce(source, TAKEN, [Moved(uid, me.ordinal, taken.epoch)])
+        return taken
+
+
+class Serving:
+    """A request of a uid that a pod serves, from beginning to end; see `ServerDriver.serving`."""
+
+    def __init__(self, server: ServerDriver, holdings: Holdings, uid: str) -> None:
+        self._server = server
+        self._holdings = holdings
+        self._uid = uid
+        self._begun = False
+
+    async def __aenter__(self) -> bool:
+        """Whether the request may be served here, as `ServerDriver.accept`."""
+        self._begun = self._holdings.begin_request(self._uid)
+        if not self._begun and await self._server.accept(self._uid):
+            self._begun = self._holdings.begin_request(self._uid)
+        return self._begun
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._begun:
+            self._holdings.end_request(self._uid)

@@ -26,6 +26,8 @@ class ServerOptions:
         releases_at_once: How many uids are given away at the same time, each by a call of ``on_release``. To save a
             state is mostly to wait for a database, and a pod has some 20 seconds for all of its uids: one by one, at
             20 ms each, that is a thousand. Two calls for one uid never overlap; 1 lets none overlap.
+        request_seconds: How long a uid's release waits for its requests that are under way (`ServerDriver.serving`), so
+            that ``on_release`` saves what they change; afterwards it is released nevertheless.
         stop_seconds: How long stopping may take in all, unless `ServerDriver.stop` is told otherwise; some seconds less
             than the pod's ``terminationGracePeriodSeconds`` (30).
     """
@@ -35,6 +37,7 @@ class ServerOptions:
     settle_seconds: float = 5.0
     releases_at_once: int = RELEASES_AT_ONCE
     stop_seconds: float = 20.0
+    request_seconds: float = 5.0
 
     def check(self) -> None:
         """See that they make sense.
@@ -45,7 +48,7 @@ class ServerOptions:
         check_cpu_factor(self.cpu_factor)
         if not _is_number(self.update_seconds) or self.update_seconds <= 0:
             raise InvalidArgument(f"update_seconds is a number of seconds over 0, not {shown(self.update_seconds)}")
-        for name in ("settle_seconds", "stop_seconds"):
+        for name in ("settle_seconds", "stop_seconds", "request_seconds"):
             if not _is_number(value := getattr(self, name)) or value < 0:
                 raise InvalidArgument(f"{name} is a number of seconds from 0, not {shown(value)}")
         if not isinstance(self.releases_at_once, int) or self.releases_at_once < 1:
@@ -72,17 +75,20 @@ class ServerHooks:
     of what happened.
 
     Attributes:
-        on_release: ``on_release(uid)``: save the uid's state, the pod gives it away. `ServerDriver.owns` is False from
-            here on, `ServerDriver.token` still gives the epoch by which the save can be fenced. When it returns, the
-            link is removed. If it raises, the link stays and the uid is owned again; it is asked for once more a second
-            later, three times in all, while there is time. What is left then stays linked, and is moved unsaved once
-            the pod is down. Without this hook nothing is saved, and uids are given away as they are.
+        on_release: ``on_release(uid)``: save the uid's state, the pod gives it away. It is called when the uid's
+            requests under way (`ServerDriver.serving`) have ended. `ServerDriver.owns` and `ServerDriver.accept` are
+            False from here on, `ServerDriver.token` still gives the epoch by which the save can be fenced. When it
+            returns, the link is removed. If it raises, the link stays and the uid is owned again; it is asked for
+            once more a second later, three times in all, while there is time. What is left then stays linked, and is
+            moved unsaved once the pod is down. Without this hook nothing is saved, and uids are given away as they are.
         on_gained: ``on_gained(uid, from_pod)``: the pod owns the uid, without having asked for it: it was moved here.
             The pod it was on, or None where that is not known. Whatever is in memory of it is old: load it anew. The
-            pod's own index: the uid was this pod's before, in an earlier life. `ServerDriver.owns` is True already: a
-            request may be quicker than this hook.
+            pod's own index: the uid was this pod's before, and somebody else may have had it in between; nobody is
+            served by it until this hook returns. For all others `ServerDriver.owns` is True already: a request may be
+            quicker than this hook.
         on_moved: ``on_moved(uid, to_pod)``: the pod has lost the uid: to another one, or (None) to nobody: its link was
-            released or has expired. Forget its state, and save nothing: somebody else may have done so since.
+            released or has expired. Forget its state, and save nothing: somebody else may have done so since. Without
+            ``on_gained`` it is also called for a uid that is this pod's again and that somebody else may have had.
         on_replaced: ``on_replaced()``: the pod has a successor. Nothing is owned or published any more, whatever is
             tried raises `Replaced`; end the process.
         on_assume_replaced: ``on_assume_replaced()``: no state could be published for longer than the expiry, so others

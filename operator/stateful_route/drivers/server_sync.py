@@ -6,20 +6,29 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from stateful_route.domain.errors import AlreadyRunning, InvalidArgument, NotRunning, Replaced, StatefulRouteError
+from stateful_route.domain.errors import (
+    AlreadyRunning,
+    InTransit,
+    InvalidArgument,
+    NotRunning,
+    Replaced,
+    StatefulRouteError,
+)
 from stateful_route.domain.names import check_uid, shown
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.cache_sync import ServiceStateCache
-from stateful_route.drivers.holdings import Act
+from stateful_route.drivers.holdings import Act, Holdings
 from stateful_route.drivers.identity import Identity
+from stateful_route.drivers.pod import TAKEN
 from stateful_route.drivers.pod_sync import Pod
 from stateful_route.drivers.runtime_sync import Flights, terminations
-from stateful_route.drivers.server import TAKEN, log
+from stateful_route.drivers.server import ATTEMPTS, HOOK_SECONDS
 from stateful_route.drivers.server_options import ServerHooks, ServerOptions, ServerStats
 from stateful_route.drivers.upkeep_sync import Upkeep
 from stateful_route.store.links import MAX_EPOCH
 from stateful_route.store.migrate import Moved
-from stateful_route.store.migrate_sync import append_moves
+from stateful_route.store.taking import Bid, Taken, TakeOutcome, Which
+from stateful_route.store.taking_sync import take_link
 
 
 class ServerDriver:
@@ -169,40 +178,50 @@ class ServerDriver:
     # Links
 
     def set_linked_pod(self, uid: str) -> int | None:
-        """Own the uid for good, whoever has it; the pod it was linked to, or None."""
-        self._demand_running()
-        me = self.identity
-        with self._acting(uid) as act:
-            linked = self._pod.executor.set_link(me.namespace, uid, me.service, me.ordinal)
-            act.take(linked.epoch, persistent=True)
-        if linked.previous is not None and linked.previous != me.ordinal:
-            self._tell_taken(uid, linked.previous, linked.epoch)
-        return linked.previous
+        """Own the uid for good, whoever has it; the pod it was linked to, or None. A former owner is told.
+
+        Raises:
+            InTransit: the pod is just giving the uid away; it can be had again in a moment.
+        """
+        taken = self._take(uid, Which.ANY)
+        return taken.previous
 
     def try_set_linked_pod(self, uid: str) -> tuple[bool, int]:
-        """Own the uid for good, unless another pod does; whether this one does, and the pod that does."""
-        self._demand_running()
-        me = self.identity
-        with self._acting(uid) as act:
-            tried = self._pod.executor.try_set_link(me.namespace, uid, me.service, me.ordinal)
-            if tried.done:
-                act.take(tried.epoch, persistent=True)
-        if not tried.done:
-            self._upkeep.gone(uid, MAX_EPOCH if tried.epoch < 0 else tried.epoch, tried.ordinal)
-        return tried.done, tried.ordinal
+        """Own the uid for good, unless another pod does; whether this one does, and the pod that does.
+
+        A pod to which the uid was linked only for a time is told that it has lost it. Raises as `set_linked_pod`.
+        """
+        taken = self._take(uid, Which.UNOWNED)
+        return taken.outcome is TakeOutcome.TAKEN, self.identity.ordinal if taken.ordinal is None else taken.ordinal
 
     def accept(self, uid: str) -> bool:
-        """Whether to serve a request of the uid here: from memory while the pod owns it, else as `try_set_linked_pod`.
+        """Whether to serve a request of the uid here: from memory while the pod owns it for good, else by the store.
 
-        False: another pod owns it; whoever has sent the request should ask anew where to (421, Misdirected Request).
+        What the pod does not own it takes, for good: while it is READY, unless another pod owns the uid; while it
+        denies new uids, only if the uid's link names it already; while it is down, or ends, not at all.
+
+        False: whoever has sent the request should ask anew where to (421, Misdirected Request); in a moment, where
+        `is_in_transit` says so.
 
         Raises:
             StoreUnavailable: it is not owned yet, and the store cannot say whose it is.
         """
-        if self._holdings.owns(uid):
+        if self._holdings.keeps(uid):
             return True
-        mine, _ = self.try_set_linked_pod(uid)
-        return mine
+        return self._flights.share(("accept", uid), lambda: self._accept(uid))
+
+    def serving(self, uid: str) -> "Serving":
+        """`accept` for the duration of a request: ``with server.serving(uid) as mine: …``.
+
+        A uid is given away when its requests that are under way have ended, so that ``on_release`` saves what they have
+        changed; `ServerOptions.request_seconds` bounds how long that waits.
+        """
+        return Serving(self, self._holdings, uid)
+
+    def is_in_transit(self, uid: str) -> bool:
+        """Whether the uid is just being given away, or loaded anew: who is refused now should ask again in a moment."""
+        held = self._holdings.held(uid)
+        return held is not None and held.in_transit
 
     def remove_linked_pod(self, uid: str, persist_seconds: int | None = None) -> bool:
         """Remove the uid's link, whatever pod it names; whether there was one.
@@ -294,9 +313,71 @@ class ServerDriver:
                     act.take(held.epoch, persistent=held.persistent)
                 raise
 
-    def _tell_taken(self, uid: str, previous: int, epoch: int) -> None:
-        taken = [Moved(uid, self.identity.ordinal, epoch)]
-        try:
-            append_moves(self._pod.executor.store(), self.identity.target, previous, TAKEN, taken)
-        except StatefulRouteError as error:
-            log.warning("pod %s cannot be told that it has lost a uid: %s", previous, error)
+    def _accept(self, uid: str) -> bool:
+        self._demand_running()
+        held = self._holdings.held(check_uid(uid))
+        which = self._upkeep.takes or (Which.NAMED if held is not None else None)
+        if which is None or (held is not None and held.leaving):
+            return False
+        if held is None or not held.stale:
+            self._take(uid, which)
+        held = self._holdings.held(uid)
+        if held is not None and held.stale:
+            self._pod.telling.caught_up(HOOK_SECONDS)
+        return self._holdings.keeps(uid)
+
+    def _take(self, uid: str, which: Which) -> Taken:
+        """Take a uid, and tell who loses it; what stands of it afterwards."""
+        self._demand_running()
+        me, held = self.identity, self._holdings.held(check_uid(uid))
+        if held is not None and held.leaving:
+            raise InTransit(f"{me} is giving the uid away: ask again in a moment")
+        bid = Bid(which, None if held is None else held.epoch)
+        taken = self._take_once(uid, bid)
+        for _ in range(ATTEMPTS):
+            if taken.outcome is not TakeOutcome.STANDING:
+                break
+            self._upkeep.publish()  # raises Replaced where the pod's owner of that epoch is a successor
+            taken = self._take_once(uid, Bid(Which.SAME, taken.epoch))
+        if taken.outcome is TakeOutcome.REFUSED and taken.ordinal not in {None, me.ordinal}:
+            self._upkeep.gone(uid, MAX_EPOCH if taken.epoch is None else taken.epoch, taken.ordinal)
+        elif taken.outcome is not TakeOutcome.TAKEN and held is not None:
+            self._upkeep.suspect(uid)
+        return taken
+
+    def _take_once(self, uid: str, bid: Bid) -> Taken:
+        me = self.identity
+        store = self._pod.executor.store()
+        with self._acting(uid) as act:
+            taken = take_link(store, me.target, uid, me.ordinal, bid)
+            mine = taken.outcome is TakeOutcome.TAKEN
+            if mine and taken.epoch is not None and act.take(taken.epoch, persistent=True):
+                held = self._holdings.held(uid)
+                if held is not None and held.stale:
+                    self._pod.regained(uid, held.epoch)
+        if (source := taken.displaced) is not None and taken.epoch is not None:
+            self._pod.announce(source, TAKEN, [Moved(uid, me.ordinal, taken.epoch)])
+        return taken
+
+
+class Serving:
+    """A request of a uid that a pod serves, from beginning to end; see `ServerDriver.serving`."""
+
+    def __init__(self, server: ServerDriver, holdings: Holdings, uid: str) -> None:
+        self._server = server
+        self._holdings = holdings
+        self._uid = uid
+        self._begun = False
+
+    def __enter__(self) -> bool:
+        """Whether the request may be served here, as `ServerDriver.accept`."""
+        self._begun = self._holdings.begin_request(self._uid)
+        if not self._begun and self._server.accept(self._uid):
+            self._begun = self._holdings.begin_request(self._uid)
+        return self._begun
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._begun:
+            self._holdings.end_request(self._uid)

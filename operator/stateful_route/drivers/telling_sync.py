@@ -7,7 +7,7 @@ from typing import Any
 
 from stateful_route.drivers.runtime_sync import Loop, Notice, tell
 from stateful_route.drivers.server_options import ServerHooks
-from stateful_route.drivers.telling import IDLE_SECONDS, LAST_WORDS_SECONDS
+from stateful_route.drivers.telling import IDLE_SECONDS, LAST_WORDS_SECONDS, _Untold
 
 
 class Telling:
@@ -15,7 +15,7 @@ class Telling:
 
     def __init__(self, hooks: ServerHooks) -> None:
         self._hooks = hooks
-        self._untold: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._untold: deque[_Untold] = deque()
         self._over: Notice | None = None
         self._loop = Loop("hooks", self._step)
 
@@ -25,8 +25,25 @@ class Telling:
         self._loop.start()
 
     def gained(self, uid: str, source: int | None) -> None:
-        """The pod owns a uid; ``source``: the pod it was on, if that is known."""
+        """The pod owns a uid that it did not own; ``source``: the pod it was on, if that is known."""
         self._queue(self._hooks.on_gained, uid, source)
+
+    def regained(self, uid: str, me: int, then: Callable[[], None]) -> None:
+        """The pod owns a uid that it owned before, and somebody else may have owned in between.
+
+        An app that wants to hear only of what is lost is told that: both mean that its memory is old.
+
+        Args:
+            uid: Which.
+            me: The pod's index.
+            then: Is called once the app was told.
+        """
+        if self._hooks.on_gained is not None:
+            self._queue(self._hooks.on_gained, uid, me, then=then)
+        elif self._hooks.on_moved is not None:
+            self._queue(self._hooks.on_moved, uid, None, then=then)
+        else:
+            then()
 
     def moved(self, uid: str, target: int | None) -> None:
         """The pod has lost a uid; ``target``: to whom, None: to nobody."""
@@ -48,15 +65,25 @@ class Telling:
         self._loop.wake()
         self._over.wait(LAST_WORDS_SECONDS)
 
-    def _queue(self, hook: Callable[..., Any] | None, *args: Any) -> None:
+    def caught_up(self, seconds: float) -> bool:
+        """Wait, at most so long, until the app was told all that has happened so far; whether it was."""
+        told = Notice()
+        self._untold.append(_Untold(None, (), told.give))
+        self._loop.wake()
+        return told.wait(seconds)
+
+    def _queue(self, hook: Callable[..., Any] | None, *args: Any, then: Callable[[], None] | None = None) -> None:
         if hook is not None:
-            self._untold.append((hook, args))
+            self._untold.append(_Untold(hook, args, then))
             self._loop.wake()
 
     def _step(self) -> float:
         while self._untold:
-            hook, args = self._untold.popleft()
-            tell(hook, *args)
+            hook, args, then = self._untold.popleft()
+            if hook is not None:
+                tell(hook, *args)
+            if then is not None:
+                then()
         if self._over is not None:
             self._over.give()
             self._loop.stop()  # it ends with this step

@@ -16,6 +16,7 @@ from stateful_route.store.keys import Service
 from stateful_route.store.migrate import NOBODY
 from stateful_route.store.moves import Move
 from stateful_route.store.runtime import Lock
+from stateful_route.store.taking import Which
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Upkeep:
         self._me = pod.me
         self._holdings = pod.holdings
         self._comparison = Comparison(pod, self.publish)
-        self._handover = Handover(pod)
+        self._handover = Handover(pod, self.suspect)
         self._publishing = Loop("publishing", self._publish_step)
         self._watching = Loop("lease", self._watch_step)
         self._comparing = Loop("comparing", self._compare_step)
@@ -63,6 +64,13 @@ class Upkeep:
         self._asked_at: float | None = None
         """Since when the operator asks the app to give its uids away."""
         self._stop_order: Order | None = None
+        self._closed = False
+        """Everything has been given away, the pod ends: it takes nothing any more."""
+
+    @property
+    def takes(self) -> Which | None:
+        """Which uids the pod may take that it does not have; None: none."""
+        return None if self._closed else self.publisher.takes
 
     # Life
 
@@ -178,6 +186,8 @@ class Upkeep:
         if service != self._me.target:
             return
         for move in moves:
+            if move.purged is not None:
+                self._purged(move.purged)
             for uid, to, epoch in move.links:
                 if to == self._me.ordinal:
                     self._comparison.suspect(uid, move.source)
@@ -186,6 +196,11 @@ class Upkeep:
         self._missed = self._missed or missed
         if missed or self._comparison.suspects:
             self._comparing.wake()
+
+    def _purged(self, epoch: int) -> None:
+        """All links of the service that are not later than the epoch were deleted on purpose."""
+        for uid in self._holdings.uids():
+            self.gone(uid, epoch, None)
 
     # In the background
 
@@ -291,10 +306,16 @@ class Upkeep:
         self._handover.forget()
         self._stop_order = Order(settled, until)
         async with self._giving:
-            while not self.hurry.given and self._pod.now() < until and self._handover.left():
-                await self._handover.give_away(self._order)
-                if self._handover.left():
-                    await self.hurry.wait(min(RETRY_SECONDS, until - self._pod.now()))
+            for self._closed in (False, True):  # what is taken until it closes is given away, too
+                while not self.hurry.given and self._pod.now() < until and self._has_something():
+                    await self._handover.give_away(self._order)
+                    if self._has_something():
+                        pause = RETRY_SECONDS if self._handover.left() else LOOK_AGAIN_SECONDS
+                        await self.hurry.wait(min(pause, until - self._pod.now()))
+
+    def _has_something(self) -> bool:
+        """Uids are to be given away, or one may just be taken."""
+        return bool(self._handover.left()) or self._holdings.acting
 
     async def _end(self) -> None:
         left = len(self._holdings)
@@ -320,7 +341,8 @@ class Upkeep:
 
     def _begin(self) -> None:
         self.publisher.begin()
-        self._comparison.forget()
+        self._comparison.begin()
+        self._closed = False
         self._stop_order = self._asked_at = None
         self._urgent = self._missed = self._record_changed = False
         self._lapse_told = self._holdings.life

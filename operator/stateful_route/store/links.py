@@ -247,9 +247,7 @@ async def get_link_service(store: Store, namespace: str, uid: str) -> dict[str, 
 
 def is_owner_request(service: Service, uid: str, ordinal: int, epoch: int) -> Request[bool]:
     """`is_owner`, for a pipeline."""
-    if not isinstance(epoch, int) or isinstance(epoch, bool) or not -1 <= epoch <= MAX_EPOCH:
-        raise InvalidArgument(f"an epoch is a number from 0 to {MAX_EPOCH}, or -1 for none, not {shown(epoch)}")
-    args = (uid, service.name, check_ordinal(ordinal), epoch)
+    args = (uid, service.name, check_ordinal(ordinal), check_epoch(epoch))
     return Request(Call(script("isOwner"), service.uid_keys(uid), args), bool)
 
 
@@ -292,6 +290,13 @@ async def remove_link_with_id(store: Store, service: Service, uid: str, ordinal:
 def _set_call(name: str, service: Service, uid: str, ordinal: int, seconds: int) -> Call:
     args = (uid, service.name, check_ordinal(ordinal), _check_seconds(seconds))
     return Call(script(name), service.uid_keys(uid), args)
+
+
+def check_epoch(epoch: int) -> int:
+    """The epoch, -1 for none; raises `InvalidArgument` for what is none."""
+    if not isinstance(epoch, int) or isinstance(epoch, bool) or not -1 <= epoch <= MAX_EPOCH:
+        raise InvalidArgument(f"an epoch is a number from 0 to {MAX_EPOCH}, or -1 for none, not {shown(epoch)}")
+    return epoch
 
 
 def _check_seconds(seconds: int) -> int:

@@ -19,6 +19,7 @@ class Move(NamedTuple):
     source: int
     reason: str
     links: Sequence[Moved]
+    purged: int | None = None
 
 
 class Moves(NamedTuple):
@@ -35,6 +36,7 @@ class Moves(NamedTuple):
     last: str
     more: bool = False
     missed: bool = False
+    restarted: bool = False
 
 
 async def read_moves(store: Store, service: Service, after: str) -> Moves:

@@ -70,19 +70,28 @@ class Publication(NamedTuple):
         load: Smaller is less.
         incarnation: ``<pod uid>/<restarts>``, or the pod's uid alone; empty: unknown.
         begins: It is this incarnation's first word: who has spoken for the pod index before is replaced.
+        former: Pod uids that are known to be replaced: a store that was emptied has to be told again.
     """
 
     word: RoutingState
     load: float = 0
     incarnation: str = ""
     begins: bool = False
+    former: Sequence[str] = ()
 
 
 class Published(NamedTuple):
-    """The effective state now, and whether the store had a record of the pod before."""
+    """What came of a publication.
+
+    Attributes:
+        effective: The effective state now.
+        found: The store had a record of the pod before.
+        former: Pod uids that must not publish for this pod index any more, the latest first.
+    """
 
     effective: RoutingState
     found: bool
+    former: tuple[str, ...] = ()
 
 
 async def get_service(store: Store, service: Service) -> ServiceView:
@@ -135,17 +144,17 @@ async def set_state(
 
 async def publish_state(store: Store, service: Service, ordinal: int, publication: Publication) -> Published:
     """As `set_state`, and what stood there before."""
-    word, load, incarnation, begins = publication
+    word, load, incarnation, begins, former = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins))
+    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins), *former]
     try:
-        effective, _, found = await store.run(Call(script("statefulSetState"), keys, args))
+        effective, _, found, *replaced = await store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
         raise
-    return Published(RoutingState(effective.decode()), bool(found))
+    return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced))
 
 
 def check_state(ordinal: int, load: float, incarnation: str) -> None:

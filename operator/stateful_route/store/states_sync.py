@@ -80,17 +80,17 @@ def set_state(
 
 def publish_state(store: Store, service: Service, ordinal: int, publication: Publication) -> Published:
     """As `set_state`, and what stood there before."""
-    word, load, incarnation, begins = publication
+    word, load, incarnation, begins, former = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args = (ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins))
+    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins), *former]
     try:
-        effective, _, found = store.run(Call(script("statefulSetState"), keys, args))
+        effective, _, found, *replaced = store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
         raise
-    return Published(RoutingState(effective.decode()), bool(found))
+    return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced))
 
 
 def get_workloads(store: Store, services: Sequence[Service]) -> dict[str, str | None]:
