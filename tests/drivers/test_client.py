@@ -18,6 +18,7 @@ from stateful_route.store.keys import Service
 from stateful_route.store.migrate import NOBODY, Batch, Moved, append_moves, migrate
 from stateful_route.store.states import get_hints
 from support.operator_records import record
+from support.published import PATIENT
 from support.waiting import until
 
 NS, SVC = "games", "room"
@@ -177,13 +178,64 @@ async def test_of_many_uids_without_a_pod_to_take_them_none_is_linked(publish, p
 # What is remembered, and for how long
 
 
-async def test_a_cached_answer_never_outlives_the_link_behind_it(two, pushed, executor_here, later):
-    """240 s for a link of 300 s; a link of somebody else's that ends sooner is forgotten sooner."""
+async def test_an_answer_about_a_temporary_link_is_cached_for_a_fifth_of_its_time(two, pushed, later):
+    """60 s for a link of 300 s: whoever asks then looks at the link, and renews it."""
+    await pushed.client.compute_linked_pod(NS, "ada", SVC)
+    later(53)
+    assert pushed.client.get_linked_in_cache(NS, "ada", SVC) is not None
+    later(8)
+    assert pushed.client.get_linked_in_cache(NS, "ada", SVC) is None
+
+
+async def test_an_answer_about_a_persistent_link_is_cached_for_longer(two, pushed, executor_here, later):
+    await executor_here.set_linked_pod(NS, "ada", SVC, 0)
     await pushed.client.compute_linked_pod(NS, "ada", SVC)
     later(215)
-    assert pushed.client.get_linked_in_cache(NS, "ada", SVC) is not None
+    assert pushed.client.get_linked_in_cache(NS, "ada", SVC) == 0
     later(26)
     assert pushed.client.get_linked_in_cache(NS, "ada", SVC) is None
+
+
+RHYTHMS = {
+    "one caller, every 100 s": (1, [100]),
+    "one caller, every 150 s": (1, [150]),
+    "one caller, every 239 s": (1, [239]),
+    "two callers in turn, every 10 s, then a pause": (2, [10] * 13 + [239]),
+    "a caller for 130 s, then another": (1, [10] * 13, 2),
+    "three callers in turn, often and rarely": (3, [1, 239, 59, 61, 120, 200, 30, 239]),
+}
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("sentence", RHYTHMS)
+async def test_a_link_that_is_used_does_not_expire_with(connect, server, raw, service, later, sentence):
+    """Asked once in 240 s, which is the link's time less the cache's. Time passes by shortening what is left of it."""
+    number, pauses, *more = RHYTHMS[sentence]
+    callers = [await connect(server.url, PATIENT) for _ in range(max(number, *more, 1))]
+    uids = ("alone", "in a batch")
+
+    async def ask(caller) -> None:
+        await caller.client.compute_linked_pod(NS, uids[0], SVC)
+        await caller.client.compute_linked_pods(NS, uids[1:], SVC)
+
+    await ask(callers[0])
+    first = (await callers[0].executor.get_links(NS, uids, SVC)).all()
+    for turn, pause in enumerate(pauses * 4):
+        later(pause)
+        for uid in uids:
+            left = await raw.pttl(service.link(uid))
+            assert left > pause * 1000, f"the link of {uid} has expired before question {turn}"
+            await raw.pexpire(service.link(uid), left - pause * 1000)
+        await ask(callers[turn % number if not more else min(turn // len(pauses), more[0] - 1)])
+    assert (await callers[0].executor.get_links(NS, uids, SVC)).all() == first
+
+
+async def test_what_somebody_says_of_a_pod_is_cached_as_a_temporary_link(two, pushed, later):
+    pushed.client.set_cache(NS, "ada", SVC, 0)
+    for _ in range(6):
+        later(10.5)
+        before = pushed.client.set_cache(NS, "ada", SVC, 0)
+    assert before is None, "to say it again renews nothing"
 
 
 async def test_a_link_that_ends_soon_is_remembered_no_longer(two, pushed, executor_here, raw, service, later):
@@ -196,7 +248,7 @@ async def test_a_link_that_ends_soon_is_remembered_no_longer(two, pushed, execut
 
 async def test_links_that_were_entered_together_do_not_expire_together(two, pushed, later):
     await pushed.client.compute_linked_pods(NS, UIDS, SVC)
-    later(228)
+    later(57)
     known = sum(pushed.client.get_linked_in_cache(NS, uid, SVC) is not None for uid in UIDS)
     assert 50 < known < 250
 

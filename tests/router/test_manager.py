@@ -8,6 +8,7 @@ import pytest
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StoreUnavailable
 from stateful_route.domain.routing import LinkAction, RoutingState
+from stateful_route.drivers.cache import CacheOptions
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.keys import Service
 from stateful_route.store.links import get_link
@@ -185,6 +186,23 @@ async def test_a_uid_of_a_drained_pod_gets_another_at_its_next_call_if_there_is_
     await until(lambda: 1 in managing.states.known(SERVICE).routable)
     result = await route(managing, "user-0")
     assert (result.pod, result.strategy) == (1, "GoodRange")
+
+
+async def test_a_manager_whose_view_is_old_moves_nobody_off_a_healthy_pod(manage, publish, executor_here, raw, service):
+    await publish({0: "SHUTDOWN", 1: "READY"})
+    deaf = await manage(None, CacheOptions(refresh_seconds=60.0, push=False))
+    await deaf.states.snapshot(service)
+    await publish({0: "READY"})
+    await executor_here.set_linked_pod(NS, "ada", SVC, 0)
+    assert (await route(deaf)).pod == 0
+    assert await raw.xlen(service.moves) == 0
+    await publish({0: "SHUTDOWN"})
+    await deaf.states.refresh(service)
+    found = await route(deaf)
+    assert (found.pod, found.strategy) == (1, "GoodRange")
+    ((_, told),) = await raw.xrange(service.moves)
+    assert (told["from"], told["reason"]) == ("0", "Rerouted")
+    assert json.loads(told["moves"]) == [["ada", 1, found.epoch]]
 
 
 async def test_a_link_to_a_pod_of_which_nobody_has_told_is_moved(three, managing, executor_here):

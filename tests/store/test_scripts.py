@@ -350,6 +350,30 @@ async def test_a_uid_of_a_dead_pod_moves_at_once_and_its_epoch_rises(seconds, st
     assert not await is_owner(store, service, UID, 3, done.epoch)
 
 
+@pytest.mark.parametrize("seconds", [PERSISTENT, 300])
+async def test_a_uid_of_a_doubted_pod_stays_and_the_answer_says_so(seconds, store, service, contents, raw):
+    done = await set_link(store, service, UID, 3, seconds)
+    if seconds != PERSISTENT:
+        await raw.expire(service.link(UID), 30)
+    before = await contents()
+    for loads in ({4: 0}, {}, {3: 0}):
+        candidates = Candidates(loads, doubted=frozenset({3, 5}))
+        assert await compute_link_if_absent(store, service, UID, candidates, 300) == Computed(
+            3, done.epoch, 3, doubted=True
+        )
+    assert await contents() == before
+    assert seconds == PERSISTENT or await raw.ttl(service.link(UID)) <= 30, "not even renewed"
+    assert await compute_link_if_absent(store, service, "new", Candidates({3: 0}, doubted=frozenset({3})), 60) is None
+
+
+async def test_a_foreign_link_to_a_doubted_pod_has_no_epoch(store, raw, service, contents):
+    await raw.set(service.link(UID), 3)
+    before = await contents()
+    candidates = Candidates({4: 0}, doubted=frozenset({3}))
+    assert await compute_link_if_absent(store, service, UID, candidates, 300) == Computed(3, -1, 3, doubted=True)
+    assert await contents() == before
+
+
 @pytest.mark.parametrize("candidates", [Candidates({}, frozenset({3})), Candidates({3: 1}, frozenset({3}))])
 async def test_without_a_candidate_nothing_changes(candidates, store, service, contents):
     await set_link(store, service, UID, 3)
@@ -366,7 +390,8 @@ async def test_candidates_of_the_same_load_take_turns(store, service):
 
 
 async def test_a_temporary_link_that_is_used_lives_on(store, raw, service):
-    for seconds, found in ((200, 200), (100, 300)):
+    """It is renewed with less than nine tenths of its time left."""
+    for seconds, found in ((280, 280), (269, 300), (100, 300)):
         await set_link(store, service, UID, 3, seconds)
         computed = await compute_link_if_absent(store, service, UID, Candidates({}), 300)
         assert (computed.ordinal, computed.previous) == (3, 3)
@@ -389,7 +414,7 @@ async def test_the_script_itself_chooses_among_all_candidates(raw, service):
 
     async def chosen(uid, turn, dead, *candidates):
         keys = service.uid_keys(uid)
-        return (await raw.eval(source, 3, *keys, uid, "room", 60, dead, turn, *candidates))[0]
+        return (await raw.eval(source, 3, *keys, uid, "room", 60, 54_000, dead, "", turn, *candidates))[0]
 
     assert await chosen("a", 0, "", 3, 7, 4, 2.5, 5, 1e3) == 4
     assert [await chosen(f"b{turn}", turn, ",4,", 4, -1, 6, 2, 3, 2, 1, 9) for turn in range(4)] == [6, 3, 6, 3]

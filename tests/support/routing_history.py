@@ -289,7 +289,7 @@ class _Reader:
         args = asked["a"]
         match asked["s"]:
             case "statefulComputeLinkIfAbsent":
-                pods: list[int | None] = [int(pod) for pod in args[5::2]]
+                pods: list[int | None] = [int(pod) for pod in args[7::2]]
             case "statefulTrySetLink":
                 pods = [int(args[2])]
             case "statefulRemoveLinkWithId":

@@ -8,7 +8,7 @@ from stateful_route.domain.aliveness import Author, Heartbeat, PodView, ServiceS
 from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.routing import LinkAction, RoutingState
-from stateful_route.domain.snapshot import observed, told_of
+from stateful_route.domain.snapshot import observed, still_left, told_of
 from support.operator_records import record
 
 READY, DENY, SHUTDOWN = RoutingState
@@ -246,3 +246,42 @@ CONFIGS = {
 def test_the_configuration_as_the_operator_leaves_it(sentence):
     fields, expected = CONFIGS[sentence]
     assert ServiceConfig.from_fields(fields) == expected
+
+
+NOBODY = PodView(None, None, None)
+AGAIN = {
+    "a pod that is down still": (told(SHUTDOWN), told(SHUTDOWN, update_time=1001), True),
+    "a pod that has come back": (told(SHUTDOWN), told(update_time=1001), False),
+    "a pod that is silent still": (told(age=70.0), told(age=70.5), True),
+    "a pod that was silent and has published": (told(age=70.0), told(age=0.1, update_time=1001), False),
+    "a pod that is drained still": (ruled(DENY, DRAIN), ruled(DENY, DRAIN), True),
+    "a pod that is drained no longer": (ruled(DENY, DRAIN), ruled(), False),
+    "a pod that was drained and is gone: all is to be read anew": (ruled(DENY, DRAIN), ruled(SHUTDOWN, MOVE), False),
+    "a pod that nobody knows": (None, NOBODY, True),
+    "a pod that nobody knew": (None, told(), False),
+    "a foreign pod that has not changed since it was given up": (
+        told(SHUTDOWN, author=Author.FOREIGN),
+        told(SHUTDOWN, author=Author.FOREIGN),
+        True,
+    ),
+    "a foreign pod that has changed": (
+        told(SHUTDOWN, author=Author.FOREIGN),
+        told(author=Author.FOREIGN, update_time=7),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", AGAIN)
+def test_a_look_at_one_pod_confirms_what_the_snapshot_says(sentence):
+    before, now, confirmed = AGAIN[sentence]
+    snapshot = observed({1: told()} if before is None else {0: before, 1: told()}, CONFIG, 5, 100.0, None)
+    assert still_left(snapshot, 0, now, 100.5, 5.0) is confirmed
+
+
+def test_a_foreign_pod_that_is_silent_since_this_reader_saw_it_change_is_still_left_however_new_its_clock_is():
+    view = told(author=Author.FOREIGN)
+    first = observed({0: view, 1: told()}, CONFIG, 5, 100.0, None)
+    later = observed({0: view, 1: told(update_time=2)}, CONFIG, 5, 161.0, first)
+    assert 0 in later.dead
+    assert still_left(later, 0, view, 161.5, 5.0)

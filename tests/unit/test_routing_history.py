@@ -390,7 +390,7 @@ def view(at, ready):
     return {"k": "view", "at": at, "states": {"0": "READY", "1": "DENY_NEW_CALL"}, "ready": ready}
 
 
-COMPUTE = ("statefulComputeLinkIfAbsent", UID, "room", 300, "", 0, 1, 0)
+COMPUTE = ("statefulComputeLinkIfAbsent", UID, "room", 300, 270_000, "", "", 0, 1, 0)
 KNOWN = {"begun": None, "read": 0.9}
 
 

@@ -82,6 +82,8 @@ class Reason(StrEnum):
     """A word of a later version; its record counts all the same."""
     REBALANCE = "Rebalance"
     """Somebody asked to even out the links of READY pods; no pod's state, only why links have moved."""
+    REROUTED = "Rerouted"
+    """A caller's call has moved its user off a pod that is to be left; no pod's state, only why a link has moved."""
 
 
 DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG})

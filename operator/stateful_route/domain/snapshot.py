@@ -75,16 +75,10 @@ def observed(
         usual_seconds: Between two looks; after a longer time the store was away.
     """
     changed_at = {
-        ordinal: _changed_at(ordinal, view, now, before)
-        for ordinal, view in pods.items()
-        if view.state is not None and view.state.author is Author.FOREIGN
+        ordinal: _changed_at(ordinal, view, now, before) for ordinal, view in pods.items() if _is_foreign(view)
     }
     aged = {
-        ordinal: view._replace(age_seconds=now - changed_at[ordinal])
-        if ordinal in changed_at
-        else view
-        if before is None
-        else _aged(view, before.pods.get(ordinal), now - before.read_at, usual_seconds, config.expire_seconds)
+        ordinal: _seen(ordinal, view, now, before, usual_seconds, config.expire_seconds)
         for ordinal, view in pods.items()
     }
     alive = frozenset(o for o, view in aged.items() if is_alive(view, config.heartbeat, config.expire_seconds))
@@ -113,6 +107,17 @@ def observed(
     )
 
 
+def still_left(snapshot: Snapshot, ordinal: int, view: PodView, now: float, usual_seconds: float = math.inf) -> bool:
+    """Whether a pod that the snapshot calls dead, or does not know, is as it says by what was just read of the pod.
+
+    False: the snapshot is out of date, read all anew. The arguments are those of `observed`, for one pod; ``view`` is
+    empty for a pod that the store does not know.
+    """
+    view = _seen(ordinal, view, now, snapshot, usual_seconds, snapshot.config.expire_seconds)
+    alive = is_alive(view, snapshot.config.heartbeat, snapshot.config.expire_seconds)
+    return (not alive or _is_left(view)) and alive == (ordinal in snapshot.alive)
+
+
 def told_of(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAction | None) -> Snapshot | None:
     """The same snapshot, but for a pod whose effective state has just become another one; None: read anew.
 
@@ -138,6 +143,19 @@ def told_of(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAc
         routable=routable,
         dead=others_dead | {ordinal} if left else others_dead,
     )
+
+
+def _is_foreign(view: PodView) -> bool:
+    return view.state is not None and view.state.author is Author.FOREIGN
+
+
+def _seen(ordinal: int, view: PodView, now: float, before: Snapshot | None, usual: float, expire: float) -> PodView:
+    """What was read of a pod, with the age of its record as this reader knows it."""
+    if _is_foreign(view):
+        return view._replace(age_seconds=now - _changed_at(ordinal, view, now, before))
+    if before is None:
+        return view
+    return _aged(view, before.pods.get(ordinal), now - before.read_at, usual, expire)
 
 
 def _is_left(view: PodView) -> bool:

@@ -86,6 +86,8 @@ class ServiceStateCache:
         self._flights = Flights()
         self._guard = Guard()
         self._loop = Loop("service states", self._step)
+        self._telling = Loop("moves to tell", executor.announcer.again)
+        executor.announcer.on_kept = self._tell_later
 
     @property
     def trouble(self) -> StatefulRouteError | None:
@@ -157,8 +159,15 @@ class ServiceStateCache:
     async def close(self) -> None:
         """End the push and the refreshing; what is known stays readable, and grows old."""
         await self._loop.stop()
+        await self._telling.stop()
+        if self._trouble is None:
+            await self.executor.announcer.again()
         if self._push is not None:
             await self._push.close()
+
+    def _tell_later(self) -> None:
+        self._telling.start()
+        self._telling.wake()
 
     async def _follow(self, service: Service) -> "_Followed":
         """Subscribe first, then read: what happens between the two is told."""

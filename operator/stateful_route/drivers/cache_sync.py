@@ -57,6 +57,8 @@ class ServiceStateCache:
         self._flights = Flights()
         self._guard = Guard()
         self._loop = Loop("service states", self._step)
+        self._telling = Loop("moves to tell", executor.announcer.again)
+        executor.announcer.on_kept = self._tell_later
 
     @property
     def trouble(self) -> StatefulRouteError | None:
@@ -128,8 +130,15 @@ class ServiceStateCache:
     def close(self) -> None:
         """End the push and the refreshing; what is known stays readable, and grows old."""
         self._loop.stop()
+        self._telling.stop()
+        if self._trouble is None:
+            self.executor.announcer.again()
         if self._push is not None:
             self._push.close()
+
+    def _tell_later(self) -> None:
+        self._telling.start()
+        self._telling.wake()
 
     def _follow(self, service: Service) -> "_Followed":
         """Subscribe first, then read: what happens between the two is told."""

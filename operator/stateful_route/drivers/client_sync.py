@@ -1,30 +1,26 @@
 # Generated from client.py by tools/twins.py: change that one, then run: make twins
 """What a caller imports: which pod has this uid, and where is it (reference §7)."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.names import check_ordinal, check_uid
+from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache_sync import ServiceStateCache
-from stateful_route.drivers.client import (
-    ATTEMPTS,
-    HINT_PAUSE_SECONDS,
-    SHORTER_SECONDS,
-    ClientOptions,
-    _nobody,
-    monotonic,
-)
+from stateful_route.drivers.client import HINT_PAUSE_SECONDS, ClientOptions, _nobody, monotonic
 from stateful_route.drivers.counts import ClientCounts, timed
 from stateful_route.drivers.link_cache import LinkCache, spread_out
+from stateful_route.drivers.rerouting_sync import Rerouting
 from stateful_route.drivers.runtime_sync import Flights, Guard
-from stateful_route.drivers.turns import Turns, serves
+from stateful_route.drivers.turns import LOOKS, Turns, serves
 from stateful_route.store.batch import REQUESTS_PER_TRIP
-from stateful_route.store.batch_sync import answered_each
 from stateful_route.store.keys import Service, service_of
-from stateful_route.store.links import MAX_EPOCH, Candidates, Computed, compute_link_if_absent_request
+from stateful_route.store.links import MAX_EPOCH, Candidates, Computed
 from stateful_route.store.migrate import NOBODY
 from stateful_route.store.moves import Move
 from stateful_route.store.states_sync import report_unreachable
@@ -55,6 +51,7 @@ class ClientDriver:
         self._overtaken: dict[tuple[Service, str], int] = {}
         """Epochs of links that have moved meanwhile."""
         self._guard = Guard()
+        self._rerouting = Rerouting(cache)
         self._misses: Counter[Service] = Counter()
         self._misrouted: Counter[Service] = Counter()
         self.meter: Meter = UNMETERED
@@ -164,11 +161,17 @@ class ClientDriver:
         return self._cache.take((namespace, uid, service), monotonic())
 
     def set_cache(self, namespace: str, uid: str, service: str, pod: int) -> int | None:
-        """Remember the uid's pod, for example because it has told so; the pod that was remembered before, or None."""
+        """Remember the uid's pod, for example because it has told so; the pod that was remembered before, or None.
+
+        Nobody has looked at the link, so it counts as a temporary one, and renews nothing. The same pod is remembered
+        no longer than it would have been.
+        """
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
-        before = self.cache_expired(namespace, check_uid(uid), service)
+        known = self._links.get((namespace, check_uid(uid), service))
+        before = self.cache_expired(namespace, uid, service)
+        until = known[0] if known is not None and before == ordinal else math.inf
         with self._guard:
-            self._cache.put(target, uid, ordinal, monotonic() + self.options.cache_seconds)
+            self._cache.put(target, uid, ordinal, min(until, monotonic() + self._renewal(target).cache_seconds))
         return before
 
     def report_misrouted(self, namespace: str, uid: str, service: str) -> int | None:
@@ -272,21 +275,26 @@ class ClientDriver:
         self._states.demand_store()
         snapshot = self._states.snapshot(service)
         failed: frozenset[int] = frozenset()
+        source: int | None = None
+        """The pod that the uid may be moved off: it was linked to it, and the pod was found to be left."""
         self._departed()
         try:
-            for _ in range(ATTEMPTS):
-                candidates, seconds = self._candidates(service, snapshot, failed), snapshot.config.temporary_seconds
+            for _ in range(LOOKS):
+                candidates, renewal = self._candidates(service, snapshot, failed, source), self._renewal(service)
                 asked = monotonic()
-                computed = self._executor.compute_link_if_absent(
-                    service.namespace, uid, service.name, candidates, seconds
-                )
+                computed = self._rerouting.ask(service, uid, candidates, renewal, source)
                 if computed is None:
                     raise _nobody(service, snapshot)
+                if computed.doubted:
+                    source = self._rerouting.to_be_left(service, computed.ordinal, snapshot)
+                    snapshot = self._states.known(service) or snapshot
+                    continue
+                source = None
                 known = self._states.known(service) or snapshot
                 if not serves(known, computed.ordinal, candidates):
                     known = self._states.refresh(service)  # it may be younger than what we know
                 if serves(known, computed.ordinal, candidates):
-                    self._remember(service, uid, computed, known, asked)
+                    self._remember(service, uid, computed, renewal, asked)
                     return computed.ordinal
                 snapshot, failed = known, failed | {computed.ordinal}
         except StoreUnavailable:
@@ -313,31 +321,49 @@ class ClientDriver:
     def _found_some(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
         self._states.demand_store()
         snapshot = self._states.snapshot(service)
-        seconds, asked = snapshot.config.temporary_seconds, monotonic()
-        candidates = [self._candidates(service, snapshot, frozenset()) for _ in uids]
         found: dict[str, int] = {}
         self._departed()
         try:
-            replies = answered_each(
-                self._executor.store,
-                uids,
-                lambda uid, place: compute_link_if_absent_request(service, uid, candidates[place], seconds),
-            )
-            known = self._states.known(service) or snapshot
-            for uid, computed in replies.done.items():
-                if computed is not None and serves(known, computed.ordinal, candidates[0]):
-                    self._remember(service, uid, computed, known, asked)
-                    found[uid] = computed.ordinal
+            doubted = self._ask_some(service, uids, snapshot, None, found)
+            for source, some in doubted.items():
+                left = self._rerouting.to_be_left(service, source, snapshot)
+                self._ask_some(service, some, self._states.known(service) or snapshot, left, found)
+        except StoreUnavailable:
+            self._states.doubt()
+            raise
         finally:
             self._landed()
-        for error in replies.failed.values():
-            if isinstance(error, StoreUnavailable):
-                self._states.doubt()
-            raise error
         return found
 
-    def _candidates(self, service: Service, snapshot: Snapshot, failed: frozenset[int]) -> Candidates:
-        """Who may take the uid: one pod, by the service's strategy; nobody takes any: then who is drained keeps it."""
+    def _ask_some(
+        self, service: Service, uids: Sequence[str], snapshot: Snapshot, source: int | None, found: dict[str, int]
+    ) -> dict[int, list[str]]:
+        """Enter what is found of these uids; pod → those that are linked to it, if the pod is only said to be dead."""
+        renewal, asked = self._renewal(service), monotonic()
+        candidates = {uid: self._candidates(service, snapshot, frozenset(), source) for uid in uids}
+        doubted: dict[int, list[str]] = {}
+        replies = self._rerouting.ask_each(service, candidates, renewal, source)
+        known = self._states.known(service) or snapshot
+        for uid, computed in replies.done.items():
+            if computed is None:
+                continue
+            if computed.doubted:
+                doubted.setdefault(computed.ordinal, []).append(uid)
+                continue
+            if serves(known, computed.ordinal, candidates[uid]):
+                self._remember(service, uid, computed, renewal, asked)
+                found[uid] = computed.ordinal
+        for error in replies.failed.values():
+            raise error
+        return doubted
+
+    def _candidates(
+        self, service: Service, snapshot: Snapshot, failed: frozenset[int], source: int | None
+    ) -> Candidates:
+        """Who may take the uid: one pod, by the service's strategy; nobody takes any: then who is drained keeps it.
+
+        ``source``: the pod that is left for certain; other dead pods are doubted.
+        """
         with self._guard:
             turns = self._turns.get(service)
             if turns is None or turns.snapshot is not snapshot or turns.outdated:
@@ -346,17 +372,22 @@ class ClientDriver:
                     pod for (known, pod), until in list(self._avoided.items()) if known == service and now < until
                 }
                 turns = self._turns[service] = Turns(snapshot, avoided, turns)
-            return turns.take(failed)
+            return turns.take(failed, source)
 
-    def _remember(self, service: Service, uid: str, computed: Computed, snapshot: Snapshot, asked: float) -> None:
-        """For as long as the link surely lives."""
+    def _renewal(self, service: Service) -> Renewal:
+        """How links of the service are renewed and cached, by what is known of its configuration."""
+        snapshot = self._states.known(service)
+        config = ServiceConfig() if snapshot is None else snapshot.config
+        return Renewal.of(config.temporary_seconds, self.options.cache_seconds)
+
+    def _remember(self, service: Service, uid: str, computed: Computed, renewal: Renewal, asked: float) -> None:
+        """Cache the answer for as long as nobody has to look at the link again; ``asked``: when it was sent."""
         turns = self._turns.get(service)
         if turns is not None and computed.previous != computed.ordinal:
             turns.placed[computed.ordinal] += 1
-        seconds = min(self.options.cache_seconds, snapshot.config.temporary_seconds - SHORTER_SECONDS)
-        if computed.lives_ms is not None:
-            seconds = min(seconds, computed.lives_ms / 1000 - 1)
-        if seconds > 0 and self._overtaken.get((service, uid), -1) < computed.epoch:
+        lives = computed.lives_ms
+        seconds = self.options.cache_seconds if lives is None else renewal.cached_seconds(lives)
+        if seconds > 0 and self._overtaken.get((service, uid), -1) <= computed.epoch:
             with self._guard:
                 self._cache.put(service, uid, computed.ordinal, asked + spread_out(seconds))
 

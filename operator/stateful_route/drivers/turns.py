@@ -8,6 +8,12 @@ from stateful_route.domain.placement import Spread
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.store.links import Candidates
 
+ATTEMPTS = 3
+"""To find a pod that is alive for a uid: its pod may fail between our looking and our linking, and once more."""
+
+LOOKS = 2 * ATTEMPTS
+"""At the link: before a uid is moved, the caller makes sure that its pod is to be left, and asks again."""
+
 
 class Turns:
     """Whose turn it is, by one snapshot."""
@@ -25,23 +31,30 @@ class Turns:
                 self.placed[ordinal] = before.placed[ordinal]
         self._avoided = frozenset(avoided)
         self._spread = self._over(frozenset())
-        self._candidates: dict[int | None, Candidates] = {}
+        self._candidates: dict[tuple[int | None, int | None], Candidates] = {}
 
-    def take(self, failed: frozenset[int]) -> Candidates:
-        """A pod for a new uid, none of those that have just failed; empty: nobody takes any."""
+    def take(self, failed: frozenset[int], source: int | None = None) -> Candidates:
+        """A pod for a new uid, none of those that have just failed; empty: nobody takes any.
+
+        Pods that are dead or have failed are only doubted, but for ``source``, which is left for certain.
+        """
         self.taken += 1
         ordinal = (self._over(failed) if failed else self._spread).take()
         if failed:
-            return self._only(ordinal, failed)
-        known = self._candidates.get(ordinal)
+            return self.only(self.snapshot, ordinal, failed, source)
+        known = self._candidates.get((ordinal, source))
         if known is None:
-            known = self._candidates[ordinal] = self._only(ordinal, failed)
+            known = self._candidates[ordinal, source] = self.only(self.snapshot, ordinal, failed, source)
         return known
 
-    def _only(self, ordinal: int | None, failed: frozenset[int]) -> Candidates:
+    @staticmethod
+    def only(snapshot: Snapshot, ordinal: int | None, failed: frozenset[int], source: int | None = None) -> Candidates:
+        """That pod for a uid that needs one; None: nobody takes any, then a pod that is drained keeps its own."""
+        left = frozenset() if source is None else frozenset({source})
         if ordinal is None:
-            return Candidates({}, self.snapshot.dead - self.snapshot.alive | failed)
-        return Candidates({ordinal: 0.0}, self.snapshot.dead | failed)
+            left -= snapshot.alive
+            return Candidates({}, left, doubted=(snapshot.dead - snapshot.alive | failed) - left)
+        return Candidates({ordinal: 0.0}, left, doubted=(snapshot.dead | failed) - left)
 
     def _over(self, failed: frozenset[int]) -> Spread:
         targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)

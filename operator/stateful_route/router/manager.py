@@ -9,9 +9,12 @@ from stateful_route.domain.health import NOT_ASKED, Health, PodStatus, ProbeResu
 from stateful_route.domain.history import FailoverEvent
 from stateful_route.domain.names import check_ordinal, check_uid, check_word, shown
 from stateful_route.domain.placement import Strategy, Target
+from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.routing import Reason
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache import ServiceStateCache
+from stateful_route.drivers.rerouting import Rerouting
+from stateful_route.drivers.turns import LOOKS, Turns
 from stateful_route.router.balancer import AnyStrategy, LoadBalancer
 from stateful_route.router.failover_handler import FailoverHandler, FailoverOptions
 from stateful_route.router.health import Addresses, HealthBook, HealthChecker, HealthOptions
@@ -19,7 +22,7 @@ from stateful_route.router.link_counts import LinkCounts
 from stateful_route.router.probes import Probe, RecordAgeProbe
 from stateful_route.store.index import Bucket, repair
 from stateful_route.store.keys import Service, service_of
-from stateful_route.store.links import Candidates, Computed
+from stateful_route.store.links import Candidates
 from stateful_route.store.migrate import Batch
 
 ATTEMPTS = 3
@@ -109,6 +112,7 @@ class StatefulRouteManager:
         self.options = options or ManagerOptions()
         self._cache = cache
         self._executor = cache.executor
+        self._rerouting = Rerouting(cache)
         self._book = HealthBook(cache)
         self._counts = LinkCounts(cache)
         options = self.options
@@ -155,12 +159,16 @@ class StatefulRouteManager:
         self._cache.demand_store()
         snapshot = await self._cache.snapshot(target)
         balancer = self._balancer(target, snapshot, strategy, order)
-        seconds, name = snapshot.config.temporary_seconds, None
+        renewal, name = Renewal.of(snapshot.config.temporary_seconds), None
         failed: frozenset[int] = frozenset()
         try:
-            computed = await self._computed(target, uid, Candidates({}, snapshot.dead), seconds)
-            for _ in range(ATTEMPTS):
-                if computed is not None:
+            computed = await self._rerouting.ask(target, uid, Candidates({}, doubted=snapshot.dead), renewal, None)
+            for _ in range(LOOKS):
+                source = None
+                if computed is not None and computed.doubted:
+                    source = await self._rerouting.to_be_left(target, computed.ordinal, snapshot)
+                    snapshot = self._cache.known(target) or snapshot
+                elif computed is not None:
                     snapshot = self._cache.known(target) or snapshot
                     if computed.ordinal not in snapshot.alive:
                         snapshot = await self._cache.refresh(target)  # it may be younger than what we know
@@ -168,8 +176,9 @@ class StatefulRouteManager:
                         status = self._status(target, snapshot, computed.ordinal)
                         return RouteResult(computed.ordinal, name, status.load, status, computed.epoch)
                     failed |= {computed.ordinal}
-                candidates = await self._candidates(target, snapshot, balancer, order, failed)
-                computed = await self._computed(target, uid, candidates, seconds)
+                chosen = await self._chosen(target, snapshot, balancer, order, failed)
+                candidates = Turns.only(snapshot, chosen, failed, source)
+                computed = await self._rerouting.ask(target, uid, candidates, renewal, source)
                 if computed is None:
                     break
                 name = None if computed.previous == computed.ordinal else balancer.name
@@ -290,20 +299,16 @@ class StatefulRouteManager:
 
     # Inside
 
-    async def _computed(self, service: Service, uid: str, candidates: Candidates, seconds: int) -> Computed | None:
-        return await self._executor.compute_link_if_absent(service.namespace, uid, service.name, candidates, seconds)
-
-    async def _candidates(
+    async def _chosen(
         self, service: Service, snapshot: Snapshot, balancer: LoadBalancer, order: Priority, failed: frozenset[int]
-    ) -> Candidates:
-        """Who may take the uid: one pod, by the strategy; nobody takes any: then who is drained keeps it."""
+    ) -> int | None:
+        """The pod that takes a uid that needs one, by the strategy; None: nobody does."""
         offered = await self._targets(service, snapshot, balancer, order)
         targets = [target for target in offered if target.ordinal not in failed] if failed else offered
         try:
-            chosen = balancer.pick(targets, snapshot.config.placement)
+            return balancer.pick(targets, snapshot.config.placement)
         except NoPodAvailable:
-            return Candidates({}, snapshot.dead - snapshot.alive | failed)
-        return Candidates({chosen: 0.0}, snapshot.dead | failed)
+            return None
 
     def _balancer(
         self, service: Service, snapshot: Snapshot, strategy: AnyStrategy | None, order: Priority

@@ -9,8 +9,11 @@ from stateful_route.domain.health import NOT_ASKED, Health, PodStatus, ProbeResu
 from stateful_route.domain.history import FailoverEvent
 from stateful_route.domain.names import check_ordinal, check_uid, check_word, shown
 from stateful_route.domain.placement import Strategy, Target
+from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache_sync import ServiceStateCache
+from stateful_route.drivers.rerouting_sync import Rerouting
+from stateful_route.drivers.turns import LOOKS, Turns
 from stateful_route.router.balancer import AnyStrategy, LoadBalancer
 from stateful_route.router.failover_handler import FailoverOptions
 from stateful_route.router.failover_handler_sync import FailoverHandler
@@ -31,7 +34,7 @@ from stateful_route.router.probes_sync import Probe
 from stateful_route.store.index import Bucket
 from stateful_route.store.index_sync import repair
 from stateful_route.store.keys import Service, service_of
-from stateful_route.store.links import Candidates, Computed
+from stateful_route.store.links import Candidates
 from stateful_route.store.migrate import Batch
 
 
@@ -75,6 +78,7 @@ class StatefulRouteManager:
         self.options = options or ManagerOptions()
         self._cache = cache
         self._executor = cache.executor
+        self._rerouting = Rerouting(cache)
         self._book = HealthBook(cache)
         self._counts = LinkCounts(cache)
         options = self.options
@@ -121,12 +125,16 @@ class StatefulRouteManager:
         self._cache.demand_store()
         snapshot = self._cache.snapshot(target)
         balancer = self._balancer(target, snapshot, strategy, order)
-        seconds, name = snapshot.config.temporary_seconds, None
+        renewal, name = Renewal.of(snapshot.config.temporary_seconds), None
         failed: frozenset[int] = frozenset()
         try:
-            computed = self._computed(target, uid, Candidates({}, snapshot.dead), seconds)
-            for _ in range(ATTEMPTS):
-                if computed is not None:
+            computed = self._rerouting.ask(target, uid, Candidates({}, doubted=snapshot.dead), renewal, None)
+            for _ in range(LOOKS):
+                source = None
+                if computed is not None and computed.doubted:
+                    source = self._rerouting.to_be_left(target, computed.ordinal, snapshot)
+                    snapshot = self._cache.known(target) or snapshot
+                elif computed is not None:
                     snapshot = self._cache.known(target) or snapshot
                     if computed.ordinal not in snapshot.alive:
                         snapshot = self._cache.refresh(target)  # it may be younger than what we know
@@ -134,8 +142,9 @@ class StatefulRouteManager:
                         status = self._status(target, snapshot, computed.ordinal)
                         return RouteResult(computed.ordinal, name, status.load, status, computed.epoch)
                     failed |= {computed.ordinal}
-                candidates = self._candidates(target, snapshot, balancer, order, failed)
-                computed = self._computed(target, uid, candidates, seconds)
+                chosen = self._chosen(target, snapshot, balancer, order, failed)
+                candidates = Turns.only(snapshot, chosen, failed, source)
+                computed = self._rerouting.ask(target, uid, candidates, renewal, source)
                 if computed is None:
                     break
                 name = None if computed.previous == computed.ordinal else balancer.name
@@ -254,20 +263,16 @@ class StatefulRouteManager:
 
     # Inside
 
-    def _computed(self, service: Service, uid: str, candidates: Candidates, seconds: int) -> Computed | None:
-        return self._executor.compute_link_if_absent(service.namespace, uid, service.name, candidates, seconds)
-
-    def _candidates(
+    def _chosen(
         self, service: Service, snapshot: Snapshot, balancer: LoadBalancer, order: Priority, failed: frozenset[int]
-    ) -> Candidates:
-        """Who may take the uid: one pod, by the strategy; nobody takes any: then who is drained keeps it."""
+    ) -> int | None:
+        """The pod that takes a uid that needs one, by the strategy; None: nobody does."""
         offered = self._targets(service, snapshot, balancer, order)
         targets = [target for target in offered if target.ordinal not in failed] if failed else offered
         try:
-            chosen = balancer.pick(targets, snapshot.config.placement)
+            return balancer.pick(targets, snapshot.config.placement)
         except NoPodAvailable:
-            return Candidates({}, snapshot.dead - snapshot.alive | failed)
-        return Candidates({chosen: 0.0}, snapshot.dead | failed)
+            return None
 
     def _balancer(
         self, service: Service, snapshot: Snapshot, strategy: AnyStrategy | None, order: Priority

@@ -1,6 +1,6 @@
 """The link and state store: every operation of it, under the reference's names."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -8,15 +8,16 @@ from stateful_route.domain.aliveness import ServiceState
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreRejected
 from stateful_route.domain.meter import Meter
 from stateful_route.domain.names import check_ordinal, check_word, shown
-from stateful_route.domain.routing import RoutingState
+from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.store import index, links, migrate, states
+from stateful_route.store.announcing import Announcer
 from stateful_route.store.batch import Replies, answered_each
 from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.index import Repaired
-from stateful_route.store.keys import BUCKETS, service_of
+from stateful_route.store.keys import BUCKETS, Service, service_of
 from stateful_route.store.layout import check_layout
 from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Tried
-from stateful_route.store.migrate import Batch, BatchResult
+from stateful_route.store.migrate import Batch, BatchResult, Moved
 from stateful_route.store.patience import PatientStore
 from stateful_route.store.runtime import Lock
 from stateful_route.store.scripts import script
@@ -65,6 +66,8 @@ class StatefulExecutor:
         self._patient = PatientStore.over(store)
         self._checking = Lock()
         self._checked = False
+        self.announcer = Announcer(self.store)
+        """Tells what single calls have moved."""
         for name in SCRIPTS:
             script(name)  # a damaged installation is found here, not half-way through
 
@@ -244,9 +247,16 @@ class StatefulExecutor:
     async def compute_link_if_absent(
         self, namespace: str, uid: str, service: str, candidates: Candidates, persist_seconds: int
     ) -> Computed | None:
-        """As `compute_linked_pod_if_absent`: the link that stands now, and the pod before."""
-        request = links.compute_link_if_absent_request(service_of(namespace, service), uid, candidates, persist_seconds)
-        return await links.answered(await self.store(), request)
+        """As `compute_linked_pod_if_absent`: the link that stands now, and the pod before.
+
+        A uid that has moved is told (`announcer`) before the answer is given, also when the telling fails for now.
+        """
+        target = service_of(namespace, service)
+        request = links.compute_link_if_absent_request(target, uid, candidates, persist_seconds)
+        computed = await links.answered(await self.store(), request)
+        if computed is not None and computed.previous not in {None, computed.ordinal}:
+            await self._tell_rerouted(target, {uid: computed})
+        return computed
 
     async def get_link(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod`: the link; its epoch is -1 when a foreign client made it."""
@@ -286,11 +296,13 @@ class StatefulExecutor:
     ) -> Replies[Computed | None]:
         """`compute_link_if_absent` for many uids; candidates of the same load take turns."""
         target = service_of(namespace, service)
-        return await answered_each(
+        replies = await answered_each(
             self.store,
             uids,
             lambda uid, place: links.compute_link_if_absent_request(target, uid, candidates, persist_seconds, place),
         )
+        await self._tell_rerouted(target, replies.done)
+        return replies
 
     async def remove_links(
         self, namespace: str, uids: Iterable[str], service: str, persist_seconds: int = 0
@@ -351,6 +363,14 @@ class StatefulExecutor:
         """Make the index of a service anew from its links; at most so many keys are looked at in a second."""
         target = service_of(namespace, service)
         return await index.rebuild(await self.store(), target, keys_per_second=keys_per_second)
+
+    async def _tell_rerouted(self, service: Service, computed: Mapping[str, Computed | None]) -> None:
+        by_source: dict[int, list[Moved]] = {}
+        for uid, link in computed.items():
+            if link is not None and link.previous is not None and link.previous != link.ordinal:
+                by_source.setdefault(link.previous, []).append(Moved(uid, link.ordinal, link.epoch))
+        for source, moved in by_source.items():
+            await self.announcer.announce(service, source, Reason.REROUTED, moved)
 
     async def store(self) -> Store:
         """The store, once it is known to be usable."""

@@ -3,12 +3,13 @@
 Each comes in two forms: ``…_request``, for a pipeline, and the function that sends it, one round trip.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.names import check_load, check_ordinal, check_uid, shown
+from stateful_route.domain.renewal import Renewal
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Call, script
@@ -58,6 +59,8 @@ class Computed:
     previous: int | None
     lives_ms: int | None = field(default=None, compare=False)
     """How long the link lives if nobody uses it; None: for good."""
+    doubted: bool = False
+    """The link names one of the pods that the caller has doubted: nothing was changed; its epoch is -1 for none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Candidates:
         loads: Pod index → load of the pods that take new uids; smaller is less.
         dead: Pods that serve nobody, or whose links move (``links: drain`` or ``move`` in the operator's record): a uid
             that is linked to one of them gets another pod at once. Not candidates, whatever ``loads`` says.
+        doubted: Pods that are taken for dead by a caller that has not made sure of it: a uid that is linked to one of
+            them stays, and the answer says so. Not candidates either.
         turn: Among the candidates of the lowest load, in the order of ``loads``, the ``turn``-th is chosen, round and
             round; in a batch each uid is one turn on.
     """
@@ -75,29 +80,30 @@ class Candidates:
     loads: Mapping[int, float]
     dead: frozenset[int] = frozenset()
     turn: int = 0
+    doubted: frozenset[int] = frozenset()
 
-    _words: tuple[str, tuple[Any, ...]] = field(init=False, repr=False, compare=False)
+    _words: tuple[str, str, tuple[Any, ...]] = field(init=False, repr=False, compare=False)
     """As the script takes them; made once for all uids of a batch."""
 
     def __post_init__(self) -> None:
-        for ordinal in (*self.loads, *self.dead):
+        for ordinal in (*self.loads, *self.dead, *self.doubted):
             check_ordinal(ordinal)
         for load in self.loads.values():
             check_load(load)
         if not isinstance(self.turn, int) or isinstance(self.turn, bool) or self.turn < 0:
             raise InvalidArgument(f"a turn is a number from 0, not {shown(self.turn)}")
-        living = {ordinal: load for ordinal, load in self.loads.items() if ordinal not in self.dead}
+        left = self.dead | self.doubted
+        living = {ordinal: load for ordinal, load in self.loads.items() if ordinal not in left}
         lowest = min(living.values(), default=0)
         best = [ordinal for ordinal, load in living.items() if load == lowest]  # nobody else can be chosen
-        dead = "," + "".join(f"{ordinal}," for ordinal in sorted(self.dead)) if self.dead else ""
-        object.__setattr__(self, "_words", (dead, tuple(best)))
+        object.__setattr__(self, "_words", (_listed(self.dead), _listed(self.doubted), tuple(best)))
 
     def words(self, later: int = 0) -> tuple[Any, ...]:
         """The script's arguments for a uid, so many turns later."""
-        dead, best = self._words
+        dead, doubted, best = self._words
         if not best:
-            return dead, 0
-        return dead, 0, best[(self.turn + later) % len(best)], 0
+            return dead, doubted, 0
+        return dead, doubted, 0, best[(self.turn + later) % len(best)], 0
 
 
 class Request(NamedTuple, Generic[T]):
@@ -163,25 +169,29 @@ async def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: 
 
 
 def compute_link_if_absent_request(
-    service: Service, uid: str, candidates: Candidates, seconds: int, later: int = 0
+    service: Service, uid: str, candidates: Candidates, renewal: Renewal | int, later: int = 0
 ) -> Request[Computed | None]:
     """`compute_link_if_absent`, for a pipeline; ``later``: how many turns after the first uid."""
-    args = (uid, service.name, _check_seconds(seconds), *candidates.words(later))
+    if not isinstance(renewal, Renewal):
+        renewal = Renewal.of(_check_seconds(renewal))
+    args = (uid, service.name, _check_seconds(renewal.seconds), renewal.below_ms, *candidates.words(later))
     return Request(Call(script("statefulComputeLinkIfAbsent"), service.uid_keys(uid), args), _computed)
 
 
 async def compute_link_if_absent(
-    store: Store, service: Service, uid: str, candidates: Candidates, seconds: int
+    store: Store, service: Service, uid: str, candidates: Candidates, renewal: Renewal | int
 ) -> Computed | None:
-    """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate, for so many seconds.
+    """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate.
 
-    A temporary link that is found with less than half of these left lives as long again.
-    None when there is no candidate for a uid that needs one: nothing was changed.
+    ``renewal`` says how long the link lives that is made or renewed, and when one that is found is renewed; a number of
+    seconds stands for `Renewal.of` that number.
+    None when there is no candidate for a uid that needs one: nothing was changed. Nor was it where the link names a pod
+    that is only doubted (`Computed.doubted`). Whoever moves a uid by it tells that, see `Announcer`.
 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
     """
-    return await answered(store, compute_link_if_absent_request(service, uid, candidates, seconds))
+    return await answered(store, compute_link_if_absent_request(service, uid, candidates, renewal))
 
 
 # Reading
@@ -334,7 +344,13 @@ def _link_or_none(reply: Any) -> Link | None:
 
 
 def _computed(reply: Any) -> Computed | None:
-    ordinal, epoch, previous, lives = reply
+    ordinal, epoch, previous, lives, doubted = reply
     if ordinal < 0:
         return None
-    return Computed(ordinal, epoch, None if previous < 0 else previous, None if lives < 0 else lives)
+    return Computed(
+        ordinal, epoch, None if previous < 0 else previous, None if lives < 0 else lives, doubted=bool(doubted)
+    )
+
+
+def _listed(ordinals: Collection[int]) -> str:
+    return "," + "".join(f"{ordinal}," for ordinal in sorted(ordinals)) if ordinals else ""

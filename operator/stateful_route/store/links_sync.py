@@ -5,6 +5,7 @@ Each comes in two forms: ``…_request``, for a pipeline, and the function that 
 """
 
 from stateful_route.domain.errors import InvalidArgument
+from stateful_route.domain.renewal import Renewal
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.links import (
@@ -64,17 +65,19 @@ def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: int, s
 
 
 def compute_link_if_absent(
-    store: Store, service: Service, uid: str, candidates: Candidates, seconds: int
+    store: Store, service: Service, uid: str, candidates: Candidates, renewal: Renewal | int
 ) -> Computed | None:
-    """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate, for so many seconds.
+    """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate.
 
-    A temporary link that is found with less than half of these left lives as long again.
-    None when there is no candidate for a uid that needs one: nothing was changed.
+    ``renewal`` says how long the link lives that is made or renewed, and when one that is found is renewed; a number of
+    seconds stands for `Renewal.of` that number.
+    None when there is no candidate for a uid that needs one: nothing was changed. Nor was it where the link names a pod
+    that is only doubted (`Computed.doubted`). Whoever moves a uid by it tells that, see `Announcer`.
 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
     """
-    return answered(store, compute_link_if_absent_request(service, uid, candidates, seconds))
+    return answered(store, compute_link_if_absent_request(service, uid, candidates, renewal))
 
 
 def get_link(store: Store, service: Service, uid: str) -> Link | None:
