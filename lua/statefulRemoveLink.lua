@@ -8,7 +8,8 @@
   ARGV[2]  service name
   ARGV[3]  seconds to keep it as a temporary link, 0 for not at all
 
-  Returns  1 if there was a link, else 0
+  Returns  {1 if there was a link, else 0; pod that it named or -1; epoch}: the epoch by which the removal can be told,
+           the new one of a retained link, else that of the link that was removed, -1 if it had none
   A link that is kept is retained: it has a time to live and no field in the uid's hash. Nobody owns it (isOwner), its
   epoch is a new one, so the former owner's is void; it stays in the index and moves like a temporary one.
   A value that is no pod index is not kept.
@@ -16,17 +17,20 @@
 local STEP, START = 1099511627776, 1735689600000
 local seconds = tonumber(ARGV[3])
 local current = redis.call('GET', KEYS[1])
-local pod = current and string.match(current, '^%d+$') and tonumber(current)
+local pod = current and string.match(current, '^%d+$') and tonumber(current) or -1
+if pod > 8191 then pod = -1 end
+local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
 local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
 local time = redis.call('TIME')
 
 redis.call('HDEL', KEYS[2], ARGV[2])  -- first: its key alone has not been read, and may be of another type
-if seconds > 0 and pod and pod <= 8191 then
-  local epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+local epoch = pod >= 0 and math.floor(score / STEP) == pod and score % STEP or -1
+if seconds > 0 and pod >= 0 then
+  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
   redis.call('EXPIRE', KEYS[1], seconds)
 else
   redis.call('ZREM', KEYS[3], ARGV[1])
   redis.call('DEL', KEYS[1])
 end
-return current and 1 or 0
+return {current and 1 or 0, pod, epoch}

@@ -9,7 +9,8 @@
   ARGV[3]  pod index
   ARGV[4]  seconds to keep it as a temporary link, 0 for not at all
 
-  Returns  1 if the link named the pod; 0 if there was none, or it named another: nothing was changed then
+  Returns  {1 if the link named the pod, else 0: nothing was changed then; pod that it named or -1; epoch}: the epoch is
+           that of statefulRemoveLink, -1 if nothing was changed
   A link that is kept is retained, as in statefulRemoveLink.
 ]]
 local STEP, START = 1099511627776, 1735689600000
@@ -17,18 +18,20 @@ local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
 local current = redis.call('GET', KEYS[1])
 local named = current and string.match(current, '^%d+$') and tonumber(current)
 if named ~= pod then
-  return 0
+  return {0, named and named <= 8191 and named or -1, -1}
 end
+local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
 local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
 local time = redis.call('TIME')
 
 redis.call('HDEL', KEYS[2], ARGV[2])  -- first: its key alone has not been read, and may be of another type
+local epoch = math.floor(score / STEP) == pod and score % STEP or -1
 if seconds > 0 then
-  local epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
   redis.call('EXPIRE', KEYS[1], seconds)
 else
   redis.call('ZREM', KEYS[3], ARGV[1])
   redis.call('DEL', KEYS[1])
 end
-return 1
+return {1, pod, epoch}

@@ -9,8 +9,8 @@
   ARGV[3]  pod index
   ARGV[4]  seconds to live, -1 for a persistent link
 
-  Returns  {1 or 0, pod the uid is linked to afterwards, epoch}; for 0 nothing was changed, and the epoch is -1 when a
-           foreign client made that link without our index
+  Returns  {1 or 0, pod the uid is linked to afterwards, epoch, pod it was linked to before or -1}; for 0 nothing was
+           changed, and the epoch is -1 when a foreign client made that link without our index
   A value that is no pod index is no other pod: it is overwritten. Epochs are as in statefulSetLink.
 ]]
 local STEP, START = 1099511627776, 1735689600000
@@ -24,7 +24,7 @@ local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
 local indexed = math.floor(score / STEP)
 local epoch = score - indexed * STEP
 if lives == -1 and previous >= 0 and previous ~= pod then
-  return {0, previous, indexed == previous and epoch or -1}
+  return {0, previous, indexed == previous and epoch or -1, previous}
 end
 local time = redis.call('TIME')
 
@@ -39,4 +39,4 @@ if seconds == -1 then
 else
   redis.call('SET', KEYS[1], ARGV[3], 'EX', seconds)
 end
-return {1, pod, epoch}
+return {1, pod, epoch, previous}

@@ -41,7 +41,10 @@ BAD_HISTORIES = {
     "a link that moves by itself": [SET_1, operation("get_link", (), (2, 3), Answer(2, 11))],
     "a link that is gone by itself": [SET_1, operation("get_link", (), (2, 3), Answer(None))],
     "a move of a link of another pod": [SET_1, operation("migrate", (3, 2), (2, 3), Answer(2, 11))],
-    "a persistent link that is overtaken": [SET_1, operation("try_set_link", (2, 300), (2, 3), Answer((True, 2), 11))],
+    "a persistent link that is overtaken": [
+        SET_1,
+        operation("try_set_link", (2, 300), (2, 3), Answer((True, 2, 1), 11)),
+    ],
     "an old answer after a new one": [
         SET_1,
         operation("set_link", (2, PERSISTENT), (2, 3), Answer(1, 11)),

@@ -19,7 +19,9 @@ from stateful_route.store.links import (
     Computed,
     Link,
     Relinked,
+    Removed,
     Tried,
+    answered,
     compute_link_if_absent,
     compute_link_if_absent_request,
     get_link,
@@ -27,7 +29,9 @@ from stateful_route.store.links import (
     get_link_service,
     is_owner,
     remove_link,
+    remove_link_request,
     remove_link_with_id,
+    remove_link_with_id_request,
     set_link,
     set_link_call,
     set_link_if_absent,
@@ -87,14 +91,14 @@ def test_a_script_of_which_something_is_said_exists(name):
 async def test_a_persistent_link_of_another_pod_is_respected(store, service, contents):
     done = await set_link(store, service, UID, 3)
     before = await contents()
-    assert await try_set_link(store, service, UID, 4) == Tried(done=False, ordinal=3, epoch=done.epoch)
+    assert await try_set_link(store, service, UID, 4) == Tried(done=False, ordinal=3, epoch=done.epoch, previous=3)
     assert await contents() == before
 
 
 async def test_a_foreign_persistent_link_is_respected_and_has_no_epoch(store, raw, service, contents):
     await raw.set(service.link(UID), 3)
     before = await contents()
-    assert await try_set_link(store, service, UID, 4) == Tried(done=False, ordinal=3, epoch=-1)
+    assert await try_set_link(store, service, UID, 4) == Tried(done=False, ordinal=3, epoch=-1, previous=3)
     assert await contents() == before
 
 
@@ -110,7 +114,7 @@ async def test_a_temporary_link_gives_way_and_its_epoch_rises(store, raw, servic
 
 async def test_a_pod_makes_its_own_temporary_link_persistent_and_keeps_the_epoch(store, raw, service):
     before = await set_link_if_absent(store, service, UID, 3, 300)
-    assert await try_set_link(store, service, UID, 3) == Tried(done=True, ordinal=3, epoch=before.epoch)
+    assert await try_set_link(store, service, UID, 3) == Tried(done=True, ordinal=3, epoch=before.epoch, previous=3)
     assert await raw.ttl(service.link(UID)) == -1
 
 
@@ -152,6 +156,42 @@ async def test_a_pod_removes_only_its_own_link(seconds, store, service, contents
     assert await remove_link_with_id(store, service, "bob", 4, seconds) is False
     assert await contents() == before
     assert await remove_link_with_id(store, service, UID, 3, seconds) is True
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["whatever it names", "if it names the pod"])
+async def test_a_removal_says_which_link_it_removed(named, store, raw, service):
+    def request(uid, keep=0):
+        return remove_link_with_id_request(service, uid, 3, keep) if named else remove_link_request(service, uid, keep)
+
+    linked = await set_link(store, service, UID, 3)
+    assert await answered(store, request(UID)) == Removed(done=True, ordinal=3, epoch=linked.epoch)
+    nothing = await answered(store, request(UID))
+    assert nothing == Removed(done=False, ordinal=None, epoch=-1)
+    assert not nothing
+    await raw.set(service.link(UID), "3")
+    assert await answered(store, request(UID)) == Removed(done=True, ordinal=3, epoch=-1)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["whatever it names", "if it names the pod"])
+async def test_a_retained_link_is_told_by_its_new_epoch(named, store, service):
+    linked = await set_link(store, service, UID, 3)
+    request = remove_link_with_id_request(service, UID, 3, 60) if named else remove_link_request(service, UID, 60)
+    kept = await answered(store, request)
+    assert kept == Removed(done=True, ordinal=3, epoch=(await get_link(store, service, UID)).epoch)
+    assert kept.epoch > linked.epoch
+
+
+async def test_a_removal_that_found_another_pods_link_says_whose(store, service):
+    await set_link(store, service, UID, 3)
+    other = await answered(store, remove_link_with_id_request(service, UID, 4))
+    assert other == Removed(done=False, ordinal=3, epoch=-1)
+    assert not other
+
+
+async def test_who_takes_a_link_over_learns_whose_it_was(store, service):
+    assert (await try_set_link(store, service, UID, 3, 300)).previous is None
+    assert (await try_set_link(store, service, UID, 4)).previous == 3
+    assert (await try_set_link(store, service, UID, 5)).previous == 4
 
 
 async def by_anybody(store, service):

@@ -62,8 +62,8 @@ def set_link(now: Standing, pod: int, seconds: int) -> Step:
 
 def try_set_link(now: Standing, pod: int, seconds: int) -> Step:
     if now.lasting and now.pod not in {None, pod}:
-        return Step(now, (False, now.pod), told=now.entered)
-    return set_link(now, pod, seconds)._replace(reply=(True, pod))
+        return Step(now, (False, now.pod, now.pod), told=now.entered)
+    return set_link(now, pod, seconds)._replace(reply=(True, pod, now.pod))
 
 
 def set_link_if_absent(now: Standing, pod: int, seconds: int) -> Step:
@@ -173,8 +173,8 @@ def understood(reply: Any) -> Answer:
             raise reply
         case Relinked(previous, epoch):
             return Answer(previous, epoch)
-        case Tried(done, ordinal, epoch):
-            return Answer((done, ordinal), epoch if epoch >= 0 else None)
+        case Tried(done, ordinal, epoch, previous):
+            return Answer((done, ordinal, previous), epoch if epoch >= 0 else None)
         case Computed(ordinal, epoch, previous):
             return Answer((ordinal, previous), epoch)
         case Link(ordinal, epoch):

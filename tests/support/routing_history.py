@@ -265,13 +265,13 @@ class _Reader:
             case "statefulComputeLinkIfAbsent" if reply[0] >= 0:
                 self._computed(asked, Said(args[0], reply[0], reply[1], *times), reply[2])
             case "statefulTrySetLink":
-                done, pod, epoch = reply
+                done, pod, epoch = reply[:3]
                 history.said.append(Said(args[0], pod, epoch, *times, "taken" if done else "refused"))
             case "statefulGetLink" if reply[0] >= 0:
                 history.said.append(Said(args[0], reply[0], reply[1], *times))
             case "isOwner":
                 history.fences.append(Fence(self._who, args[0], args[3], asked["at"], bool(reply)))
-            case "statefulRemoveLinkWithId" if reply:
+            case "statefulRemoveLinkWithId" if reply[0]:
                 history.removals.append(Removal(args[0], self._ordinal, asked["at"], self._who))
             case "statefulSetState":
                 history.state_writes.append(StateWrite(int(args[0]), reply[0], *times))

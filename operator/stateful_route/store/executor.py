@@ -209,14 +209,14 @@ class StatefulExecutor:
     async def remove_linked_pod(self, namespace: str, uid: str, service: str, persist_seconds: int = 0) -> bool:
         """Remove the uid's link; whether there was one. With seconds, late callers still find the pod so long."""
         request = links.remove_link_request(service_of(namespace, service), uid, persist_seconds)
-        return await links.answered(await self.store(), request)
+        return (await links.answered(await self.store(), request)).done
 
     async def remove_linked_pod_with_id(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = 0
     ) -> bool:
         """Remove the uid's link as `remove_linked_pod` if it names the pod, else change nothing; whether it did."""
         request = links.remove_link_with_id_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return await links.answered(await self.store(), request)
+        return (await links.answered(await self.store(), request)).done
 
     async def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
         """Service → pod of all services that the uid is linked to; two round trips."""
@@ -309,9 +309,10 @@ class StatefulExecutor:
     ) -> Replies[bool]:
         """`remove_linked_pod` for many uids."""
         target = service_of(namespace, service)
-        return await answered_each(
+        replies = await answered_each(
             self.store, uids, lambda uid, _: links.remove_link_request(target, uid, persist_seconds)
         )
+        return Replies({uid: removed.done for uid, removed in replies.done.items()}, replies.failed)
 
     # The index
 

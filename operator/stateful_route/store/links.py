@@ -43,11 +43,30 @@ class Relinked(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What trying to set a link did: whether it was set, and the link that stands now."""
+    """What trying to set a link did: whether it was set, the link that stands now, and the pod before (None: none)."""
 
     done: bool
     ordinal: int
     epoch: int
+    previous: int | None = None
+
+
+class Removed(NamedTuple):
+    """What removing a link did; it is as true as ``done``.
+
+    Attributes:
+        done: A link was removed or retained.
+        ordinal: The pod that the link named; None: there was no link, or its value was no pod index.
+        epoch: The epoch by which the removal can be told: the new one of a retained link, else the one that the removed
+            link had; -1: it had none (a foreign client made it), or nothing was removed.
+    """
+
+    done: bool
+    ordinal: int | None
+    epoch: int
+
+    def __bool__(self) -> bool:
+        return self.done
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +291,10 @@ async def is_owner(store: Store, service: Service, uid: str, ordinal: int, epoch
 # Removing
 
 
-def remove_link_request(service: Service, uid: str, keep_seconds: int = 0) -> Request[bool]:
-    """`remove_link`, for a pipeline."""
+def remove_link_request(service: Service, uid: str, keep_seconds: int = 0) -> Request[Removed]:
+    """`remove_link`, for a pipeline; gives all that there is to tell of the link that was removed."""
     args = (uid, service.name, _check_keep(keep_seconds))
-    return Request(Call(script("statefulRemoveLink"), service.uid_keys(uid), args), bool)
+    return Request(Call(script("statefulRemoveLink"), service.uid_keys(uid), args), _removed)
 
 
 async def remove_link(store: Store, service: Service, uid: str, keep_seconds: int = 0) -> bool:
@@ -283,18 +302,18 @@ async def remove_link(store: Store, service: Service, uid: str, keep_seconds: in
 
     With ``keep_seconds`` it is retained so long: late callers find the pod, nobody owns the uid (`is_owner`).
     """
-    return await answered(store, remove_link_request(service, uid, keep_seconds))
+    return (await answered(store, remove_link_request(service, uid, keep_seconds))).done
 
 
-def remove_link_with_id_request(service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> Request[bool]:
-    """`remove_link_with_id`, for a pipeline."""
+def remove_link_with_id_request(service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> Request[Removed]:
+    """`remove_link_with_id`, for a pipeline; gives all that there is to tell of the link that was removed."""
     args = (uid, service.name, check_ordinal(ordinal), _check_keep(keep_seconds))
-    return Request(Call(script("statefulRemoveLinkWithId"), service.uid_keys(uid), args), bool)
+    return Request(Call(script("statefulRemoveLinkWithId"), service.uid_keys(uid), args), _removed)
 
 
 async def remove_link_with_id(store: Store, service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> bool:
     """Remove the link of ``uid`` as `remove_link` if it names the pod, else change nothing; whether it did."""
-    return await answered(store, remove_link_with_id_request(service, uid, ordinal, keep_seconds))
+    return (await answered(store, remove_link_with_id_request(service, uid, ordinal, keep_seconds))).done
 
 
 def _set_call(name: str, service: Service, uid: str, ordinal: int, seconds: int) -> Call:
@@ -331,8 +350,13 @@ def _relinked(reply: Any) -> Relinked:
 
 
 def _tried(reply: Any) -> Tried:
+    done, ordinal, epoch, previous = reply
+    return Tried(bool(done), ordinal, epoch, None if previous < 0 else previous)
+
+
+def _removed(reply: Any) -> Removed:
     done, ordinal, epoch = reply
-    return Tried(bool(done), ordinal, epoch)
+    return Removed(bool(done), None if ordinal < 0 else ordinal, epoch)
 
 
 def _link(reply: Any) -> Link:

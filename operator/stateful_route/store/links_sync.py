@@ -134,9 +134,9 @@ def remove_link(store: Store, service: Service, uid: str, keep_seconds: int = 0)
 
     With ``keep_seconds`` it is retained so long: late callers find the pod, nobody owns the uid (`is_owner`).
     """
-    return answered(store, remove_link_request(service, uid, keep_seconds))
+    return (answered(store, remove_link_request(service, uid, keep_seconds))).done
 
 
 def remove_link_with_id(store: Store, service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> bool:
     """Remove the link of ``uid`` as `remove_link` if it names the pod, else change nothing; whether it did."""
-    return answered(store, remove_link_with_id_request(service, uid, ordinal, keep_seconds))
+    return (answered(store, remove_link_with_id_request(service, uid, ordinal, keep_seconds))).done
