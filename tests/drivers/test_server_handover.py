@@ -135,7 +135,7 @@ async def test_the_fence_still_holds_while_a_uid_is_saved(make_pod, executor_her
 
 
 async def test_a_uid_that_another_pod_has_meanwhile_is_left_to_it(make_pod, executor_here, colour, moves):
-    """It is taken away while it is being saved; nobody tells the pod."""
+    """It is taken away while it is being saved."""
     taken, saved = asyncio.Event(), threading.Event()
 
     def save(uid):
@@ -152,7 +152,7 @@ async def test_a_uid_that_another_pod_has_meanwhile_is_left_to_it(make_pod, exec
     taken.set()
     await stopping
     assert await executor_here.get_linked_pod_if_persist(NS, "ada", SVC) == OTHER
-    assert await moves() == []
+    assert await moves() == [(ME, "Taken", {"ada": OTHER})]
     assert pod.server.stats.released == 0
 
 

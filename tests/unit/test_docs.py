@@ -113,6 +113,9 @@ def test_a_reason_has_the_state_and_action_that_the_rules_give_it():
         routing.Reason.UNKNOWN,  # a later version does
         routing.Reason.REBALANCE,  # a person does
         routing.Reason.REROUTED,  # a caller does
+        routing.Reason.TAKEN,  # a pod does
+        routing.Reason.RELEASED,
+        routing.Reason.REMOVED,  # an app does
     }
     assert set(verdicts) == set(routing.Reason) - by_others
     wrong = {reason: pairs for reason, pairs in verdicts.items() if tuple(POD_REASONS[reason][:2]) not in pairs}

@@ -82,6 +82,12 @@ class Reason(StrEnum):
     """A word of a later version; its record counts all the same."""
     REBALANCE = "Rebalance"
     """Somebody asked to even out the links of READY pods; no pod's state, only why links have moved."""
+    TAKEN = "Taken"
+    """A pod, or somebody by `set_linked_pod`, has linked a uid of another pod; likewise only why a link has moved."""
+    RELEASED = "Released"
+    """A pod has saved a uid and given it up."""
+    REMOVED = "Removed"
+    """Somebody has removed a uid's link."""
     REROUTED = "Rerouted"
     """A caller's call has moved its user off a pod that is to be left; no pod's state, only why a link has moved."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from stateful_route.domain.errors import StoreUnavailable
 from stateful_route.domain.holding import Finding, StandingLink, find
 from stateful_route.drivers.holdings import Holding, Watch
-from stateful_route.drivers.pod import TAKEN, Pod
+from stateful_route.drivers.pod import Pod
 from stateful_route.drivers.record_of_moves import RecordOfMoves
 from stateful_route.drivers.runtime import Guard
 from stateful_route.store.batch import Replies, answered_each
@@ -204,7 +204,7 @@ class Comparison:
             if not self._asserted(watch, uid, lost[uid], taken, complete=told.complete):
                 disturbed.append(uid)
         for source, moved in displaced.items():
-            await self._pod.announce(source, TAKEN, moved)
+            await self._pod.tell_taken(source, moved)
         _raise_outage(replies)
         return [*disturbed, *replies.failed]
 

@@ -7,7 +7,6 @@ from itertools import islice
 from stateful_route.domain.holding import Finding, StandingLink
 from stateful_route.drivers.comparison import LINKS_PER_TRIP, _find, _raise_outage, log
 from stateful_route.drivers.holdings import Holding, Watch
-from stateful_route.drivers.pod import TAKEN
 from stateful_route.drivers.pod_sync import Pod
 from stateful_route.drivers.record_of_moves_sync import RecordOfMoves
 from stateful_route.drivers.runtime_sync import Guard
@@ -199,7 +198,7 @@ class Comparison:
             if not self._asserted(watch, uid, lost[uid], taken, complete=told.complete):
                 disturbed.append(uid)
         for source, moved in displaced.items():
-            self._pod.announce(source, TAKEN, moved)
+            self._pod.tell_taken(source, moved)
         _raise_outage(replies)
         return [*disturbed, *replies.failed]
 

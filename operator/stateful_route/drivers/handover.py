@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stateful_route.domain.errors import StatefulRouteError
+from stateful_route.domain.routing import Reason
 from stateful_route.drivers.holdings import Holding
 from stateful_route.drivers.pod import Pod
 from stateful_route.drivers.runtime import Crew, Notice, tell
@@ -14,9 +15,6 @@ from stateful_route.store.links import remove_link_with_id_request
 from stateful_route.store.migrate import NOBODY, Moved, append_moves
 
 log = logging.getLogger(__name__)
-
-RELEASED = "Released"
-"""The reason that callers are told: the pod has given the uid up."""
 
 ATTEMPTS = 3
 """To save a uid's state, `RETRY_SECONDS` apart."""
@@ -176,7 +174,8 @@ class Handover:
         while self._untold:
             part = [self._untold.popleft() for _ in range(min(UIDS_PER_TRIP, len(self._untold)))]
             try:
-                await append_moves(await self._pod.executor.store(), self._me.target, self._me.ordinal, RELEASED, part)
+                store = await self._pod.executor.store()
+                await append_moves(store, self._me.target, self._me.ordinal, Reason.RELEASED, part)
             except StatefulRouteError as error:
                 log.warning("callers cannot be told what %s has given away: %s", self._me, error)
                 self._untold.extendleft(reversed(part))

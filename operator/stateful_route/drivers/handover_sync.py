@@ -5,7 +5,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from stateful_route.domain.errors import StatefulRouteError
-from stateful_route.drivers.handover import ATTEMPTS, RELEASED, TELL_SECONDS, UIDS_PER_TRIP, Order, Saved, log
+from stateful_route.domain.routing import Reason
+from stateful_route.drivers.handover import ATTEMPTS, TELL_SECONDS, UIDS_PER_TRIP, Order, Saved, log
 from stateful_route.drivers.holdings import Holding
 from stateful_route.drivers.pod_sync import Pod
 from stateful_route.drivers.runtime_sync import Crew, Notice, tell
@@ -145,7 +146,8 @@ class Handover:
         while self._untold:
             part = [self._untold.popleft() for _ in range(min(UIDS_PER_TRIP, len(self._untold)))]
             try:
-                append_moves(self._pod.executor.store(), self._me.target, self._me.ordinal, RELEASED, part)
+                store = self._pod.executor.store()
+                append_moves(store, self._me.target, self._me.ordinal, Reason.RELEASED, part)
             except StatefulRouteError as error:
                 log.warning("callers cannot be told what %s has given away: %s", self._me, error)
                 self._untold.extendleft(reversed(part))

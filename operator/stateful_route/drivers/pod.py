@@ -1,22 +1,16 @@
 """What the parts of a `ServerDriver` share: who the pod is, what it owns, whom it tells and what it counts."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stateful_route.domain.errors import StatefulRouteError
+from stateful_route.domain.routing import Reason
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.holdings import Holdings
 from stateful_route.drivers.identity import Identity
 from stateful_route.drivers.server_options import ServerHooks, ServerOptions, Tally
 from stateful_route.drivers.telling import Telling
 from stateful_route.store.executor import StatefulExecutor
-from stateful_route.store.migrate import Moved, append_moves
-
-log = logging.getLogger(__name__)
-
-TAKEN = "Taken"
-"""The reason that the former owner and callers are told: another pod has linked the uid to itself."""
+from stateful_route.store.migrate import Moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +40,9 @@ class Pod:
         """The pod owns a uid again that somebody else may have had: nobody is served by it until the app was told."""
         self.telling.regained(uid, self.me.ordinal, lambda: self.holdings.loaded(uid, epoch))
 
-    async def announce(self, source: int, reason: str, moved: Sequence[Moved]) -> None:
-        """Tell the former owner, and callers, what this pod has taken; a failure is logged: all compare."""
-        try:
-            await append_moves(await self.executor.store(), self.me.target, source, reason, moved)
-        except StatefulRouteError as error:
-            log.warning("pod %d cannot be told that it has lost %d uids: %s", source, len(moved), error)
+    async def tell_taken(self, source: int, moved: Sequence[Moved]) -> None:
+        """Tell the pod that has lost these uids to this one, and callers; what cannot be told now is told later."""
+        await self.executor.announcer.announce(self.me.target, source, Reason.TAKEN, moved)
 
     def now(self) -> float:
         """Seconds by the monotonic clock."""

@@ -18,7 +18,7 @@ from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.holdings import Act, Holdings
 from stateful_route.drivers.identity import Identity
-from stateful_route.drivers.pod import TAKEN, Pod
+from stateful_route.drivers.pod import Pod
 from stateful_route.drivers.runtime import Flights, terminations
 from stateful_route.drivers.server_options import ServerHooks, ServerOptions, ServerStats
 from stateful_route.drivers.upkeep import Upkeep
@@ -358,7 +358,7 @@ class ServerDriver:
                 if held is not None and held.stale:
                     self._pod.regained(uid, held.epoch)
         if (source := taken.displaced) is not None and taken.epoch is not None:
-            await self._pod.announce(source, TAKEN, [Moved(uid, me.ordinal, taken.epoch)])
+            await self._pod.tell_taken(source, [Moved(uid, me.ordinal, taken.epoch)])
         return taken
 
 

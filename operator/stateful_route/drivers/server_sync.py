@@ -19,7 +19,6 @@ from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.holdings import Act, Holdings
 from stateful_route.drivers.identity import Identity
-from stateful_route.drivers.pod import TAKEN
 from stateful_route.drivers.pod_sync import Pod
 from stateful_route.drivers.runtime_sync import Flights, terminations
 from stateful_route.drivers.server import ATTEMPTS, HOOK_SECONDS
@@ -356,7 +355,7 @@ class ServerDriver:
                 if held is not None and held.stale:
                     self._pod.regained(uid, held.epoch)
         if (source := taken.displaced) is not None and taken.epoch is not None:
-            self._pod.announce(source, TAKEN, [Moved(uid, me.ordinal, taken.epoch)])
+            self._pod.tell_taken(source, [Moved(uid, me.ordinal, taken.epoch)])
         return taken
 
 

@@ -1,6 +1,6 @@
 """The link and state store: every operation of it, under the reference's names."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -16,8 +16,8 @@ from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.index import Repaired
 from stateful_route.store.keys import BUCKETS, Service, service_of
 from stateful_route.store.layout import check_layout
-from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Tried
-from stateful_route.store.migrate import Batch, BatchResult, Moved
+from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Removed, Tried
+from stateful_route.store.migrate import NOBODY, Batch, BatchResult, Moved
 from stateful_route.store.patience import PatientStore
 from stateful_route.store.runtime import Lock
 from stateful_route.store.scripts import script
@@ -207,16 +207,25 @@ class StatefulExecutor:
         return found
 
     async def remove_linked_pod(self, namespace: str, uid: str, service: str, persist_seconds: int = 0) -> bool:
-        """Remove the uid's link; whether there was one. With seconds, late callers still find the pod so long."""
-        request = links.remove_link_request(service_of(namespace, service), uid, persist_seconds)
-        return (await links.answered(await self.store(), request)).done
+        """Remove the uid's link; whether there was one. With seconds, late callers still find the pod so long.
+
+        The pod that had the uid is told (`announcer`), as by all operations here that take a uid off a pod.
+        """
+        target = service_of(namespace, service)
+        request = links.remove_link_request(target, uid, persist_seconds)
+        removed = await links.answered(await self.store(), request)
+        await self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
+        return removed.done
 
     async def remove_linked_pod_with_id(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = 0
     ) -> bool:
         """Remove the uid's link as `remove_linked_pod` if it names the pod, else change nothing; whether it did."""
-        request = links.remove_link_with_id_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return (await links.answered(await self.store(), request)).done
+        target = service_of(namespace, service)
+        request = links.remove_link_with_id_request(target, uid, pod, persist_seconds)
+        removed = await links.answered(await self.store(), request)
+        await self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
+        return removed.done
 
     async def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
         """Service → pod of all services that the uid is linked to; two round trips."""
@@ -229,15 +238,22 @@ class StatefulExecutor:
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT
     ) -> Relinked:
         """As `set_linked_pod`; the pod before, and the link's epoch."""
-        request = links.set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return await links.answered(await self.store(), request)
+        target = service_of(namespace, service)
+        request = links.set_link_request(target, uid, pod, persist_seconds)
+        relinked = await links.answered(await self.store(), request)
+        await self._tell(target, Reason.TAKEN, [(relinked.previous, Moved(uid, pod, relinked.epoch))])
+        return relinked
 
     async def try_set_link(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT
     ) -> Tried:
         """As `try_set_linked_pod`, and the epoch of the link that stands now."""
-        request = links.try_set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return await links.answered(await self.store(), request)
+        target = service_of(namespace, service)
+        request = links.try_set_link_request(target, uid, pod, persist_seconds)
+        tried = await links.answered(await self.store(), request)
+        if tried.done:
+            await self._tell(target, Reason.TAKEN, [(tried.previous, Moved(uid, pod, tried.epoch))])
+        return tried
 
     async def set_link_if_absent(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int) -> Link:
         """As `set_linked_pod_if_absent`: the link that stands now."""
@@ -255,7 +271,7 @@ class StatefulExecutor:
         request = links.compute_link_if_absent_request(target, uid, candidates, persist_seconds)
         computed = await links.answered(await self.store(), request)
         if computed is not None and computed.previous not in {None, computed.ordinal}:
-            await self._tell_rerouted(target, {uid: computed})
+            await self._tell(target, Reason.REROUTED, [_rerouting(uid, computed)])
         return computed
 
     async def get_link(self, namespace: str, uid: str, service: str) -> Link | None:
@@ -301,7 +317,8 @@ class StatefulExecutor:
             uids,
             lambda uid, place: links.compute_link_if_absent_request(target, uid, candidates, persist_seconds, place),
         )
-        await self._tell_rerouted(target, replies.done)
+        rerouted = [_rerouting(uid, computed) for uid, computed in replies.done.items() if computed is not None]
+        await self._tell(target, Reason.REROUTED, rerouted)
         return replies
 
     async def remove_links(
@@ -312,6 +329,7 @@ class StatefulExecutor:
         replies = await answered_each(
             self.store, uids, lambda uid, _: links.remove_link_request(target, uid, persist_seconds)
         )
+        await self._tell(target, Reason.REMOVED, [_removal(uid, removed) for uid, removed in replies.done.items()])
         return Replies({uid: removed.done for uid, removed in replies.done.items()}, replies.failed)
 
     # The index
@@ -365,13 +383,14 @@ class StatefulExecutor:
         target = service_of(namespace, service)
         return await index.rebuild(await self.store(), target, keys_per_second=keys_per_second)
 
-    async def _tell_rerouted(self, service: Service, computed: Mapping[str, Computed | None]) -> None:
+    async def _tell(self, service: Service, reason: Reason, changes: Iterable[tuple[int | None, Moved]]) -> None:
+        """Tell of each uid that has left a pod: that pod's index, or None where it was on none, and where it is now."""
         by_source: dict[int, list[Moved]] = {}
-        for uid, link in computed.items():
-            if link is not None and link.previous is not None and link.previous != link.ordinal:
-                by_source.setdefault(link.previous, []).append(Moved(uid, link.ordinal, link.epoch))
-        for source, moved in by_source.items():
-            await self.announcer.announce(service, source, Reason.REROUTED, moved)
+        for source, moved in changes:
+            if source is not None and source != moved.to:
+                by_source.setdefault(source, []).append(moved)
+        for source, links_of_pod in by_source.items():
+            await self.announcer.announce(service, source, reason, links_of_pod)
 
     async def store(self) -> Store:
         """The store, once it is known to be usable."""
@@ -382,3 +401,11 @@ class StatefulExecutor:
                     await check_layout(self._patient)
                     self._checked = True
         return self._patient
+
+
+def _removal(uid: str, removed: Removed) -> tuple[int | None, Moved]:
+    return removed.ordinal, Moved(uid, NOBODY, removed.epoch)
+
+
+def _rerouting(uid: str, computed: Computed) -> tuple[int | None, Moved]:
+    return computed.previous, Moved(uid, computed.ordinal, computed.epoch)

@@ -1,7 +1,7 @@
 # Generated from executor.py by tools/twins.py: change that one, then run: make twins
 """The link and state store: every operation of it, under the reference's names."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ from stateful_route.store.batch import Replies
 from stateful_route.store.batch_sync import answered_each
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.connection_sync import Store
-from stateful_route.store.executor import SCRIPTS, LinksPage
+from stateful_route.store.executor import SCRIPTS, LinksPage, _removal, _rerouting
 from stateful_route.store.index import Repaired
 from stateful_route.store.keys import BUCKETS, Service, service_of
 from stateful_route.store.layout_sync import check_layout
@@ -186,16 +186,25 @@ class StatefulExecutor:
         return found
 
     def remove_linked_pod(self, namespace: str, uid: str, service: str, persist_seconds: int = 0) -> bool:
-        """Remove the uid's link; whether there was one. With seconds, late callers still find the pod so long."""
-        request = links.remove_link_request(service_of(namespace, service), uid, persist_seconds)
-        return (links_sync.answered(self.store(), request)).done
+        """Remove the uid's link; whether there was one. With seconds, late callers still find the pod so long.
+
+        The pod that had the uid is told (`announcer`), as by all operations here that take a uid off a pod.
+        """
+        target = service_of(namespace, service)
+        request = links.remove_link_request(target, uid, persist_seconds)
+        removed = links_sync.answered(self.store(), request)
+        self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
+        return removed.done
 
     def remove_linked_pod_with_id(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = 0
     ) -> bool:
         """Remove the uid's link as `remove_linked_pod` if it names the pod, else change nothing; whether it did."""
-        request = links.remove_link_with_id_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return (links_sync.answered(self.store(), request)).done
+        target = service_of(namespace, service)
+        request = links.remove_link_with_id_request(target, uid, pod, persist_seconds)
+        removed = links_sync.answered(self.store(), request)
+        self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
+        return removed.done
 
     def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
         """Service → pod of all services that the uid is linked to; two round trips."""
@@ -206,15 +215,22 @@ class StatefulExecutor:
 
     def set_link(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT) -> Relinked:
         """As `set_linked_pod`; the pod before, and the link's epoch."""
-        request = links.set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return links_sync.answered(self.store(), request)
+        target = service_of(namespace, service)
+        request = links.set_link_request(target, uid, pod, persist_seconds)
+        relinked = links_sync.answered(self.store(), request)
+        self._tell(target, Reason.TAKEN, [(relinked.previous, Moved(uid, pod, relinked.epoch))])
+        return relinked
 
     def try_set_link(
         self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int = PERSISTENT
     ) -> Tried:
         """As `try_set_linked_pod`, and the epoch of the link that stands now."""
-        request = links.try_set_link_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return links_sync.answered(self.store(), request)
+        target = service_of(namespace, service)
+        request = links.try_set_link_request(target, uid, pod, persist_seconds)
+        tried = links_sync.answered(self.store(), request)
+        if tried.done:
+            self._tell(target, Reason.TAKEN, [(tried.previous, Moved(uid, pod, tried.epoch))])
+        return tried
 
     def set_link_if_absent(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int) -> Link:
         """As `set_linked_pod_if_absent`: the link that stands now."""
@@ -232,7 +248,7 @@ class StatefulExecutor:
         request = links.compute_link_if_absent_request(target, uid, candidates, persist_seconds)
         computed = links_sync.answered(self.store(), request)
         if computed is not None and computed.previous not in {None, computed.ordinal}:
-            self._tell_rerouted(target, {uid: computed})
+            self._tell(target, Reason.REROUTED, [_rerouting(uid, computed)])
         return computed
 
     def get_link(self, namespace: str, uid: str, service: str) -> Link | None:
@@ -278,7 +294,8 @@ class StatefulExecutor:
             uids,
             lambda uid, place: links.compute_link_if_absent_request(target, uid, candidates, persist_seconds, place),
         )
-        self._tell_rerouted(target, replies.done)
+        rerouted = [_rerouting(uid, computed) for uid, computed in replies.done.items() if computed is not None]
+        self._tell(target, Reason.REROUTED, rerouted)
         return replies
 
     def remove_links(
@@ -289,6 +306,7 @@ class StatefulExecutor:
         replies = answered_each(
             self.store, uids, lambda uid, _: links.remove_link_request(target, uid, persist_seconds)
         )
+        self._tell(target, Reason.REMOVED, [_removal(uid, removed) for uid, removed in replies.done.items()])
         return Replies({uid: removed.done for uid, removed in replies.done.items()}, replies.failed)
 
     # The index
@@ -340,13 +358,14 @@ class StatefulExecutor:
         target = service_of(namespace, service)
         return index_sync.rebuild(self.store(), target, keys_per_second=keys_per_second)
 
-    def _tell_rerouted(self, service: Service, computed: Mapping[str, Computed | None]) -> None:
+    def _tell(self, service: Service, reason: Reason, changes: Iterable[tuple[int | None, Moved]]) -> None:
+        """Tell of each uid that has left a pod: that pod's index, or None where it was on none, and where it is now."""
         by_source: dict[int, list[Moved]] = {}
-        for uid, link in computed.items():
-            if link is not None and link.previous is not None and link.previous != link.ordinal:
-                by_source.setdefault(link.previous, []).append(Moved(uid, link.ordinal, link.epoch))
-        for source, moved in by_source.items():
-            self.announcer.announce(service, source, Reason.REROUTED, moved)
+        for source, moved in changes:
+            if source is not None and source != moved.to:
+                by_source.setdefault(source, []).append(moved)
+        for source, links_of_pod in by_source.items():
+            self.announcer.announce(service, source, reason, links_of_pod)
 
     def store(self) -> Store:
         """The store, once it is known to be usable."""
