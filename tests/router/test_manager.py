@@ -228,6 +228,7 @@ async def test_many_requests_at_once_for_one_uid_agree(three, managing):
 async def test_without_the_store_a_typed_error_says_so(manage, start_server):
     server = start_server()
     managing = await manage(server.url, store=HURRIED)
+    await managing.executor.set_service_state(NS, SVC, 0, "DENY_NEW_CALL")
     with pytest.raises(NoPodAvailable):
         await route(managing)
     server.stop()

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.routing import RoutingState
 from stateful_route.domain.snapshot import Snapshot, observed, told_of
+from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache import (
     AGAIN_SECONDS,
     FIRST_PAUSE_SECONDS,
+    FORGOTTEN_AFTER_SECONDS,
     LONGEST_PAUSE_SECONDS,
     REFRESHED_AFTER,
+    UNKNOWN_SECONDS,
     CacheOptions,
     Listener,
     _Followed,
@@ -26,14 +29,19 @@ from stateful_route.store.executor_sync import StatefulExecutor
 from stateful_route.store.keys import Service
 from stateful_route.store.moves_sync import read_moves
 from stateful_route.store.runtime_sync import together
-from stateful_route.store.states import NO_ENTRY
+from stateful_route.store.states import NO_ENTRY, exists
 from stateful_route.store.states_sync import get_service
 
 
 class ServiceStateCache:
     """Snapshots of services, by period and by push; one for a process, shared by its drivers.
 
-    A service is followed from the first question about it until `close`.
+    A service is followed from the first question about it: its channel is subscribed, and it is read every period.
+    There are two kinds of questions. `snapshot` is for services that this process names of its own accord (a pod its
+    own, a health check those that it looks after): each is followed until `close`, whether it exists or not. `asked` is
+    for names that come from outside: one that nobody has heard of is read at most once in `UNKNOWN_SECONDS`, is not
+    followed, and gives way to others; one that has become empty is followed no more when nobody has asked about it for
+    `FORGOTTEN_AFTER_SECONDS`.
     """
 
     def __init__(
@@ -48,6 +56,8 @@ class ServiceStateCache:
         self.clock = clock
         self._followed: dict[Service, _Followed] = {}
         self._by_channel: dict[str, _Followed] = {}
+        self._unknown: Bounded[Service, Snapshot] = Bounded()
+        """What was read of services that nobody has heard of."""
         self._listeners: tuple[Listener, ...] = ()
         self._push: Push | None = None
         self._pause = FIRST_PAUSE_SECONDS
@@ -76,7 +86,11 @@ class ServiceStateCache:
     def known(self, service: Service) -> Snapshot | None:
         """What is in memory, however old; None: nothing, it has not been asked for."""
         followed = self._followed.get(service)
-        return followed.snapshot if followed else None
+        return followed.snapshot if followed else self._unknown.get(service)
+
+    def follows(self, service: Service) -> bool:
+        """Whether the service is read and heard all the time."""
+        return service in self._followed
 
     def age_seconds(self, service: Service) -> float | None:
         """How old the knowledge of a service is; None: there is none."""
@@ -102,11 +116,28 @@ class ServiceStateCache:
                 not answered before.
             StoreRejected, LayoutMismatch, UnfitServer: the store cannot be used.
         """
-        snapshot = self.known(service)
-        if snapshot is not None and self.clock() - snapshot.read_at <= self.options.refresh_seconds:
-            return snapshot
+        followed = self._followed.get(service)
+        if followed is None:
+            self.demand_store()
+            followed = self._flights.share(("follow", service), lambda: self._follow(service))
+        followed.needed = True
+        return self._fresh(followed)
+
+    def asked(self, service: Service) -> Snapshot:
+        """The same, for a name that may be anybody's: without pods, and read up to a second ago, if it is unknown.
+
+        Raises:
+            StoreUnavailable, StoreRejected, LayoutMismatch, UnfitServer: as `snapshot`.
+        """
+        followed = self._followed.get(service)
+        if followed is not None:
+            followed.asked_at = self.clock()
+            return self._fresh(followed)
+        unknown = self._unknown.get(service)
+        if unknown is not None and self.clock() - unknown.read_at <= UNKNOWN_SECONDS:
+            return unknown
         self.demand_store()
-        return self.refresh(service)
+        return self._flights.share(("ask", service), lambda: self._ask(service))
 
     def demand_store(self) -> None:
         """Raise `StoreUnavailable` if the store is known to be away: whoever needs it need not wait to find out."""
@@ -114,10 +145,10 @@ class ServiceStateCache:
             raise StoreUnavailable(f"{trouble} (it is tried again all the time)", maybe_written=False) from trouble
 
     def refresh(self, service: Service) -> Snapshot:
-        """The same, read anew in any case."""
+        """As `asked`, read anew in any case."""
         followed = self._followed.get(service)
         if followed is None:
-            followed = self._flights.share(("follow", service), lambda: self._follow(service))
+            return self._flights.share(("ask", service), lambda: self._ask(service))
         return self._flights.share(service, lambda: self._read(followed))
 
     def doubt(self) -> None:
@@ -140,9 +171,45 @@ class ServiceStateCache:
         self._telling.start()
         self._telling.wake()
 
+    def _fresh(self, followed: "_Followed") -> Snapshot:
+        snapshot = followed.snapshot
+        if snapshot is not None and self.clock() - snapshot.read_at <= self.options.refresh_seconds:
+            return snapshot
+        self.demand_store()
+        return self._flights.share(followed.service, lambda: self._read(followed))
+
+    def _ask(self, service: Service) -> Snapshot:
+        """Read a service that is not followed, and follow it if it exists."""
+        began = self.clock()
+        try:
+            view = get_service(self.executor.store(), service)
+        except StoreUnavailable:
+            self.doubt()
+            raise
+        if exists(view):
+            followed = self._flights.share(("follow", service), lambda: self._follow(service))
+            followed.asked_at = began
+            self._unknown.pop(service, None)
+            return self._flights.share(service, lambda: self._read(followed))
+        snapshot = observed(view.pods, view.config, view.time_ms, began, None)
+        with self._guard:
+            self._unknown[service] = snapshot
+        return snapshot
+
+    def _forget(self, now: float) -> None:
+        """Follow no more what is empty and not asked about."""
+        for followed in list(self._followed.values()) if self._trouble is None else ():
+            if followed.empty and not followed.needed and now - followed.asked_at > FORGOTTEN_AFTER_SECONDS:
+                self._followed.pop(followed.service, None)
+                self._by_channel.pop(followed.service.channel, None)
+                if self._push is not None:
+                    self._push.unsubscribe(followed.service.channel)
+
     def _follow(self, service: Service) -> "_Followed":
         """Subscribe first, then read: what happens between the two is told."""
-        followed = _Followed(service)
+        if (known := self._followed.get(service)) is not None:
+            return known
+        followed = _Followed(service, self.clock())
         if self.options.push:
             if self._push is None:
                 self._push = Push(self.executor.store(), self._hear, self.doubt, self.doubt)
@@ -157,6 +224,7 @@ class ServiceStateCache:
     def _step(self) -> float:
         """Read what is due; the seconds until something is again."""
         now = self.clock()
+        self._forget(now)
         due = [followed for followed in list(self._followed.values()) if followed.due <= now]
         if self._trouble is not None:
             due = due[:1]  # one is enough to see whether the store is back
@@ -203,6 +271,7 @@ class ServiceStateCache:
             self._trouble = error
             self.outages += 1
             raise
+        followed.empty = not exists(view)
         if self._trouble is not None:
             log.info("the store answers again")
             self._trouble = None

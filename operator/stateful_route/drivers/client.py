@@ -12,6 +12,7 @@ from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.names import check_ordinal, check_uid
 from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.snapshot import Snapshot
+from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.counts import ClientCounts, timed
 from stateful_route.drivers.link_cache import LinkCache, spread_out
@@ -77,24 +78,27 @@ class ClientDriver:
         self._cache = LinkCache(self.options.cache_size)
         self._links = self._cache.links
         self._flights = Flights()
-        self._avoided: dict[tuple[Service, int], float] = {}
+        self._avoided: Bounded[tuple[Service, int], float] = Bounded()
         """Until when, by the monotonic clock."""
-        self._hinted: dict[tuple[Service, int], float] = {}
-        self._turns: dict[Service, Turns] = {}
+        self._hinted: Bounded[tuple[Service, int], float] = Bounded()
+        self._turns: Bounded[Service, Turns] = Bounded()
         self._flying = 0
         """Computations under way."""
         self._overtaken: dict[tuple[Service, str], int] = {}
         """Epochs of links that have moved meanwhile."""
         self._guard = Guard()
         self._rerouting = Rerouting(cache)
-        self._misses: Counter[Service] = Counter()
-        self._misrouted: Counter[Service] = Counter()
+        self._misses: Bounded[Service, int] = Bounded()
+        self._misrouted: Bounded[Service, int] = Bounded()
         self.meter: Meter = UNMETERED
         """Hears how long computations take that memory does not answer."""
         cache.listen(self)
 
     async def init(self, namespace: str, *services: str) -> None:
-        """Read these services now, so that no caller waits for it; nothing else needs it."""
+        """Read these services now, so that no caller waits, and follow them until the end, also before they exist.
+
+        Nothing else needs it: a service is followed from the first question about it at which it exists.
+        """
         for name in services:
             await self._states.snapshot(service_of(namespace, name))
 
@@ -123,7 +127,7 @@ class ClientDriver:
         target = service_of(namespace, service)
         check_uid(uid)
         with self._guard:
-            self._misses[target] += 1
+            self._misses[target] = self._misses.get(target, 0) + 1
         return await self._flights.share((namespace, uid, service), lambda: self._compute(target, uid))
 
     async def compute_linked_pods(self, namespace: str, uids: Iterable[str], service: str) -> dict[str, int]:
@@ -144,7 +148,7 @@ class ClientDriver:
                 wanted.append(uid)
         if wanted:
             with self._guard:
-                self._misses[target] += len(wanted)
+                self._misses[target] = self._misses.get(target, 0) + len(wanted)
             found |= await self._compute_many(target, wanted)
         return found
 
@@ -157,7 +161,7 @@ class ClientDriver:
         target = service_of(namespace, service)
         self._states.demand_store()
         if persist_seconds is None:
-            persist_seconds = (await self._states.snapshot(target)).config.temporary_seconds
+            persist_seconds = (await self._states.asked(target)).config.temporary_seconds
         return await self._executor.set_linked_pod_if_absent(namespace, uid, service, pod, persist_seconds)
 
     async def get_linked_pod(self, namespace: str, uid: str, service: str) -> int | None:
@@ -214,13 +218,16 @@ class ClientDriver:
 
         The next `compute_linked_pod` asks the store. Many of them tell that this caller's knowledge is old.
         """
+        target = service_of(namespace, service)
         with self._guard:
-            self._misrouted[service_of(namespace, service)] += 1
+            self._misrouted[target] = self._misrouted.get(target, 0) + 1
         return self.cache_expired(namespace, check_uid(uid), service)
 
     def counts(self) -> dict[Service, ClientCounts]:
-        """What has been counted so far, of each service that was asked about."""
-        hits, misses, misrouted = self._cache.hits(), self._misses.copy(), self._misrouted.copy()
+        """What has been counted so far, of each service that was asked about; of the last 1,000 if there are more."""
+        hits = self._cache.hits()
+        with self._guard:
+            misses, misrouted = Counter(self._misses), Counter(self._misrouted)
         return {of: ClientCounts(hits[of], misses[of], misrouted[of]) for of in {*hits, *misses, *misrouted}}
 
     @property
@@ -236,7 +243,7 @@ class ClientDriver:
         From the operator's record (``spec.address``); else by its name in the cluster's DNS, which needs a headless
         Service with ``publishNotReadyAddresses: true``: a pod that drains is not Ready, and must still be found.
         """
-        snapshot = await self._states.snapshot(service_of(namespace, service))
+        snapshot = await self._states.asked(service_of(namespace, service))
         view = snapshot.pods.get(check_ordinal(pod))
         host = view.record.address if view is not None and view.record is not None else None
         if host is None:
@@ -252,12 +259,14 @@ class ClientDriver:
         a few seconds is sent, and none while the store is away.
         """
         target, now = service_of(namespace, service), monotonic()
-        self._avoided[target, check_ordinal(pod)] = now + self.options.avoid_seconds
+        with self._guard:
+            self._avoided[target, check_ordinal(pod)] = now + self.options.avoid_seconds
         if (turns := self._turns.get(target)) is not None:
             turns.outdated = True
         if now < self._hinted.get((target, pod), now):
             return False
-        self._hinted[target, pod] = now + HINT_PAUSE_SECONDS
+        with self._guard:
+            self._hinted[target, pod] = now + HINT_PAUSE_SECONDS
         if self._states.trouble is not None:
             return False
         try:
@@ -306,9 +315,20 @@ class ClientDriver:
         with timed(self.meter, service):
             return await self._found(service, uid)
 
-    async def _found(self, service: Service, uid: str) -> int:
+    async def _view(self, service: Service) -> Snapshot:
+        """What is known of a service that exists.
+
+        Raises:
+            NoPodAvailable: nobody has heard of it; its links, if there are any, lead to nobody.
+        """
         self._states.demand_store()
-        snapshot = await self._states.snapshot(service)
+        snapshot = await self._states.asked(service)
+        if not snapshot.pods and not self._states.follows(service):
+            raise _nobody(service, snapshot)
+        return snapshot
+
+    async def _found(self, service: Service, uid: str) -> int:
+        snapshot = await self._view(service)
         failed: frozenset[int] = frozenset()
         source: int | None = None
         """The pod that the uid may be moved off: it was linked to it, and the pod was found to be left."""
@@ -354,8 +374,7 @@ class ClientDriver:
         return found
 
     async def _found_some(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
-        self._states.demand_store()
-        snapshot = await self._states.snapshot(service)
+        snapshot = await self._view(service)
         found: dict[str, int] = {}
         self._departed()
         try:

@@ -39,6 +39,8 @@ class Line:
         self._heard = heard
         self._ended = ended
         self._asked: deque[asyncio.Future[Any]] = deque()
+        self._left: set[bytes] = set()
+        """Channels that are being left, by our own wish."""
         self._reader: asyncio.Task[None] | None = None
 
     @property
@@ -54,6 +56,14 @@ class Line:
     async def join(self, channel: str, *, sharded: bool) -> None:
         """Listen to a channel, too; raises redis-py's errors."""
         await self._ask("SSUBSCRIBE" if sharded else "SUBSCRIBE", channel)
+
+    async def leave(self, channel: str, *, sharded: bool) -> None:
+        """Listen to a channel no more; raises redis-py's errors."""
+        self._left.add(channel.encode())
+        try:
+            await self._ask("SUNSUBSCRIBE" if sharded else "UNSUBSCRIBE", channel)
+        finally:
+            self._left.discard(channel.encode())
 
     async def ping(self) -> None:
         """See that the server answers; raises redis-py's errors."""
@@ -101,7 +111,7 @@ class Line:
                 self._heard(rest[0].decode(), rest[1].decode(errors="replace"))
             except Exception:
                 log.exception("a message could not be dealt with")
-        elif kind in LEAVING:  # the slot has moved to another node
+        elif kind in LEAVING and rest[0] not in self._left:  # the slot has moved to another node
             raise rx.ConnectionError("the server has ended a subscription")
         else:
             self._answer(reply)

@@ -5,7 +5,11 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from stateful_route.drivers.bounded import Bounded
 from stateful_route.store.keys import Service
+
+LEASES = 1000
+"""Pods to which links may have been here before it is looked which of them still have any."""
 
 Key = tuple[str, str, str]
 """Namespace, uid, service name."""
@@ -33,7 +37,8 @@ class LinkCache:
         """Until when (monotonic seconds), and the lease; a link counts while both hold."""
         self._size = size
         self._leases: dict[tuple[Service, int], Lease] = {}
-        self._ended_hits: Counter[Service] = Counter()
+        self._leases_at_most = LEASES
+        self._ended_hits: Bounded[Service, int] = Bounded()
         """Of leases that have ended."""
 
     def get(self, key: Key, now: float) -> int | None:
@@ -51,7 +56,7 @@ class LinkCache:
 
     def hits(self) -> Counter[Service]:
         """How many computations of each service have been answered from here."""
-        total = self._ended_hits.copy()
+        total = Counter(self._ended_hits)
         for (service, _), lease in list(self._leases.items()):
             total[service] += lease.hits
         return total
@@ -61,6 +66,8 @@ class LinkCache:
         key = (service.namespace, uid, service.name)
         lease = self._leases.get((service, ordinal))
         if lease is None or not lease.good:
+            if len(self._leases) >= self._leases_at_most:
+                self._drop_unused()
             lease = self._leases[service, ordinal] = Lease(ordinal)
         self.links.pop(key, None)  # so that the order is that of entering
         while len(self.links) >= self._size:
@@ -78,11 +85,20 @@ class LinkCache:
             lease = self._leases.pop((service, ordinal), None)
             if lease is not None:
                 lease.good = False
-                self._ended_hits[service] += lease.hits
+                if lease.hits:
+                    self._ended_hits[service] = self._ended_hits.get(service, 0) + lease.hits
 
     def end_all(self, service: Service) -> None:
         """Forget all links of a service."""
         self.end(service, [ordinal for known, ordinal in list(self._leases) if known == service])
+
+    def _drop_unused(self) -> None:
+        """End the leases to which no link is here any more; there is room for as many again then."""
+        used = {id(lease) for _, lease in list(self.links.values())}
+        for (service, ordinal), lease in list(self._leases.items()):
+            if id(lease) not in used:
+                self.end(service, [ordinal])
+        self._leases_at_most = max(LEASES, 2 * len(self._leases))
 
     def has(self, service: Service, ordinal: int) -> bool:
         """Whether links to the pod may be here."""

@@ -73,8 +73,16 @@ class Push:
         return False
 
     async def unsubscribe(self, channel: str) -> None:
-        """Forget a channel; messages of it are dropped from now on."""
-        self._channels.pop(channel, None)
+        """Forget a channel; messages of it are dropped from now on, and the server is told to send none."""
+        line = self._channels.pop(channel, None)
+        if line is None:
+            return
+        async with self._joining:
+            if channel not in self._channels and line.open:
+                try:
+                    await line.leave(channel, sharded=self._store.cluster)
+                except FAILURES as error:
+                    log.debug("a channel could not be left: %s", error)
 
     async def close(self) -> None:
         """Close all connections."""

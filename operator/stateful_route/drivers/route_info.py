@@ -149,4 +149,4 @@ class RouteInfoDriver:
         return IDLE_SECONDS
 
     async def _snapshot(self, namespace: str, service: str) -> Snapshot:
-        return await self._cache.snapshot(service_of(namespace, service))
+        return await self._cache.asked(service_of(namespace, service))

@@ -128,4 +128,4 @@ class RouteInfoDriver:
         return IDLE_SECONDS
 
     def _snapshot(self, namespace: str, service: str) -> Snapshot:
-        return self._cache.snapshot(service_of(namespace, service))
+        return self._cache.asked(service_of(namespace, service))

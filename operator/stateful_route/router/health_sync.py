@@ -139,7 +139,7 @@ class HealthChecker:
             StoreUnavailable: nothing is known of the service, and the store does not answer.
         """
         target = service_of(namespace, service)
-        self._look_at_all(target, self._cache.snapshot(target))
+        self._look_at_all(target, self._cache.asked(target))
         return self.health(namespace, service)
 
     def health(self, namespace: str, service: str) -> dict[int, Health]:

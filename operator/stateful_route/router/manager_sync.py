@@ -11,6 +11,7 @@ from stateful_route.domain.names import check_ordinal, check_uid, check_word, sh
 from stateful_route.domain.placement import Strategy, Target
 from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.snapshot import Snapshot
+from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.rerouting_sync import Rerouting
 from stateful_route.drivers.turns import LOOKS, Turns
@@ -84,8 +85,8 @@ class StatefulRouteManager:
         options = self.options
         self.checker = HealthChecker(cache, options.probe, options.health, address=options.address, book=self._book)
         self.failover = FailoverHandler(cache, options.failover, book=self._book, counts=self._counts)
-        self._balancers: dict[tuple[Service, str], LoadBalancer] = {}
-        self._offers: dict[tuple[Service, Priority, bool], tuple[tuple[object, ...], Sequence[Target]]] = {}
+        self._balancers: Bounded[tuple[Service, str], LoadBalancer] = Bounded()
+        self._offers: Bounded[tuple[Service, Priority, bool], tuple[tuple[object, ...], Sequence[Target]]] = Bounded()
         """The targets, and the facts by which they were found."""
         if self.options.strategy is not None:
             LoadBalancer(self.options.strategy)  # one that there is not is found here
@@ -123,8 +124,10 @@ class StatefulRouteManager:
         target, order = service_of(namespace, service), _priority(priority)
         check_uid(uid)
         self._cache.demand_store()
-        snapshot = self._cache.snapshot(target)
+        snapshot = self._cache.asked(target)
         balancer = self._balancer(target, snapshot, strategy, order)
+        if not snapshot.pods and not self._cache.follows(target):
+            raise self._nobody(target, snapshot)
         renewal, name = Renewal.of(snapshot.config.temporary_seconds), None
         failed: frozenset[int] = frozenset()
         try:
@@ -160,7 +163,7 @@ class StatefulRouteManager:
             NoPodAvailable: no healthy pod takes new uids.
         """
         target = service_of(namespace, service)
-        snapshot = self._cache.snapshot(target)
+        snapshot = self._cache.asked(target)
         balancer = self._balancer(target, snapshot, strategy, Priority.NORMAL)
         targets = self._targets(target, snapshot, balancer, Priority.NORMAL)
         try:
@@ -229,7 +232,7 @@ class StatefulRouteManager:
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
         if not response_seconds >= 0:
             raise InvalidArgument(f"a response time is 0 seconds or more, not {shown(response_seconds)}")
-        self._cache.snapshot(target)
+        self._cache.asked(target)
         result = ProbeResult(bool(healthy), response_seconds, why)
         return self._book.note(target, ordinal, result, self.options.health.failures_allowed)
 
@@ -258,7 +261,7 @@ class StatefulRouteManager:
     def get_service_load_status(self, namespace: str, service: str) -> dict[int, PodStatus]:
         """Pod index → what is known of it, of all pods; empty for nobody's service."""
         target = service_of(namespace, service)
-        snapshot = self._cache.snapshot(target)
+        snapshot = self._cache.asked(target)
         return {ordinal: self._status(target, snapshot, ordinal) for ordinal in sorted(snapshot.pods)}
 
     # Inside
@@ -286,7 +289,9 @@ class StatefulRouteManager:
         if not isinstance(strategy, str):
             return LoadBalancer(strategy)  # it remembers by itself what it wants to remember
         known = self._balancers.get((service, strategy))
-        return known or self._balancers.setdefault((service, strategy), LoadBalancer(strategy))
+        if known is None:
+            known = self._balancers[service, strategy] = LoadBalancer(strategy)
+        return known
 
     def _targets(
         self, service: Service, snapshot: Snapshot, balancer: LoadBalancer, order: Priority

@@ -121,6 +121,11 @@ async def get_service(store: Store, service: Service) -> ServiceView:
     )
 
 
+def exists(view: ServiceView) -> bool:
+    """Whether anybody has told of the service: a pod, an operator, or a client whose record does not parse."""
+    return bool(view.pods or view.unparsable or view.owner is not None or view.config != ServiceConfig())
+
+
 async def get_service_pod(store: Store, service: Service, ordinal: int) -> PodView:
     """What is known of one pod, in one round trip; no state and no record for one that nobody has told of."""
     call = Call(script("statefulGetServicePod"), (service.states, service.records), (check_ordinal(ordinal),))
