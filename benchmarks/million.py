@@ -78,10 +78,9 @@ async def link(store: Store, uids: Sequence[str], pod: Callable[[int], int]) -> 
         grouped.setdefault(SERVICE.bucket(uid), []).append(place)
     calls: list[Call] = []
     for number, (bucket, places) in enumerate(grouped.items(), 1):
-        keys = [SERVICE.index(bucket)]
+        keys = SERVICE.bucket_keys(bucket, [uids[place] for place in places])
         args: list[str | int | float | bytes] = [SERVICE.name, 1]
         for place in places:
-            keys += (SERVICE.link(uids[place]), SERVICE.links(uids[place]))
             args += (uids[place], pod(place), expires, -1)
         calls.append(Call(script("importLinks"), keys, args))
         if len(calls) == CALLS_PER_TRIP or number == len(grouped):

@@ -8,7 +8,7 @@
   ARGV[2]  about how many entries the stream keeps
   ARGV[3]  pod index the links were on
   ARGV[4]  reason
-  ARGV[5]  the moves, JSON: [[uid, to, epoch], …]
+  ARGV[5]  the moves, JSON: [ [uid, to, epoch], … ]
   ARGV[6]  the caller, as in #own; '' for a caller that owns nothing
   ARGV[7]  the pods they are on now, 3,17; -1 among them: some were given up, and are on none
 

@@ -5,7 +5,7 @@
 
   Returns  {pod, count, pod, count …} over all these buckets; empty for none
 ]]
-local STEP = 1099511627776
+-- include lib/score.lua
 local floor = math.floor
 local counts = {}
 for i = 1, #KEYS do

@@ -13,9 +13,12 @@
 
   Returns  {written, kept, expired}: links written (of one that stands with the same pod just the time to live is set),
            links that stand and were left as they are, links that have expired since
+  One that stands with the same pod and is retained (statefulRemoveLink) stays retained.
   A link that changes its owner gets an epoch above its bucket's highest, the time, and those in the archive.
 ]]
-local STEP, START = 1099511627776, 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local service, over = ARGV[1], ARGV[2] == '1'
 local count = (#KEYS - 1) / 2
 local links, uids = {}, {}
@@ -25,9 +28,8 @@ end
 uids[count + 1] = ''
 local present = redis.call('MGET', unpack(links))
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(uids))
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch = math.max(1 - tonumber(scores[count + 1] or 0), now - START)
+local now = clock()
+local epoch = next_epoch(scores[count + 1], KEYS[1], now)
 for i = 1, count do
   epoch = math.max(epoch, ARGV[4 * i + 2] + 1)
 end
@@ -41,14 +43,18 @@ for i = 1, count do
   elseif not over and redis.call('EXISTS', links[i]) == 1 then
     kept = kept + 1
   else
+    local before = ordinal(present[i])
+    local retained = expires >= 0 and before == tonumber(pod) and redis.call('PTTL', links[i]) >= 0
     if expires < 0 then
       redis.call('SET', links[i], pod)
     else
       redis.call('SET', links[i], pod, 'PXAT', ARGV[4 * i + 1])
     end
-    redis.pcall('HSET', KEYS[2 * i + 1], service, pod)  -- may be a foreign key of another type
     local score = tonumber(scores[i] or -1)
-    if present[i] ~= pod or math.floor(score / STEP) ~= tonumber(pod) then
+    if redis.pcall('HSET', KEYS[2 * i + 1], service, pod) == 1 and retained then
+      redis.call('HDEL', KEYS[2 * i + 1], service)
+    end  -- (pcall: it may be a foreign key of another type)
+    if before ~= tonumber(pod) or math.floor(score / STEP) ~= before then
       entries[#entries + 1] = string.format('%.0f', pod * STEP + epoch)
       entries[#entries + 1] = uids[i]
     end

@@ -12,13 +12,14 @@
   Returns  1 if the link names the pod and the index entry is the epoch, else 0
   Nobody owns a retained link (statefulRemoveLink): it has a time to live and no field in the uid's hash.
 ]]
+-- include lib/score.lua
+-- include lib/ordinal.lua
 local pod = tonumber(ARGV[3])
-local current = redis.call('GET', KEYS[1])
-if not current or not string.match(current, '^%d+$') or tonumber(current) ~= pod then
+if ordinal(redis.call('GET', KEYS[1])) ~= pod then
   return 0
 end
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
-if score ~= pod * 1099511627776 + tonumber(ARGV[4]) then
+if score ~= pod * STEP + tonumber(ARGV[4]) then
   return 0
 end
 local field = redis.pcall('HGET', KEYS[2], ARGV[2])  -- a key of another type says nothing: the link is the truth

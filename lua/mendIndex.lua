@@ -7,7 +7,9 @@
   Returns  how many entries were dropped; a key of another type counts as one, it is deleted
   A bucket's highest epoch is raised to that of its entries where that is higher (it may have been lost), never lowered.
 ]]
-local STEP, PODS = 1099511627776, 8192
+-- include lib/score.lua
+-- include lib/epoch.lua
+local PODS = 8192
 local dropped = 0
 for _, key in ipairs(KEYS) do
   local kind = redis.call('TYPE', key).ok
@@ -29,6 +31,9 @@ for _, key in ipairs(KEYS) do
       else
         highest = math.max(highest, score % STEP)
       end
+    end
+    if highest > 0 and not known then
+      highest = math.max(highest, highest_epoch(nil, key))
     end
     if highest > 0 and highest ~= known then
       redis.call('ZADD', key, string.format('%.0f', -highest), '')

@@ -1,5 +1,6 @@
 --[[
   Move links of one bucket off a pod: only those that still name it. Each keeps its time to live, its epoch rises.
+  A retained link (statefulRemoveLink) moves, too, and nobody owns it afterwards either.
 
   KEYS[1]      zset    the bucket's index  sf:{tag}ix:ns:svc
   KEYS[2i]     string  the i-th link       sf:{ns:lk:uid}svc
@@ -16,11 +17,9 @@
   Every entry that is passed in has left the pod's range afterwards, or was not in it. The link is the truth: a uid's hash
   that a foreign client has made a key of another type (hence pcall) keeps no other link from moving.
 ]]
-local STEP, START = 1099511627776, 1735689600000
-local function ordinal(text)
-  local pod = text and string.match(text, '^%d+$') and tonumber(text)
-  return pod and pod <= 8191 and pod or nil
-end
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local service, from, before = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local count = (#KEYS - 1) / 2
 local links, uids = {}, {}
@@ -30,8 +29,7 @@ end
 uids[count + 1] = ''
 local pods = redis.call('MGET', unpack(links))
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(uids))
-local time = redis.call('TIME')
-local epoch = math.max(1 - tonumber(scores[count + 1] or 0), time[1] * 1000 + math.floor(time[2] / 1000) - START)
+local epoch = next_epoch(scores[count + 1], KEYS[1])
 
 local lowest, limit = from * STEP, from * STEP + before
 local results, entries, gone, texts = {epoch}, {-epoch, ''}, {}, {}
@@ -45,11 +43,13 @@ for i = 1, count do
   local outcome
   if score < lowest or score >= limit then
     outcome = -1
-  elseif pods[i] == ARGV[2] then
+  elseif pods[i] == ARGV[2] or ordinal(pods[i]) == from then
     local to = ARGV[3 + 2 * i]
     if to ~= ARGV[2] then
       redis.call('SET', links[i], to, 'KEEPTTL')
-      redis.pcall('HSET', KEYS[2 * i + 1], service, to)
+      if redis.pcall('HSET', KEYS[2 * i + 1], service, to) == 1 and redis.call('PTTL', links[i]) >= 0 then
+        redis.call('HDEL', KEYS[2 * i + 1], service)  -- it was retained, and stays so
+      end
     end
     enter(to, uids[i])
   else
@@ -59,7 +59,8 @@ for i = 1, count do
       enter(pod, uids[i])
     else
       gone[#gone + 1] = uids[i]
-      if outcome == 0 and redis.pcall('HGET', KEYS[2 * i + 1], service) == ARGV[2] then
+      local field = outcome == 0 and redis.pcall('HGET', KEYS[2 * i + 1], service)
+      if type(field) == 'string' and ordinal(field) == from then
         redis.call('HDEL', KEYS[2 * i + 1], service)
       end
     end

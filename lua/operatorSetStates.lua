@@ -16,15 +16,15 @@
   Error    OWNED <owner> when the service is somebody else's or nobody's; nothing is written then
   A record that does not parse is left as it is; in one that is not ours only the routing state is changed.
 ]]
-local START = 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
 local owner = redis.call('GET', KEYS[3]) or ''
 if owner ~= ARGV[1] then
   return redis.error_reply('OWNED ' .. owner)
 end
 local prior = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock()
 local changed, id = {}, nil
 
 local function parsed(text)

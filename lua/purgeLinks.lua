@@ -4,18 +4,35 @@
   KEYS[1]      zset    the bucket's index  sf:{tag}ix:ns:svc
   KEYS[2i]     string  the i-th link       sf:{ns:lk:uid}svc
   KEYS[2i+1]   hash    that uid's links    sf:{ns:lk:uid}
+  KEYS[2n+2]   string  the bucket's floor  sf:{tag}ix:ns:svc}hi, after the n links
   ARGV[1]      service name
-  ARGV[1+i]    the i-th uid
+  ARGV[2]      seconds that a floor lives
+  ARGV[2+i]    the i-th uid
 
-  Returns  how many links there were
+  Returns  {how many links there were, an epoch that none of this bucket is above}
+  An index that holds no link any more goes; its highest epoch stays behind as the bucket's floor, so that none falls.
 ]]
+-- include lib/score.lua
+-- include lib/epoch.lua
+local count = #KEYS / 2 - 1
+local uids = {''}
+for i = 1, count do
+  uids[1 + i] = ARGV[2 + i]
+end
+local scores = redis.call('ZMSCORE', KEYS[1], unpack(uids))
+local highest = highest_epoch(scores[1], KEYS[1])
 local deleted = 0
-for i = 1, (#KEYS - 1) / 2 do
+for i = 1, count do
+  highest = math.max(highest, scores[1 + i] and tonumber(scores[1 + i]) % STEP or 0)
   deleted = deleted + redis.call('DEL', KEYS[2 * i])
   redis.pcall('HDEL', KEYS[2 * i + 1], ARGV[1])  -- may be a foreign key of another type
-  redis.call('ZREM', KEYS[1], ARGV[1 + i])
+  redis.call('ZREM', KEYS[1], uids[1 + i])
 end
-if redis.call('ZCARD', KEYS[1]) <= 1 then
-  redis.call('DEL', KEYS[1])
+local text = string.format('%.0f', highest)
+redis.call('ZREM', KEYS[1], '')
+if redis.call('ZCARD', KEYS[1]) > 0 then
+  redis.call('ZADD', KEYS[1], '-' .. text, '')
+elseif highest > 0 then
+  redis.call('SET', KEYS[#KEYS], text, 'EX', ARGV[2])
 end
-return deleted
+return {deleted, highest}

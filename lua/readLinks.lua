@@ -10,18 +10,18 @@
            expires    ms since the epoch, -1 for a persistent link
            epoch      -1 for a link that is not in the index, or there under another pod
 ]]
-local STEP = 1099511627776
-local time = redis.call('TIME')
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local links = {}
 for i = 1, #ARGV do
   links[i] = KEYS[1 + i]
 end
 local pods = redis.call('MGET', unpack(links))
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV))
-local reply = {time[1] * 1000 + math.floor(time[2] / 1000)}
+local reply = {clock()}
 for i = 1, #ARGV do
-  local pod = pods[i] and (string.match(pods[i], '^%d+$') and tonumber(pods[i]) or -2) or -1
-  if pod > 8191 then pod = -2 end
+  local pod = ordinal(pods[i]) or pods[i] and -2 or -1
   local score = tonumber(scores[i] or -1)
   local indexed = math.floor(score / STEP)
   reply[#reply + 1] = pod

@@ -10,11 +10,9 @@
   Returns  {expired, moved, found, foreign}: entries without a link that were dropped, entries that named another pod,
            links that were not in the index, links that hold no pod index (left untouched, and out of the index)
 ]]
-local STEP, START = 1099511627776, 1735689600000
-local function ordinal(text)
-  local pod = text and string.match(text, '^%d+$') and tonumber(text)
-  return pod and pod <= 8191 and pod or nil
-end
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local count = (#KEYS - 1) / 2
 local links, uids = {}, {}
 for i = 1, count do
@@ -23,8 +21,7 @@ end
 uids[count + 1] = ''
 local pods = redis.call('MGET', unpack(links))
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(uids))
-local time = redis.call('TIME')
-local epoch = math.max(1 - tonumber(scores[count + 1] or 0), time[1] * 1000 + math.floor(time[2] / 1000) - START)
+local epoch = next_epoch(scores[count + 1], KEYS[1])
 
 local expired, moved, found, foreign = 0, 0, 0, 0
 local entries, gone = {-epoch, ''}, {}

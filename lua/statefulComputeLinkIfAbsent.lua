@@ -20,15 +20,17 @@
   Error    FOREIGN when a link is there whose value is no pod index; it is left untouched
   A link that a foreign client made without our index is entered there: that is how it gets an epoch.
 ]]
-local STEP, START = 1099511627776, 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local seconds, dead = tonumber(ARGV[3]), ARGV[5]
 local doubted = ARGV[6]
 local function is_in(pods, pod)
   return pods ~= '' and string.find(pods, ',' .. pod .. ',', 1, true)
 end
 local current = redis.call('GET', KEYS[1])
-local before = current and string.match(current, '^%d+$') and tonumber(current)
-if current and (not before or before > 8191) then
+local before = ordinal(current)
+if current and not before then
   return redis.error_reply('FOREIGN the link holds no pod index')
 end
 local pod, found = before, before and not is_in(dead, before)
@@ -63,9 +65,7 @@ local epoch = score - indexed * STEP
 if found and (indexed == pod or in_doubt) then
   return {pod, indexed == pod and epoch or -1, before, lives, in_doubt and 1 or 0}
 end
-local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
-local time = redis.call('TIME')
-epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
 
 if not found then
   redis.call('HSET', KEYS[2], ARGV[2], pod)  -- first: its key alone has not been read, and may be of another type

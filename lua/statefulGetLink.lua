@@ -8,13 +8,14 @@
   Returns  {pod or -1, epoch or -1}; the epoch is -1 for a link that a foreign client made without our index
   Error    FOREIGN when the link's value is no pod index
 ]]
-local STEP = 1099511627776
+-- include lib/score.lua
+-- include lib/ordinal.lua
 local current = redis.call('GET', KEYS[1])
 if not current then
   return {-1, -1}
 end
-local pod = string.match(current, '^%d+$') and tonumber(current)
-if not pod or pod > 8191 then
+local pod = ordinal(current)
+if not pod then
   return redis.error_reply('FOREIGN the link holds no pod index')
 end
 local score = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)

@@ -8,13 +8,14 @@
   Returns  {pod, epoch}, as statefulGetLink, if the link exists and has no time to live; else {-1, -1}
   Error    FOREIGN when such a link's value is no pod index
 ]]
-local STEP = 1099511627776
+-- include lib/score.lua
+-- include lib/ordinal.lua
 local current = redis.call('GET', KEYS[1])
 if not current or redis.call('PTTL', KEYS[1]) >= 0 then
   return {-1, -1}
 end
-local pod = string.match(current, '^%d+$') and tonumber(current)
-if not pod or pod > 8191 then
+local pod = ordinal(current)
+if not pod then
   return redis.error_reply('FOREIGN the link holds no pod index')
 end
 local score = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or -1)

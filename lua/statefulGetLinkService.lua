@@ -11,6 +11,7 @@
   A field whose link has expired is dropped, with its index entry. The link is the truth: a field that names another pod
   than its link is not believed. A service that has lost its field meanwhile (a retained link) is not linked.
 ]]
+-- include lib/ordinal.lua
 local count = #ARGV - 1
 local services, links = {}, {}
 for i = 1, count do
@@ -23,8 +24,7 @@ for i = 1, count do
 end
 local pods = {}
 for i = 1, count do
-  local pod = values[i] and string.match(values[i], '^%d+$') and tonumber(values[i])
-  pods[i] = fields[i] and pod and pod <= 8191 and pod or -1
+  pods[i] = fields[i] and ordinal(values[i]) or -1
   if fields[i] and not values[i] and redis.call('EXISTS', links[i]) == 0 then
     redis.call('HDEL', KEYS[1], services[i])
     redis.call('ZREM', KEYS[2 * i + 1], ARGV[1])

@@ -14,19 +14,18 @@
   epoch is a new one, so the former owner's is void; it stays in the index and moves like a temporary one.
   A value that is no pod index is not kept.
 ]]
-local STEP, START = 1099511627776, 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local seconds = tonumber(ARGV[3])
 local current = redis.call('GET', KEYS[1])
-local pod = current and string.match(current, '^%d+$') and tonumber(current) or -1
-if pod > 8191 then pod = -1 end
+local pod = ordinal(current) or -1
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
-local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
-local time = redis.call('TIME')
 
 redis.call('HDEL', KEYS[2], ARGV[2])  -- first: its key alone has not been read, and may be of another type
 local epoch = pod >= 0 and math.floor(score / STEP) == pod and score % STEP or -1
 if seconds > 0 and pod >= 0 then
-  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
   redis.call('EXPIRE', KEYS[1], seconds)
 else

@@ -13,21 +13,21 @@
            that of statefulRemoveLink, -1 if nothing was changed
   A link that is kept is retained, as in statefulRemoveLink.
 ]]
-local STEP, START = 1099511627776, 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
 local current = redis.call('GET', KEYS[1])
-local named = current and string.match(current, '^%d+$') and tonumber(current)
+local named = ordinal(current)
 if named ~= pod then
-  return {0, named and named <= 8191 and named or -1, -1}
+  return {0, named or -1, -1}
 end
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
-local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
-local time = redis.call('TIME')
 
 redis.call('HDEL', KEYS[2], ARGV[2])  -- first: its key alone has not been read, and may be of another type
 local epoch = math.floor(score / STEP) == pod and score % STEP or -1
 if seconds > 0 then
-  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
   redis.call('EXPIRE', KEYS[1], seconds)
 else

@@ -13,21 +13,20 @@
   The epoch is a new one when the owner changes, also from nobody (a retained link has none: see statefulRemoveLink);
   it stays when the same pod keeps the uid.
 ]]
-local STEP, START = 1099511627776, 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
 local current = redis.call('GET', KEYS[1])
-local previous = current and string.match(current, '^%d+$') and tonumber(current) or -1
-if previous > 8191 then previous = -1 end
+local previous = ordinal(current) or -1
 local retained = not redis.call('HGET', KEYS[2], ARGV[2]) and redis.call('PTTL', KEYS[1]) >= 0
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
 local indexed = math.floor(score / STEP)
 local epoch = score - indexed * STEP
-local time = redis.call('TIME')
 
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 if previous ~= pod or indexed ~= pod or retained then
-  local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
-  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
 end
 if seconds == -1 then

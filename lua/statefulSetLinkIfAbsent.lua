@@ -13,24 +13,24 @@
   Error    FOREIGN when a link is there whose value is no pod index; it is left untouched
   A link that a foreign client made without our index is entered there: that is how it gets an epoch.
 ]]
-local STEP, START = 1099511627776, 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local seconds = tonumber(ARGV[4])
 local current = redis.call('GET', KEYS[1])
-local pod = string.match(current or ARGV[3], '^%d+$') and tonumber(current or ARGV[3])
-if not pod or pod > 8191 then
+local pod = ordinal(current or ARGV[3])
+if not pod then
   return redis.error_reply('FOREIGN the link holds no pod index')
 end
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
 local indexed = math.floor(score / STEP)
 local epoch = score - indexed * STEP
-local time = redis.call('TIME')
 
 if not current then
   redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: its key alone has not been read, and may be of another type
 end
 if not current or indexed ~= pod then
-  local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
-  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
 end
 if not current then

@@ -19,11 +19,12 @@
            0  not taken: the pod that the link names, or -1, and its epoch, -1 where there is none; nothing was changed
   A value that is no pod index is nobody's, as in statefulTrySetLink. Nobody owns a retained link: see statefulRemoveLink.
 ]]
-local STEP, START = 1099511627776, 1735689600000
+-- include lib/score.lua
+-- include lib/epoch.lua
+-- include lib/ordinal.lua
 local pod, held, which = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local current = redis.call('GET', KEYS[1])
-local named = current and string.match(current, '^%d+$') and tonumber(current) or -1
-if named > 8191 then named = -1 end
+local named = ordinal(current) or -1
 local lives = redis.call('PTTL', KEYS[1])
 local retained = lives >= 0 and not redis.call('HGET', KEYS[2], ARGV[2])
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
@@ -44,9 +45,7 @@ elseif lives == -1 and not same then
 end
 
 if not same or held < 0 or which == 'same' then
-  local time = redis.call('TIME')
-  local highest = -tonumber(redis.call('ZSCORE', KEYS[3], '') or 0)
-  epoch = math.max(highest + 1, time[1] * 1000 + math.floor(time[2] / 1000) - START)
+  epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
   redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: its key may not have been read, and be of another type
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
 end

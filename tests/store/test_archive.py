@@ -20,9 +20,9 @@ from stateful_route.store.archive import (
     read_links,
     services,
 )
-from stateful_route.store.index import Bucket, count_links, rebuild
+from stateful_route.store.index import Bucket, count_links, rebuild, repair
 from stateful_route.store.keys import BUCKETS, Service
-from stateful_route.store.links import get_link, set_link, set_link_call
+from stateful_route.store.links import get_link, remove_link, set_link, set_link_call
 
 UID = "ada"
 FAR_FUTURE = 4_000_000_000_000
@@ -271,3 +271,19 @@ def test_a_mark_is_done_when_nothing_remains():
     mark = Mark(Service("a", "b"), BUCKETS, 0)
     assert not mark.done
     assert replace(mark, bucket=BUCKETS + 1).done
+
+
+async def test_an_import_over_a_link_with_leading_zeros_finds_the_same_pod(store, raw, service):
+    await raw.set(service.link("zero"), "03")
+    await repair(store, service, [Bucket(service.bucket("zero"), ["zero"])])
+    before = await get_link(store, service, "zero")
+    await import_links(store, [StoredLink(service, "zero", 3)], overwrite=True)
+    assert await get_link(store, service, "zero") == before
+
+
+async def test_an_import_over_a_retained_link_leaves_it_retained(store, raw, service):
+    await set_link(store, service, "ada", 3)
+    await remove_link(store, service, "ada", 60)
+    expires = await raw.pexpiretime(service.link("ada"))
+    await import_links(store, [StoredLink(service, "ada", 3, expires)], overwrite=True)
+    assert not await raw.exists(service.links("ada"))

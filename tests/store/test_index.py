@@ -9,6 +9,7 @@ from stateful_route.domain.errors import StoreRejected
 from stateful_route.store.index import (
     LINKS_PER_REPAIR,
     Bucket,
+    Purged,
     Repaired,
     all_links,
     count_links,
@@ -200,22 +201,22 @@ async def test_a_purge_deletes_all_links_of_the_service_and_no_others(store, raw
     await link_all(store, service, dict.fromkeys(uids, 3))
     await set_link(store, chat, UID, 1)
     await raw.delete(service.link("bob"))
-    assert await purge(store, service) == len(uids) - 1
+    assert (await purge(store, service)).deleted == len(uids) - 1
     left = {chat.link(UID), chat.links(UID), chat.index(chat.bucket(UID))}
-    assert set(await raw.keys()) == left
+    assert set(await raw.keys()) == left | {service.floor(service.bucket(uid)) for uid in uids}
     assert await raw.hgetall(chat.links(UID)) == {"chat": "1"}
 
 
 async def test_a_purge_of_nothing(store, service):
-    assert await purge(store, service) == 0
+    assert await purge(store, service) == Purged(0, 0)
 
 
 async def test_a_purge_passes_a_foreign_hash_of_another_type(store, raw, service):
     await link_all(store, service, {UID: 3, "bob": 3})
     await raw.delete(service.links(UID))
     await raw.set(service.links(UID), "no hash")
-    assert await purge(store, service) == 2
-    assert await raw.keys() == [service.links(UID)]
+    assert (await purge(store, service)).deleted == 2
+    assert set(await raw.keys()) == {service.links(UID), *(service.floor(service.bucket(uid)) for uid in (UID, "bob"))}
 
 
 async def test_links_are_found_by_scan_whether_indexed_or_not(store, raw, service):

@@ -6,8 +6,8 @@ import pytest
 
 from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.domain.errors import OwnedElsewhere, StoreRejected
-from stateful_route.store.index import count_links
-from stateful_route.store.links import Link, get_link, set_link, set_link_call
+from stateful_route.store.index import Bucket, count_links, repair
+from stateful_route.store.links import PERSISTENT, Link, get_link, is_owner, remove_link, set_link, set_link_call
 from stateful_route.store.migrate import MAX_BATCH, MOVES_STREAM_LENGTH, Batch, Moved, Outcome, append_moves, migrate
 from stateful_route.store.states import claim
 
@@ -294,3 +294,48 @@ async def test_the_stream_of_moves_is_capped(store, raw, service):
         await pipe.execute()
     await append_moves(store, service, FROM, "Gone", MOVES)
     assert await raw.xlen(service.moves) < MOVES_STREAM_LENGTH + 200
+
+
+@pytest.mark.parametrize("text", ["03", "003", "3"])
+async def test_a_foreign_link_with_leading_zeros_leaves_its_pod_too(text, store, raw, service):
+    await raw.set(service.link("zero"), text)
+    await raw.hset(service.links("zero"), service.name, text)
+    bucket = service.bucket("zero")
+    assert (await repair(store, service, [Bucket(bucket, ["zero"])])).found == 1
+    (result,) = await migrate(store, service, 3, [Batch(bucket, ["zero"], [1])])
+    assert result.outcomes == [Outcome.MOVED]
+    assert (await raw.get(service.link("zero")), await raw.hget(service.links("zero"), service.name)) == ("1", "1")
+
+
+async def test_the_field_of_a_link_that_is_gone_goes_also_with_leading_zeros(store, raw, service):
+    await set_link(store, service, "ada", 3)
+    await raw.delete(service.link("ada"))
+    await raw.hset(service.links("ada"), service.name, "03")
+    await migrate(store, service, 3, [Batch(service.bucket("ada"), ["ada"], [1])])
+    assert not await raw.exists(service.links("ada"))
+
+
+@pytest.mark.parametrize("target", [3, 5])
+async def test_a_retained_link_that_moves_is_owned_by_nobody_afterwards(target, store, raw, service):
+    await set_link(store, service, "ada", 3)
+    await remove_link(store, service, "ada", 60)
+    (result,) = await migrate(store, service, 3, [Batch(service.bucket("ada"), ["ada"], [target])])
+    assert result.outcomes == [Outcome.MOVED]
+    assert await get_link(store, service, "ada") == Link(target, result.epoch)
+    assert not await is_owner(store, service, "ada", target, result.epoch)
+    assert not await raw.exists(service.links("ada"))
+    assert 58 <= await raw.ttl(service.link("ada")) <= 60
+
+
+@pytest.mark.parametrize("seconds", [PERSISTENT, 60])
+async def test_a_link_that_is_owned_is_owned_after_its_move(seconds, store, raw, service):
+    await set_link(store, service, "ada", 3, seconds)
+    (result,) = await migrate(store, service, 3, [Batch(service.bucket("ada"), ["ada"], [5])])
+    assert await is_owner(store, service, "ada", 5, result.epoch)
+
+
+async def test_a_persistent_foreign_link_without_a_field_gets_one_by_its_move(store, raw, service):
+    await raw.set(service.link("ada"), 3)
+    await repair(store, service, [Bucket(service.bucket("ada"), ["ada"])])
+    await migrate(store, service, 3, [Batch(service.bucket("ada"), ["ada"], [5])])
+    assert await raw.hget(service.links("ada"), service.name) == "5"

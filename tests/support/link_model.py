@@ -116,7 +116,8 @@ def migrate(now: Standing, source: int, goal: int) -> Step:
     if now.indexed != source:
         return Step(now, "OVERTAKEN")
     if now.pod == source:
-        moved = now if goal == source else now._replace(link=str(goal), field=str(goal), indexed=goal)
+        field = None if now.retained else str(goal)
+        moved = now if goal == source else now._replace(link=str(goal), field=field, indexed=goal)
         return Step(moved, goal, renewed=True, told=True)
     if now.pod is not None:
         return Step(now._replace(indexed=now.pod), "DRIFT", renewed=True)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from stateful_route.domain.epoch import EPOCH_START_MS, STEP
 from stateful_route.domain.errors import InvalidArgument
-from stateful_route.domain.names import MAX_UID_BYTES
+from stateful_route.domain.names import MAX_ORDINAL, MAX_UID_BYTES
 from stateful_route.resources import shipped
 from stateful_route.store import keys
 from stateful_route.store.keys import BUCKETS, META, Service, tags
@@ -95,7 +96,34 @@ SCRIPTS = sorted(file.name.removesuffix(".lua") for file in shipped("lua").iterd
 
 def test_there_are_scripts_and_nothing_else():
     assert "statefulSetLink" in SCRIPTS
-    assert len(SCRIPTS) == len(list(shipped("lua").iterdir()))
+    assert {file.name for file in shipped("lua").iterdir()} == {f"{name}.lua" for name in SCRIPTS} | {"lib"}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_whole_and_any_lua_reads_its_head(name):
+    source = script(name).source
+    assert "-- include" not in source
+    assert source.count("[[") == 1  # some servers' Lua refuses a bracket within a bracket
+
+
+def test_the_numbers_of_the_scripts_are_those_of_the_library():
+    source = script("statefulSetLink").source
+    assert f"local STEP, START = {STEP}, {EPOCH_START_MS}\n" in source
+    assert f"pod <= {MAX_ORDINAL} " in source
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_scripts_share_is_written_once(name):
+    text = (shipped("lua") / f"{name}.lua").read_text()
+    assert not re.search(rf"\b{STEP}\b", text)
+    assert str(EPOCH_START_MS) not in text
+    assert not re.search(rf"[<>]=? {MAX_ORDINAL}\b", text)
+    assert "'^%d+$'" not in text
+
+
+def test_a_floor_lies_beside_its_index_and_is_the_index_of_no_service():
+    assert SERVICE.floor(0) == "sf:{06S}ix:games:room}hi"
+    assert key_slot(SERVICE.floor(77).encode()) == key_slot(SERVICE.index(77).encode()) == 77
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -120,10 +148,10 @@ def test_each_script_says_its_contract_in_its_head(name):
 def test_no_script_builds_a_key_itself(name):
     body = script(name).source.partition("]]")[2]
     assert "sf:" not in body
-    given = ["KEYS[", "unpack(links", "links["]
+    given = ["KEYS[", "unpack(links", "links[", "index .. '}hi'"]  # the floor of an index that was given
     if "for _, key in ipairs(KEYS) do" in body:
         given.append("key")
-    for argument in re.findall(r"redis\.p?call\(\s*'[A-Z]+',\s*([^,)\s]+)", body):
+    for argument in re.findall(r"redis\.p?call\(\s*'[A-Z]+',\s*([^,)]+)", body):
         assert argument.startswith(tuple(given)), argument
 
 

@@ -152,7 +152,7 @@ def test_the_wheel_has_the_pinned_go_modules_of_the_control_plane(wheel, module)
 
 def test_the_wheel_has_nothing_else(wheel):
     known = re.compile(
-        r"stateful_route/(.+\.py|py\.typed|lua/\w+\.lua|crds/\w+\.yaml|examples/.+\.(yaml|md)|devcluster/.+)"
+        r"stateful_route/(.+\.py|py\.typed|lua/(lib/)?\w+\.lua|crds/\w+\.yaml|examples/.+\.(yaml|md)|devcluster/.+)"
     )
     assert [name for name in sorted(shipped_files(wheel)) if not known.fullmatch(name) or "__pycache__" in name] == []
 

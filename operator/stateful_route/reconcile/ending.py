@@ -16,7 +16,7 @@ async def give_up(store: Store, service: Service, owner: str, *, delete_links: b
     deleted = 0
     if delete_links and (await get_service(store, service)).owner == owner:
         await adopt_foreign(store, service)
-        deleted = await purge(store, service)
+        deleted = (await purge(store, service)).deleted
     await release(store, service, owner)
     return deleted
 
@@ -26,4 +26,4 @@ def keys_left(service: Service, *, delete_links: bool) -> str:
     state_keys = f"{service.states} and {service.states}#*"
     if not delete_links:
         return state_keys
-    return f"{state_keys}, sf:{{{service.namespace}:lk:*}}{service.name}, sf:*ix:{service.namespace}:{service.name}"
+    return f"{state_keys}, sf:{{{service.namespace}:lk:*}}{service.name}, sf:*ix:{service.namespace}:{service.name}*"

@@ -208,10 +208,10 @@ async def import_links(store: Store, links: Iterable[StoredLink], *, overwrite: 
     calls = []
     for (service, bucket), group in groups.items():
         for start in range(0, len(group), LINKS_PER_REPAIR):
-            keys = [service.index(bucket)]
+            part = group[start : start + LINKS_PER_REPAIR]
+            keys = service.bucket_keys(bucket, [link.uid for link in part])
             args: list[str | int] = [service.name, int(overwrite)]
-            for link in group[start : start + LINKS_PER_REPAIR]:
-                keys += (service.link(link.uid), service.links(link.uid))
+            for link in part:
                 args += (link.uid, link.ordinal, _or_minus_one(link.expires), _or_minus_one(link.epoch))
             calls.append(Call(script("importLinks"), keys, args))
     total = Imported()

@@ -27,6 +27,14 @@ LINKS_PER_TRIP = 1000
 """Links that are repaired between two rests."""
 
 
+FLOOR_SECONDS = 7 * 24 * 3600
+"""How long a bucket without links remembers its highest epoch after a purge.
+
+A clock that was set back by more than it is late by then is a wrong clock that nobody has noticed for a week; and the
+keys of services that are gone for good must go, too.
+"""
+
+
 class Bucket(NamedTuple):
     """Some uids of one bucket (hash slot)."""
 
@@ -61,6 +69,13 @@ class Repaired:
             self.foreign + other.foreign,
             self.broken + other.broken,
         )
+
+
+class Purged(NamedTuple):
+    """What a purge did: how many links it deleted, and an epoch that none of theirs is above (0: there was none)."""
+
+    deleted: int
+    highest: int
 
 
 Tell = Callable[[int, Repaired], None]
@@ -127,7 +142,7 @@ def portions(buckets: Iterable[Bucket]) -> Iterator[list[Bucket]]:
 
 async def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaired:
     """Make the index agree with the links of the given uids."""
-    calls = [_uids_call("repairLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
+    calls = [_repair_call(service, bucket) for portion in portions(buckets) for bucket in portion]
     total = Repaired()
     for reply in _values(await store.run_many(calls)):
         total += Repaired(*reply)
@@ -180,13 +195,18 @@ async def rebuild(
     return work.repaired
 
 
-async def purge(store: Store, service: Service) -> int:
-    """Delete all links of a service that are in the index; how many there were."""
-    deleted = 0
+async def purge(store: Store, service: Service) -> Purged:
+    """Delete all links of a service that are in the index; their buckets remember their epochs for `FLOOR_SECONDS`."""
+    deleted = highest = 0
     async for buckets in all_links(store, service):
-        calls = [_uids_call("purgeLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
-        deleted += sum(_values(await store.run_many(calls)))
-    return deleted
+        calls = [
+            Call(script("purgeLinks"), _purge_keys(service, bucket), (service.name, FLOOR_SECONDS, *bucket.uids))
+            for portion in portions(buckets)
+            for bucket in portion
+        ]
+        for links, epoch in _values(await store.run_many(calls)):
+            deleted, highest = deleted + links, max(highest, epoch)
+    return Purged(deleted, highest)
 
 
 async def linked_uids(store: Store, service: Service) -> AsyncIterator[list[Bucket]]:
@@ -285,11 +305,12 @@ def _bucket_groups(store: Store, start_bucket: int = 0) -> list[range]:
     return [range(start, min(start + size, BUCKETS)) for start in range(start_bucket, BUCKETS, size)]
 
 
-def _uids_call(name: str, service: Service, bucket: Bucket) -> Call:
-    keys = [service.index(bucket.number)]
-    for uid in bucket.uids:
-        keys += (service.link(uid), service.links(uid))
-    return Call(script(name), keys, (service.name, *bucket.uids))
+def _repair_call(service: Service, bucket: Bucket) -> Call:
+    return Call(script("repairLinks"), service.bucket_keys(*bucket), (service.name, *bucket.uids))
+
+
+def _purge_keys(service: Service, bucket: Bucket) -> list[str]:
+    return [*service.bucket_keys(*bucket), service.floor(bucket.number)]
 
 
 def _values(replies: Sequence[Any]) -> list[Any]:

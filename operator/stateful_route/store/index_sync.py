@@ -9,12 +9,15 @@ from stateful_route.store.connection_sync import Store
 from stateful_route.store.index import (
     BUCKETS_PER_CALL,
     CALLS_PER_TRIP,
+    FLOOR_SECONDS,
     SCAN_COUNT,
     Bucket,
+    Purged,
     Repaired,
     Tell,
     _belongs,
-    _uids_call,
+    _purge_keys,
+    _repair_call,
     _values,
     _without,
     bucketed,
@@ -61,7 +64,7 @@ def count_links(store: Store, service: Service) -> dict[int, int]:
 
 def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaired:
     """Make the index agree with the links of the given uids."""
-    calls = [_uids_call("repairLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
+    calls = [_repair_call(service, bucket) for portion in portions(buckets) for bucket in portion]
     total = Repaired()
     for reply in _values(store.run_many(calls)):
         total += Repaired(*reply)
@@ -114,13 +117,18 @@ def rebuild(
     return work.repaired
 
 
-def purge(store: Store, service: Service) -> int:
-    """Delete all links of a service that are in the index; how many there were."""
-    deleted = 0
+def purge(store: Store, service: Service) -> Purged:
+    """Delete all links of a service that are in the index; their buckets remember their epochs for `FLOOR_SECONDS`."""
+    deleted = highest = 0
     for buckets in all_links(store, service):
-        calls = [_uids_call("purgeLinks", service, bucket) for portion in portions(buckets) for bucket in portion]
-        deleted += sum(_values(store.run_many(calls)))
-    return deleted
+        calls = [
+            Call(script("purgeLinks"), _purge_keys(service, bucket), (service.name, FLOOR_SECONDS, *bucket.uids))
+            for portion in portions(buckets)
+            for bucket in portion
+        ]
+        for links, epoch in _values(store.run_many(calls)):
+            deleted, highest = deleted + links, max(highest, epoch)
+    return Purged(deleted, highest)
 
 
 def linked_uids(store: Store, service: Service) -> Iterator[list[Bucket]]:

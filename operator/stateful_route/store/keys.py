@@ -1,6 +1,7 @@
 """The names of all Redis keys (reference §2, design §3), and the buckets that put a uid's keys into one hash slot."""
 
 from binascii import crc_hqx
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
@@ -101,6 +102,13 @@ class Service:
         """Sorted set: the reverse index of one bucket; it lies in that hash slot, too."""
         return f"sf:{{{tags()[bucket]}}}ix:{self.namespace}:{self.name}"
 
+    def floor(self, bucket: int) -> str:
+        """String: an epoch that none of the bucket is above, left behind when its index goes; in the same hash slot.
+
+        No service is called so, as none has a brace; and ACLs that give a namespace its indexes give it this, too.
+        """
+        return f"{self.index(bucket)}}}hi"
+
     def indexes(self, buckets: range) -> list[str]:
         """`index` of many buckets: a walk names all 16,384."""
         rest = f"}}ix:{self.namespace}:{self.name}"
@@ -110,6 +118,13 @@ class Service:
         """(link, links, index) of a uid; raises `InvalidArgument` for one that cannot be stored."""
         check_uid(uid)
         return self.link(uid), self.links(uid), self.index(self.bucket(uid))
+
+    def bucket_keys(self, bucket: int, uids: Iterable[str]) -> list[str]:
+        """The keys of a script on some uids of one bucket: the index, each uid's link and links."""
+        keys = [self.index(bucket)]
+        for uid in uids:
+            keys += (self.link(uid), self.links(uid))
+        return keys
 
 
 def service_of(namespace: str, name: str) -> Service:

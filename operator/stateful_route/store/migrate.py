@@ -100,12 +100,10 @@ async def migrate(
     limit = STEP if before is None else before
     calls = []
     for batch in batches:
-        keys = [service.index(batch.bucket)]
         args: list[Any] = [service.name, source, limit]
         for uid, target in zip(batch.uids, batch.targets, strict=True):
-            keys += (service.link(uid), service.links(uid))
             args += (uid, target)
-        calls.append(Call(script("migrateLinks"), keys, args))
+        calls.append(Call(script("migrateLinks"), service.bucket_keys(batch.bucket, batch.uids), args))
     replies = await store.run_many(calls)
     results, refused = [], None
     for batch, reply in zip(batches, replies, strict=True):

@@ -35,12 +35,10 @@ def migrate(
     limit = STEP if before is None else before
     calls = []
     for batch in batches:
-        keys = [service.index(batch.bucket)]
         args: list[Any] = [service.name, source, limit]
         for uid, target in zip(batch.uids, batch.targets, strict=True):
-            keys += (service.link(uid), service.links(uid))
             args += (uid, target)
-        calls.append(Call(script("migrateLinks"), keys, args))
+        calls.append(Call(script("migrateLinks"), service.bucket_keys(batch.bucket, batch.uids), args))
     replies = store.run_many(calls)
     results, refused = [], None
     for batch, reply in zip(batches, replies, strict=True):

@@ -1,12 +1,15 @@
 """The Lua scripts of ``lua/``: loaded once per process, run by their hash, sent whole where a server has lost them."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
 from stateful_route.domain.errors import ScriptMissing
 from stateful_route.resources import shipped
+
+_INCLUDE = re.compile(r"^-- include (lib/\w+\.lua)\n", re.MULTILINE)
 
 Argument = str | int | float | bytes
 
@@ -78,16 +81,20 @@ class Call(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """The script ``lua/<name>.lua``.
+    """The script ``lua/<name>.lua``, with the files of ``lua/lib/`` that it includes in the place of these lines.
 
     Raises:
         ScriptMissing: the installation has no such script.
     """
-    try:
-        source = (shipped("lua") / f"{name}.lua").read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ScriptMissing(f"this installation of stateful-route has no script {name}.lua: install it anew") from error
+    source = _INCLUDE.sub(lambda line: _text(line[1]), _text(f"{name}.lua"))
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _text(path: str) -> str:
+    try:
+        return shipped("lua").joinpath(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ScriptMissing(f"this installation of stateful-route has no script {path}: install it anew") from error
 
 
 @cache
