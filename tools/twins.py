@@ -45,6 +45,7 @@ TRANSLATED = (
     "stateful_route.drivers.cache",
     "stateful_route.drivers.route_info",
     "stateful_route.drivers.rerouting",
+    "stateful_route.drivers.holds",
     "stateful_route.drivers.client",
     "stateful_route.drivers.telling",
     "stateful_route.drivers.pod",

@@ -15,6 +15,8 @@ from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.client import HINT_PAUSE_SECONDS, ClientOptions, _nobody, monotonic
 from stateful_route.drivers.counts import ClientCounts, timed
+from stateful_route.drivers.holds import OnMoved
+from stateful_route.drivers.holds_sync import Held, Holds
 from stateful_route.drivers.link_cache import LinkCache, spread_out
 from stateful_route.drivers.rerouting_sync import Rerouting
 from stateful_route.drivers.runtime_sync import Flights, Guard
@@ -53,6 +55,7 @@ class ClientDriver:
         """Epochs of links that have moved meanwhile."""
         self._guard = Guard()
         self._rerouting = Rerouting(cache)
+        self._holds = Holds(cache, self._rerouting, self._renewal, self.compute_linked_pod)
         self._misses: Bounded[Service, int] = Bounded()
         self._misrouted: Bounded[Service, int] = Bounded()
         self.meter: Meter = UNMETERED
@@ -68,7 +71,8 @@ class ClientDriver:
             self._states.snapshot(service_of(namespace, name))
 
     def close(self) -> None:
-        """Forget everything; the cache of states and the executor go on."""
+        """Forget everything, and hold no user any more; the cache of states and the executor go on."""
+        self._holds.close()
         self._states.unlisten(self)
         self._links.clear()
 
@@ -116,6 +120,30 @@ class ClientDriver:
                 self._misses[target] = self._misses.get(target, 0) + len(wanted)
             found |= self._compute_many(target, wanted)
         return found
+
+    def hold(self, namespace: str, uid: str, service: str, on_moved: OnMoved | None = None) -> Held:
+        """Keep the uid's link alive as long as a connection is open, however long nobody asks.
+
+        ::
+
+            with route.client.hold("default", "alice", "rooms") as held:
+                ...  # talk to held.pod
+
+        At the beginning the uid is placed as by `compute_linked_pod`, whose errors are raised. From then on its link is
+        renewed in the background, every fifth of its time to live, with those of all users who are held, also when the
+        store was away meanwhile. ``held.pod`` is the pod that it is linked to now: another one when it has moved,
+        within milliseconds by push. A link that the store has lost is made again to the same pod if that is READY and has
+        not released the uid; the background links the uid to no other pod, and moves it off none: that is left to
+        questions and to the operator. At the end the link lives on for its time.
+
+        Args:
+            namespace: Whose.
+            uid: Of whom; several may hold it.
+            service: Likewise.
+            on_moved: Is called with the uid and its new pod when the link has moved, one call at a time, in the
+                background; may be a coroutine function. One that raises is logged.
+        """
+        return Held(self._holds, service_of(namespace, service), check_uid(uid), on_moved)
 
     # Links as they stand
 
@@ -259,10 +287,11 @@ class ClientDriver:
     def concerned(self, service: Service, source: int, targets: Sequence[int]) -> bool:
         """Whether links to that pod are remembered."""
         del targets
-        return self._flying > 0 or self._cache.has(service, source)
+        return self._flying > 0 or self._cache.has(service, source) or self._holds.any(service)
 
     def moved(self, service: Service, moves: Sequence[Move], *, missed: bool) -> None:
         """Forget what has moved."""
+        self._holds.moved(service, moves, missed=missed)
         if missed:
             self._cache.end_all(service)
         now = monotonic()
@@ -401,6 +430,7 @@ class ClientDriver:
 
     def _remember(self, service: Service, uid: str, computed: Computed, renewal: Renewal, asked: float) -> None:
         """Cache the answer for as long as nobody has to look at the link again; ``asked``: when it was sent."""
+        self._holds.found(service, uid, computed.ordinal, computed.epoch)
         turns = self._turns.get(service)
         if turns is not None and computed.previous != computed.ordinal:
             turns.placed[computed.ordinal] += 1
