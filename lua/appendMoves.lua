@@ -1,25 +1,70 @@
 --[[
-  Tell callers and pods which links have moved.
+  Tell callers and pods which links have moved, or that all were purged.
 
   KEYS[1]  stream   the service's moves     sf:{ns:state:svc}#mv
   KEYS[2]  channel  its wake-ups            sf:{ns:state:svc}#ch
   KEYS[3]  string   the owner               sf:{ns:state:svc}#own
   ARGV[1]  PUBLISH, or SPUBLISH on a Redis Cluster
-  ARGV[2]  about how many entries the stream keeps
-  ARGV[3]  pod index the links were on
-  ARGV[4]  reason
-  ARGV[5]  the moves, JSON: [ [uid, to, epoch], … ]
-  ARGV[6]  the caller, as in #own; '' for a caller that owns nothing
-  ARGV[7]  the pods they are on now, 3,17; -1 among them: some were given up, and are on none
+  ARGV[2]  how many bytes the stream keeps; entries of a version that does not count them go by their age alone
+  ARGV[3]  how old an entry may be, in ms
+  ARGV[4]  pod index the links were on; -1 for a purge
+  ARGV[5]  reason
+  ARGV[6]  the moves, JSON: [ [uid, to, epoch], … ]
+  ARGV[7]  the caller, as in #own; '' for a caller that owns nothing
+  ARGV[8]  the pods they are on now, 3,17; -1 among them: some were given up, and are on none; 'purged' for a purge
+  ARGV[9]  '', or for a purge an epoch that no purged link was above
 
   Returns  the entry's id
   Error    OWNED <owner> when the caller has lost the service: it must move no more (these moves are told all the same)
+  The oldest entries go that are too old, or too much; never this one. Each entry names the one before it, so that a
+  reader knows whether it has missed any, and the sum of bytes so far.
 ]]
-local prior = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'from', ARGV[3], 'reason', ARGV[4], 'moves', ARGV[5])
-redis.call(ARGV[1], KEYS[2], table.concat({'mv', prior and prior[1] or '0-0', id, ARGV[3], ARGV[7]}, ' '))
+-- include lib/score.lua
+-- include lib/epoch.lua
+local OVERHEAD = 200  -- bytes of an entry beside its moves
+local DROPPED_AT_ONCE = 16
+
+local function parts(entry)
+  local fields = {}
+  for i = 1, #entry[2], 2 do
+    fields[entry[2][i]] = entry[2][i + 1]
+  end
+  return entry[1], tonumber(fields.sum), tonumber(string.match(entry[1], '^%d+'))
+end
+
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local before, sum = '0-0', nil
+if last then
+  before, sum = parts(last)
+end
+sum = (sum or 0) + #ARGV[6] + OVERHEAD
+local oldest, keep = clock() - ARGV[3], nil
+for _ = 1, last and DROPPED_AT_ONCE or 0 do
+  local entry = redis.call('XRANGE', KEYS[1], keep or '-', '+', 'COUNT', 2)
+  local id, so_far, at = parts(entry[1])
+  if at >= oldest and sum - (so_far or sum) <= tonumber(ARGV[2]) then
+    break
+  end
+  keep = entry[2] and entry[2][1] or '+'
+  if keep == '+' then break end
+end
+local words = {'*', 'from', ARGV[4], 'reason', ARGV[5], 'moves', ARGV[6], 'prev', before, 'sum', string.format('%.0f', sum)}
+if ARGV[9] ~= '' then
+  words[#words + 1] = 'purged'
+  words[#words + 1] = ARGV[9]
+end
+local id
+if not keep then
+  id = redis.call('XADD', KEYS[1], unpack(words))
+elseif keep ~= '+' then
+  id = redis.call('XADD', KEYS[1], 'MINID', keep, unpack(words))
+else
+  id = redis.call('XADD', KEYS[1], 'MAXLEN', 1, unpack(words))
+end
+local from = ARGV[9] == '' and ARGV[4] or '-'
+redis.call(ARGV[1], KEYS[2], table.concat({'mv', before, id, from, ARGV[8]}, ' '))
 local owner = redis.call('GET', KEYS[3]) or ''
-if ARGV[6] ~= '' and owner ~= ARGV[6] then
+if ARGV[7] ~= '' and owner ~= ARGV[7] then
   return redis.error_reply('OWNED ' .. owner)
 end
 return id

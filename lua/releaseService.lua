@@ -11,6 +11,7 @@
   KEYS[8]  channel  wake-ups                sf:{ns:state:svc}#ch
   ARGV[1]  the caller, as in #own
   ARGV[2]  PUBLISH, or SPUBLISH on a Redis Cluster
+  ARGV[3]  seconds that the stream of moves stays, 0 for not at all
 
   Returns  1 when it was the caller's, 0 when it was somebody else's or nobody's (nothing is changed then)
 ]]
@@ -37,6 +38,11 @@ for i = 1, #states, 2 do
     end
   end
 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7])
+if ARGV[3] == '0' then
+  redis.call('DEL', KEYS[6])
+else
+  redis.call('EXPIRE', KEYS[6], ARGV[3])
+end
 redis.call(ARGV[2], KEYS[8], 'ev')
 return 1

@@ -53,6 +53,7 @@ TRANSLATED = (
     "stateful_route.drivers.record_of_moves",
     "stateful_route.drivers.comparison",
     "stateful_route.drivers.handover",
+    "stateful_route.drivers.chores",
     "stateful_route.drivers.upkeep",
     "stateful_route.drivers.server",
     "stateful_route.router.probes",

@@ -8,7 +8,7 @@ from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.domain.errors import OwnedElsewhere, StoreRejected
 from stateful_route.store.index import Bucket, count_links, repair
 from stateful_route.store.links import PERSISTENT, Link, get_link, is_owner, remove_link, set_link, set_link_call
-from stateful_route.store.migrate import MAX_BATCH, MOVES_STREAM_LENGTH, Batch, Moved, Outcome, append_moves, migrate
+from stateful_route.store.migrate import MAX_BATCH, Batch, Moved, Outcome, append_moves, migrate
 from stateful_route.store.states import claim
 
 UID = "ada"
@@ -285,15 +285,6 @@ async def test_the_owner_and_who_owns_nothing_tell_without_complaint(store, raw,
     await append_moves(store, service, FROM, "Gone", MOVES, owner="mine/1")
     await append_moves(store, service, FROM, "Gone", MOVES)
     assert await raw.xlen(service.moves) == 2
-
-
-async def test_the_stream_of_moves_is_capped(store, raw, service):
-    async with raw.pipeline(transaction=False) as pipe:
-        for _ in range(MOVES_STREAM_LENGTH + 500):
-            pipe.xadd(service.moves, {"from": "0"})
-        await pipe.execute()
-    await append_moves(store, service, FROM, "Gone", MOVES)
-    assert await raw.xlen(service.moves) < MOVES_STREAM_LENGTH + 200
 
 
 @pytest.mark.parametrize("text", ["03", "003", "3"])

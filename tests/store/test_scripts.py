@@ -55,7 +55,21 @@ REFERENCE = [
     "statefulSetState",
     "statefulGetLinkService",
 ]
-WRITES = {"SET", "HSET", "HSETNX", "HDEL", "DEL", "ZADD", "ZREM", "EXPIRE", "PEXPIRE", "PEXPIREAT", "XADD", "PERSIST"}
+WRITES = {
+    "SET",
+    "HSET",
+    "HSETNX",
+    "HDEL",
+    "DEL",
+    "ZADD",
+    "ZREM",
+    "EXPIRE",
+    "PEXPIRE",
+    "PEXPIREAT",
+    "XADD",
+    "XTRIM",
+    "PERSIST",
+}
 ALL = sorted(path.stem for path in shipped("lua").iterdir() if path.suffix == ".lua")
 
 

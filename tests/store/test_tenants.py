@@ -28,7 +28,7 @@ REPO = Path(__file__).resolve().parents[2]
 PAGE = (REPO / "docs" / "tenants.md").read_text()
 ROLES = ("app", "operator")
 OWNER = "cluster/route"
-CALLERS_SCRIPTS = {*SCRIPTS, "listLinks", "countLinks", "migrateLinks", "appendMoves"}
+CALLERS_SCRIPTS = {*SCRIPTS, "listLinks", "countLinks", "migrateLinks", "appendMoves", "repairLinks", "trimMoves"}
 PAIRS = [("a", "ab"), ("ab", "a"), ("abc", "ab"), ("games", "games-2"), ("a*", "ab"), ("[ab]", "a"), ("x?", "xy")]
 
 

@@ -31,6 +31,7 @@ MESSAGES = {
     "mv": LinksMoved(),
     "mv 1-0 2-0 3": LinksMoved(),
     "mv x y 3 1": LinksMoved(),
+    "mv 1-0 2-0 - purged": LinksMoved(),
     "mv 1-0 2-0 a b": LinksMoved(),
     "hi 3": PodDoubted(),
     "": None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from stateful_route.domain.errors import Replaced, StatefulRouteError
 from stateful_route.domain.routing import RoutingState
 from stateful_route.domain.snapshot import Snapshot
+from stateful_route.drivers.chores import Chores
 from stateful_route.drivers.comparison import Comparison
 from stateful_route.drivers.handover import RETRY_SECONDS, Handover, Order
 from stateful_route.drivers.pod import Pod
@@ -49,6 +50,7 @@ class Upkeep:
         self._watching = Loop("lease", self._watch_step)
         self._comparing = Loop("comparing", self._compare_step)
         self._handing_over = Loop("handing over", self._hand_over_step)
+        self._chores = Chores(pod.cache, self._looked_after)
         self._giving = Lock()
         self._publish_at = math.inf
         self._word_failing = False
@@ -94,6 +96,7 @@ class Upkeep:
             raise
         for loop in (self._publishing, self._watching, self._comparing, self._handing_over):
             loop.start()
+        self._chores.start()
         log.info("%s has started", self._me)
 
     async def stop(self, deadline_seconds: float) -> None:
@@ -332,12 +335,18 @@ class Upkeep:
     async def _halt(self) -> None:
         """Let nothing run any more."""
         self._pod.cache.unlisten(self)
+        await self._chores.stop()
         for loop in (self._publishing, self._watching, self._comparing, self._handing_over):
             await loop.stop()
         self._holdings.end()
         await self._pod.telling.finish()
         self.over, self.hurry = Notice(), Notice()
         self.running = False
+
+    def _looked_after(self) -> Sequence[Service]:
+        """The pod's service, if it is this pod's turn: the one that says the word for all looks after it."""
+        target = self._me.target
+        return (target,) if self.publisher.word_for_all(self._pod.cache.known(target)) is not None else ()
 
     def _begin(self) -> None:
         self.publisher.begin()

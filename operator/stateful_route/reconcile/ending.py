@@ -1,24 +1,32 @@
 """What happens when a StatefulRoute is deleted: the state keys that it owns go, its links go if it says so."""
 
+from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.reconcile.upkeep import adopt_foreign
 from stateful_route.store.connection import Store
 from stateful_route.store.index import purge
 from stateful_route.store.keys import Service
+from stateful_route.store.migrate import MOVES_STREAM_SECONDS, append_purge
 from stateful_route.store.states import get_service, release
 
 
 async def give_up(store: Store, service: Service, owner: str, *, delete_links: bool) -> int:
     """Release the service, if it is ours; how many links were deleted (0 where they stay, or it is another's).
 
+    Pods and callers are told of the purge, so that no pod takes it for a loss and links its uids again.
+
     Raises:
         StoreUnavailable: it can be called again.
     """
-    deleted = 0
-    if delete_links and (await get_service(store, service)).owner == owner:
-        await adopt_foreign(store, service)
-        deleted = (await purge(store, service)).deleted
-    await release(store, service, owner)
-    return deleted
+    view = await get_service(store, service) if delete_links else None
+    if view is None or view.owner != owner:
+        await release(store, service, owner)
+        return 0
+    await adopt_foreign(store, service)
+    purged = await purge(store, service)
+    begun = view.time_ms - EPOCH_START_MS  # counts where an earlier call has purged, and could not tell
+    await append_purge(store, service, max(purged.highest, begun))
+    await release(store, service, owner, keep_moves_seconds=MOVES_STREAM_SECONDS)
+    return purged.deleted
 
 
 def keys_left(service: Service, *, delete_links: bool) -> str:

@@ -2,16 +2,23 @@
 
 import logging
 
+from stateful_route.domain.errors import AuthenticationFailed, StoreRejected
 from stateful_route.store.connection import Store
 from stateful_route.store.index import Repaired, repair_service
 from stateful_route.store.keys import Service
+from stateful_route.store.migrate import trim_moves
 
 log = logging.getLogger(__name__)
 
 
 async def repair_index(store: Store, service: Service) -> Repaired:
-    """Walk the index: drop entries whose link is gone, correct those that name another pod."""
-    return _told(store, service, await repair_service(store, service, foreign=False))
+    """Walk the index: drop entries whose link is gone, correct those that name another pod; let the moves age."""
+    repaired = _told(store, service, await repair_service(store, service, foreign=False))
+    try:
+        await trim_moves(store, service)
+    except (AuthenticationFailed, StoreRejected) as error:  # an ACL of an earlier version
+        log.warning("the moves of %s cannot be trimmed: %s", service, error)
+    return repaired
 
 
 async def adopt_foreign(store: Store, service: Service) -> Repaired:

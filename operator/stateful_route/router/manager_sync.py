@@ -13,6 +13,7 @@ from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache_sync import ServiceStateCache
+from stateful_route.drivers.chores_sync import Chores
 from stateful_route.drivers.rerouting_sync import Rerouting
 from stateful_route.drivers.turns import LOOKS, Turns
 from stateful_route.router.balancer import AnyStrategy, LoadBalancer
@@ -82,6 +83,7 @@ class StatefulRouteManager:
         self._rerouting = Rerouting(cache)
         self._book = HealthBook(cache)
         self._counts = LinkCounts(cache)
+        self._chores = Chores(cache, cache.ages)
         options = self.options
         self.checker = HealthChecker(cache, options.probe, options.health, address=options.address, book=self._book)
         self.failover = FailoverHandler(cache, options.failover, book=self._book, counts=self._counts)
@@ -95,6 +97,7 @@ class StatefulRouteManager:
         """End the checks and what goes on in the background; the cache and the executor go on."""
         self.checker.close()
         self.failover.close()
+        self._chores.stop()
         self._counts.close()
 
     # Routing
@@ -124,6 +127,7 @@ class StatefulRouteManager:
         target, order = service_of(namespace, service), _priority(priority)
         check_uid(uid)
         self._cache.demand_store()
+        self._chores.start()
         snapshot = self._cache.asked(target)
         balancer = self._balancer(target, snapshot, strategy, order)
         if not snapshot.pods and not self._cache.follows(target):

@@ -179,6 +179,13 @@ async def repair_service(
     return work.repaired
 
 
+async def repair_buckets(store: Store, service: Service, buckets: range) -> Repaired:
+    """As `repair_service`, for the index entries of some buckets alone; for who walks in steps of its own."""
+    work = _Upkeep(store, service, None, None)
+    await work.repair(_listed(store, service, (0, "+inf"), buckets.start, buckets.stop))
+    return work.repaired
+
+
 async def rebuild(
     store: Store, service: Service, *, keys_per_second: float | None = None, tell: Tell | None = None
 ) -> Repaired:
@@ -286,9 +293,9 @@ def _without(buckets: Iterable[Bucket], strays: Mapping[int, Sequence[str]]) -> 
 
 
 async def _listed(
-    store: Store, service: Service, scores: tuple[int, int | str], start_bucket: int = 0
+    store: Store, service: Service, scores: tuple[int, int | str], start_bucket: int = 0, stop_bucket: int = BUCKETS
 ) -> AsyncIterator[list[Bucket]]:
-    groups = _bucket_groups(store, start_bucket)
+    groups = _bucket_groups(store, start_bucket, stop_bucket)
     for start in range(0, len(groups), CALLS_PER_TRIP):
         trip = groups[start : start + CALLS_PER_TRIP]
         calls = [Call(script("listLinks"), service.indexes(group), scores) for group in trip]
@@ -300,9 +307,9 @@ async def _listed(
             yield found
 
 
-def _bucket_groups(store: Store, start_bucket: int = 0) -> list[range]:
+def _bucket_groups(store: Store, start_bucket: int = 0, stop_bucket: int = BUCKETS) -> list[range]:
     size = 1 if store.cluster else BUCKETS_PER_CALL  # a script's keys share a slot on a Cluster
-    return [range(start, min(start + size, BUCKETS)) for start in range(start_bucket, BUCKETS, size)]
+    return [range(start, min(start + size, stop_bucket)) for start in range(start_bucket, stop_bucket, size)]
 
 
 def _repair_call(service: Service, bucket: Bucket) -> Call:

@@ -1,7 +1,7 @@
 """Moving links: the compare-and-set script for one bucket, and telling callers what has moved."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -15,7 +15,17 @@ from stateful_route.store.scripts import Call, script
 MAX_BATCH = 200
 """Links that one script moves at most: about a millisecond of the server's time."""
 
-MOVES_STREAM_LENGTH = 4000
+MOVES_STREAM_BYTES = 4 * 2**20
+"""How much the stream of moves keeps: some 100,000 moved links, more than a reader catches up on in one go."""
+
+MOVES_STREAM_SECONDS = 3600
+"""How long: a reader that was away longer reads everything anew."""
+
+ENTRY_BYTES = 16 * 2**10
+"""How many bytes of moves one entry tells of, about: a script that looks at the oldest one takes some 10 µs."""
+
+PURGED = "Purged"
+"""The reason of the entry that tells of a purge."""
 
 NOBODY = -1
 """In place of a pod index: the uid was released, its next call finds it a pod."""
@@ -125,15 +135,48 @@ async def append_moves(
     Raises:
         OwnedElsewhere: ``owner`` is given and has lost the service: it must move nothing more.
     """
-    if not moved:
-        return
-    text = json.dumps(moved, separators=(",", ":"))
-    targets = ",".join(str(ordinal) for ordinal in sorted({link.to for link in moved}))
-    args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner, targets)
-    try:
-        await store.run(Call(script("appendMoves"), (service.moves, service.channel, service.owner), args))
-    except StoreRejected as error:
-        _, owned, other = str(error).partition("OWNED ")
-        if owned:
-            raise OwnedElsewhere(str(service), other.strip()) from error
-        raise
+    calls = []
+    for part, text in _entries(moved):
+        targets = ",".join(str(ordinal) for ordinal in sorted({link.to for link in part}))
+        calls.append(_append_call(store, service, (source, reason, text, owner, targets, "")))
+    for reply in await store.run_many(calls) if calls else ():
+        if isinstance(reply, StatefulRouteError):
+            raise _owned(reply, service) from reply
+
+
+async def append_purge(store: Store, service: Service, epoch: int) -> None:
+    """Tell callers and pods that links were purged, none of which had an epoch above this one."""
+    await store.run(_append_call(store, service, (NOBODY, PURGED, "[]", "", "purged", epoch)))
+
+
+async def trim_moves(store: Store, service: Service) -> int:
+    """Drop entries of the stream that are older than `MOVES_STREAM_SECONDS`, but not the newest; how many."""
+    dropped: int = await store.run(Call(script("trimMoves"), (service.moves,), (MOVES_STREAM_SECONDS * 1000,)))
+    return dropped
+
+
+def _append_call(store: Store, service: Service, args: Sequence[Any]) -> Call:
+    bounds = (store.publish, MOVES_STREAM_BYTES, MOVES_STREAM_SECONDS * 1000)
+    return Call(script("appendMoves"), (service.moves, service.channel, service.owner), (*bounds, *args))
+
+
+def _entries(moved: Sequence[Moved]) -> Iterator[tuple[Sequence[Moved], str]]:
+    """The moves cut into entries of at most about `ENTRY_BYTES`, each with its JSON."""
+    part: list[Moved] = []
+    texts: list[str] = []
+    size = 0
+    for link in moved:
+        text = json.dumps(link, separators=(",", ":"))
+        if part and size + len(text) > ENTRY_BYTES:
+            yield part, f"[{','.join(texts)}]"
+            part, texts, size = [], [], 0
+        part.append(link)
+        texts.append(text)
+        size += len(text) + 1
+    if part:
+        yield part, f"[{','.join(texts)}]"
+
+
+def _owned(error: StatefulRouteError, service: Service) -> StatefulRouteError:
+    _, owned, other = str(error).partition("OWNED ")
+    return OwnedElsewhere(str(service), other.strip()) if owned and isinstance(error, StoreRejected) else error

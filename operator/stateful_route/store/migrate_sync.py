@@ -1,20 +1,24 @@
 # Generated from migrate.py by tools/twins.py: change that one, then run: make twins
 """Moving links: the compare-and-set script for one bucket, and telling callers what has moved."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from stateful_route.domain.epoch import STEP
-from stateful_route.domain.errors import OwnedElsewhere, StatefulRouteError, StoreRejected
+from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import (
-    MOVES_STREAM_LENGTH,
+    MOVES_STREAM_BYTES,
+    MOVES_STREAM_SECONDS,
+    NOBODY,
+    PURGED,
     Batch,
     BatchResult,
     Moved,
     Outcome,
+    _entries,
+    _owned,
 )
 from stateful_route.store.scripts import Call, script
 
@@ -60,15 +64,26 @@ def append_moves(
     Raises:
         OwnedElsewhere: ``owner`` is given and has lost the service: it must move nothing more.
     """
-    if not moved:
-        return
-    text = json.dumps(moved, separators=(",", ":"))
-    targets = ",".join(str(ordinal) for ordinal in sorted({link.to for link in moved}))
-    args = (store.publish, MOVES_STREAM_LENGTH, source, reason, text, owner, targets)
-    try:
-        store.run(Call(script("appendMoves"), (service.moves, service.channel, service.owner), args))
-    except StoreRejected as error:
-        _, owned, other = str(error).partition("OWNED ")
-        if owned:
-            raise OwnedElsewhere(str(service), other.strip()) from error
-        raise
+    calls = []
+    for part, text in _entries(moved):
+        targets = ",".join(str(ordinal) for ordinal in sorted({link.to for link in part}))
+        calls.append(_append_call(store, service, (source, reason, text, owner, targets, "")))
+    for reply in store.run_many(calls) if calls else ():
+        if isinstance(reply, StatefulRouteError):
+            raise _owned(reply, service) from reply
+
+
+def append_purge(store: Store, service: Service, epoch: int) -> None:
+    """Tell callers and pods that links were purged, none of which had an epoch above this one."""
+    store.run(_append_call(store, service, (NOBODY, PURGED, "[]", "", "purged", epoch)))
+
+
+def trim_moves(store: Store, service: Service) -> int:
+    """Drop entries of the stream that are older than `MOVES_STREAM_SECONDS`, but not the newest; how many."""
+    dropped: int = store.run(Call(script("trimMoves"), (service.moves,), (MOVES_STREAM_SECONDS * 1000,)))
+    return dropped
+
+
+def _append_call(store: Store, service: Service, args: Sequence[Any]) -> Call:
+    bounds = (store.publish, MOVES_STREAM_BYTES, MOVES_STREAM_SECONDS * 1000)
+    return Call(script("appendMoves"), (service.moves, service.channel, service.owner), (*bounds, *args))

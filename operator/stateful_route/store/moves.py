@@ -6,15 +6,22 @@ from typing import Any, NamedTuple
 
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
-from stateful_route.store.migrate import MOVES_STREAM_LENGTH, Moved
+from stateful_route.store.migrate import Moved
 from stateful_route.store.states import NO_ENTRY
 
 ENTRIES_PER_READ = 50
-"""Each tells of at most 1,000 links: a read gives some 2 MB at worst."""
+"""Each has some 16 kB at most: a read gives less than 1 MB."""
 
 
 class Move(NamedTuple):
-    """An entry of the stream: links that were moved off one pod together; ``source``: that pod's index."""
+    """An entry of the stream.
+
+    Attributes:
+        source: The index of the pod that the links were on; -1 for a purge.
+        reason: Why.
+        links: Links that were moved off that pod together.
+        purged: All links of the service were deleted, and none had an epoch above this one; None: they were not.
+    """
 
     source: int
     reason: str
@@ -30,6 +37,8 @@ class Moves(NamedTuple):
         last: The id to read on from.
         more: There may be more behind it: read again.
         missed: Entries before these were dropped from the stream, unread: anything may have moved.
+        restarted: The stream is another one than what was read before, with nothing dropped from it, or there is none:
+            the store was emptied. What is missed is then what was told before that, if anything was.
     """
 
     entries: Sequence[Move]
@@ -42,28 +51,24 @@ class Moves(NamedTuple):
 async def read_moves(store: Store, service: Service, after: str) -> Moves:
     """The moves after the entry with this id; at most `ENTRIES_PER_READ` of them.
 
-    The entry itself is read once more: where it is no longer there, something was missed.
+    The entry itself is read once more. Where it is no longer there, something was missed, unless the first entry that
+    is found names it as the one before; what an older version has written names none, and counts as missed.
 
     Raises:
         StoreUnavailable, StoreRejected: see there.
     """
     reply = await store.command("XRANGE", service.moves, after, "+", "COUNT", ENTRIES_PER_READ + 1)
     found = [(entry.decode(), fields) for entry, fields in reply]
-    missed = False
-    if after == NO_ENTRY:
-        missed = len(found) > ENTRIES_PER_READ and await _length(store, service) >= MOVES_STREAM_LENGTH
-    elif found and found[0][0] == after:
-        found = found[1:]
+    if found and found[0][0] == after:
+        found, missed = found[1:], False
+    elif found:
+        missed = found[0][1].get(b"prev", b"").decode(errors="replace") != after
     else:
-        missed = True
+        missed = after != NO_ENTRY
+    restarted = missed and (not found or found[0][1].get(b"prev") == NO_ENTRY.encode())
     last = found[-1][0] if found else NO_ENTRY if missed else after
     entries = [move for _, fields in found if (move := _read(fields)) is not None]
-    return Moves(entries, last, more=len(found) >= ENTRIES_PER_READ, missed=missed)
-
-
-async def _length(store: Store, service: Service) -> int:
-    length: int = await store.command("XLEN", service.moves)
-    return length
+    return Moves(entries, last, len(found) >= ENTRIES_PER_READ, missed, restarted)
 
 
 def _read(fields: Mapping[bytes, bytes]) -> Move | None:
@@ -71,6 +76,7 @@ def _read(fields: Mapping[bytes, bytes]) -> Move | None:
     try:
         moved: list[Any] = json.loads(fields[b"moves"])
         links = [Moved(str(uid), int(to), int(epoch)) for uid, to, epoch in moved]
-        return Move(int(fields[b"from"]), fields.get(b"reason", b"").decode(errors="replace"), links)
+        purged = int(fields[b"purged"]) if b"purged" in fields else None
+        return Move(int(fields[b"from"]), fields.get(b"reason", b"").decode(errors="replace"), links, purged)
     except (KeyError, ValueError, TypeError):
         return None

@@ -255,11 +255,14 @@ async def claim(store: Store, service: Service, owner: str, config: Mapping[str,
         raise OwnedElsewhere(str(service), before.decode())
 
 
-async def release(store: Store, service: Service, owner: str) -> bool:
-    """Give the service up and delete what is ours; False when it was not ours: then nothing was changed."""
+async def release(store: Store, service: Service, owner: str, *, keep_moves_seconds: int = 0) -> bool:
+    """Give the service up and delete what is ours; False when it was not ours: then nothing was changed.
+
+    ``keep_moves_seconds``: how long the stream of moves stays, for readers that have not read yet what it tells.
+    """
     state_keys = (service.states, service.records, service.owner, service.config)
     keys = (*state_keys, service.changes, service.moves, service.hints, service.channel)
-    return bool(await store.run(Call(script("releaseService"), keys, (owner, store.publish))))
+    return bool(await store.run(Call(script("releaseService"), keys, (owner, store.publish, keep_moves_seconds))))
 
 
 async def report_unreachable(store: Store, service: Service, ordinal: int) -> None:

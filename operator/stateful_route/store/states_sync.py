@@ -171,11 +171,14 @@ def claim(store: Store, service: Service, owner: str, config: Mapping[str, objec
         raise OwnedElsewhere(str(service), before.decode())
 
 
-def release(store: Store, service: Service, owner: str) -> bool:
-    """Give the service up and delete what is ours; False when it was not ours: then nothing was changed."""
+def release(store: Store, service: Service, owner: str, *, keep_moves_seconds: int = 0) -> bool:
+    """Give the service up and delete what is ours; False when it was not ours: then nothing was changed.
+
+    ``keep_moves_seconds``: how long the stream of moves stays, for readers that have not read yet what it tells.
+    """
     state_keys = (service.states, service.records, service.owner, service.config)
     keys = (*state_keys, service.changes, service.moves, service.hints, service.channel)
-    return bool(store.run(Call(script("releaseService"), keys, (owner, store.publish))))
+    return bool(store.run(Call(script("releaseService"), keys, (owner, store.publish, keep_moves_seconds))))
 
 
 def report_unreachable(store: Store, service: Service, ordinal: int) -> None:
