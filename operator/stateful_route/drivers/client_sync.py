@@ -132,8 +132,8 @@ class ClientDriver:
         At the beginning the uid is placed as by `compute_linked_pod`, whose errors are raised. From then on its link is
         renewed in the background, every fifth of its time to live, with those of all users who are held, also when the
         store was away meanwhile. ``held.pod`` is the pod that it is linked to now: another one when it has moved,
-        within milliseconds by push. A link that the store has lost is made again to the same pod if that is READY and has
-        not released the uid; the background links the uid to no other pod, and moves it off none: that is left to
+        within milliseconds by push. A link that the store has lost is made again to the same pod if that is READY and
+        has not released the uid; the background links the uid to no other pod, and moves it off none: that is left to
         questions and to the operator. At the end the link lives on for its time.
 
         Args:
@@ -292,7 +292,7 @@ class ClientDriver:
     def moved(self, service: Service, moves: Sequence[Move], *, missed: bool) -> None:
         """Forget what has moved."""
         self._holds.moved(service, moves, missed=missed)
-        if missed:
+        if missed or any(move.purged is not None for move in moves):
             self._cache.end_all(service)
         now = monotonic()
         for move in moves:
