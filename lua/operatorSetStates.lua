@@ -23,6 +23,7 @@ if owner ~= ARGV[1] then
   return redis.error_reply('OWNED ' .. owner)
 end
 local prior = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
+local FORMER = 8  -- as in statefulSetState
 local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
 local now = clock()
 local changed, id = {}, nil
@@ -61,6 +62,23 @@ local function app_word(state, old, new, same_life)
   return (same_life or not old) and state.routingState or nil
 end
 
+-- Pods that this one, or one before it, has replaced, the latest first: as the record says, and as the operator
+-- remembers (a store that was emptied has forgotten it).
+local function replaced(new, old, same_life)
+  local former, listed = {}, {[string.match(new.incarnation or '', '^(.*)/%d+$') or ''] = true}
+  local function list(uid)
+    if type(uid) == 'string' and not listed[uid] and #former < FORMER then
+      listed[uid] = true
+      former[#former + 1] = uid
+    end
+  end
+  if not same_life then list(string.match(old.incarnation, '^(.*)/%d+$')) end
+  for _, known in ipairs({new.former or {}, old and old.former or {}}) do
+    for _, uid in ipairs(known) do list(uid) end
+  end
+  return #former > 0 and former or nil
+end
+
 local reply = {now}
 for i = 4, #ARGV, 2 do
   local pod, new = ARGV[i], cjson.decode(ARGV[i + 1])
@@ -74,17 +92,7 @@ for i = 4, #ARGV, 2 do
   local written = new.state
   if new.appWord and SEVERITY[new.appWord] > SEVERITY[written] then written = new.appWord end
   new.since = old and old.state == new.state and old.reason == new.reason and old.since or now
-  new.former = old and old.former
-  if not same_life then
-    local uid = string.match(old.incarnation, '^(.*)/%d+$')
-    if uid and string.sub(new.incarnation, 1, #uid + 1) ~= uid .. '/' then
-      local former = {uid}
-      for _, earlier in ipairs(old.former or {}) do
-        if #former < 4 then former[#former + 1] = earlier end
-      end
-      new.former = former
-    end
-  end
+  new.former = replaced(new, old, same_life)
   if new.loss and not (new.before and same_life) then new.before = now - START end
 
   local before = state and state.routingState or old and old.written or ''

@@ -1,6 +1,11 @@
 """Which life of a routed process this is."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple, Self
+
+FORMER = 8
+"""So many former pods of one ordinal are remembered: one that was replaced that often is gone for certain."""
 
 
 class Incarnation(NamedTuple):
@@ -17,3 +22,23 @@ class Incarnation(NamedTuple):
         """The inverse of ``str``; a text without a count (a foreign one) counts as the first life."""
         pod_uid, _, restarts = text.rpartition("/")
         return cls(pod_uid, int(restarts)) if pod_uid and restarts.isdigit() else cls(text, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """The pods of one ordinal that this process has heard of: whose turn it is, and who must not speak any more.
+
+    Attributes:
+        current: The pod's uid; None: no pod has been seen.
+        former: Uids of pods that it, or one before it, has replaced, the latest first.
+    """
+
+    current: str | None = None
+    former: tuple[str, ...] = ()
+
+    def followed_by(self, current: str | None, former: Iterable[str] = ()) -> Self:
+        """As it is when that pod has the ordinal (None: nobody new), and those are known to be replaced as well."""
+        now = current or self.current
+        ended = [self.current] if self.current is not None else []
+        known = dict.fromkeys(uid for uid in (*ended, *former, *self.former) if uid != now)
+        return type(self)(now, tuple(known)[:FORMER])

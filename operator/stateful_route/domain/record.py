@@ -33,6 +33,7 @@ class OperatorRecord:
         app_word: What the app last said by itself; None: nothing.
         written: The effective state as the script last wrote it; None: not written yet.
         release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
+        former: Uids of pods of this ordinal that were replaced, the latest first: they must not publish any more.
         life_since: Since when the incarnation is known, ms by the clock of Redis; 0: from the beginning.
     """
 
@@ -52,6 +53,7 @@ class OperatorRecord:
     release: int | None = None
     unreachable_since: int | None = None
     life_since: int = 0
+    former: tuple[str, ...] = ()
 
     @classmethod
     @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
@@ -76,6 +78,7 @@ class OperatorRecord:
                 release=_optional(data, "release", int),
                 unreachable_since=_optional(data, "unreachableSince", int),
                 life_since=int(data.get("lifeSince", 0)),
+                former=tuple(map(str, data.get("former") or ())),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
@@ -102,6 +105,7 @@ class OperatorRecord:
             "address": self.address,
             "release": self.release,
             "unreachableSince": self.unreachable_since,
+            "former": self.former or None,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
 

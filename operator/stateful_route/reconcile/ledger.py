@@ -9,6 +9,7 @@ from dataclasses import replace
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.aliveness import Author, PodView, ServiceState
 from stateful_route.domain.drain import is_published_by
+from stateful_route.domain.incarnation import Succession
 from stateful_route.domain.lifecycle import Situation, remember
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
@@ -62,6 +63,8 @@ class Ledger:
         """Ordinals whose entry in the main hash is the operator's own."""
         self._strayed: set[int] = set()
         """Ordinals of which the main hash, when it was read, said what nobody had written: somebody else has."""
+        self._successions: dict[int, Succession] = {}
+        """Which pods have had each ordinal: a store that was emptied is told again who must not speak any more."""
         self._settled: dict[int, int] = {}
         """Ordinals whose record in Redis still says that links from before that epoch remain."""
 
@@ -69,6 +72,8 @@ class Ledger:
         """Copy everything anew from Redis."""
         view = await get_service(store, self.service)
         self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
+        for ordinal, record in self.records.items():
+            self._note_life(ordinal, record)
         for ordinal, before in self._settled.items():
             self._forget_loss(ordinal, before)
         self._states = {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
@@ -191,6 +196,7 @@ class Ledger:
                 address=address_of(route, at.pod, workload.facts) if at.pod else None,
                 count=self.counts.get(ordinal, 0),
                 release=verdict.release,
+                former=self._succession(ordinal, at.pod).former,
             )
             if (
                 old is None
@@ -200,6 +206,15 @@ class Ledger:
             ):
                 changed[ordinal] = new
         return changed
+
+    def _note_life(self, ordinal: int, record: OperatorRecord) -> None:
+        life = record.incarnation.pod_uid if record.incarnation else None
+        known = self._successions.get(ordinal, Succession())
+        self._successions[ordinal] = known.followed_by(life, record.former)
+
+    def _succession(self, ordinal: int, pod: PodFacts | None) -> Succession:
+        known = self._successions.get(ordinal, Succession())
+        return known.followed_by(pod.incarnation.pod_uid if pod else None)
 
     async def write(self, store: Store, decisions: Mapping[int, OperatorRecord]) -> None:
         """Write the decisions, and take over what the script made of them; one log line for each change."""
@@ -213,6 +228,7 @@ class Ledger:
         for ordinal, new in written.records.items():
             old = self.records.get(ordinal)
             self.records[ordinal] = new
+            self._note_life(ordinal, new)
             if new.before is None or self._settled.get(ordinal) != new.before:
                 self._settled.pop(ordinal, None)
             else:  # it was settled while this was being written: the next write says so
@@ -250,6 +266,7 @@ class Ledger:
             await remove_states(store, self.service, self.owner, gone)
             for ordinal in gone:
                 del self.records[ordinal]
+                self._successions.pop(ordinal, None)
 
     def ready(self) -> frozenset[int]:
         """The ordinals that take links now: READY by our own decision and by the app's word."""
