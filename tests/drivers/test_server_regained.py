@@ -36,6 +36,17 @@ def move(executor_here, service):
 
 
 @pytest.fixture
+def purged(executor_here, service):
+    """Delete all links as the operator does when a StatefulRoute goes with them."""
+
+    async def done():
+        store = await executor_here.store()
+        await append_purge(store, service, (await purge(store, service)).highest)
+
+    return done
+
+
+@pytest.fixture
 async def proxy(server):
     """A network between one pod and the store, which can be cut."""
     async with TcpProxy(server.port) as proxy:
@@ -83,7 +94,7 @@ async def test_a_user_who_was_served_elsewhere_and_released_does_not_come_back(
 
 async def test_a_move_that_nobody_told_is_seen_by_what_its_new_pod_tells(start_pod, move, executor_here):
     """The operator has died between moving and telling; the new pod releases the user: that is told."""
-    pod, other = await start_pod(ME, known=SILENT, update_seconds=3600), await start_pod(OTHER, known=PATIENT)
+    pod, other = await start_pod(ME, known=SILENT, update_seconds=50), await start_pod(OTHER, known=PATIENT)
     assert await pod.server.accept("ada")
     await move("ada", ME, OTHER, told=False)
     assert await other.server.accept("ada")
@@ -94,12 +105,9 @@ async def test_a_move_that_nobody_told_is_seen_by_what_its_new_pod_tells(start_p
     assert await executor_here.get_linked_pod(NS, "ada", SVC) is None
 
 
-async def test_where_moves_may_be_missing_the_app_loads_what_is_asserted_anew(
-    cut_off_pod, proxy, raw, executor_here, service
-):
+async def test_where_moves_may_be_missing_the_app_loads_what_is_asserted_anew(cut_off_pod, proxy, raw):
     pod = await cut_off_pod()
     assert await pod.server.accept("ada")
-    await append_moves(await executor_here.store(), service, OTHER, "Test", [])
     cut(proxy)
     await raw.flushall()
     proxy.refusing = False
@@ -161,20 +169,20 @@ async def test_a_removal_by_another_process_is_told_and_not_undone(start_pod, ex
     assert pod.server.stats.reasserted == 0
 
 
-async def test_a_purge_is_told_and_not_undone(start_pod, executor_here, service):
+async def test_a_purge_is_told_and_not_undone(start_pod, executor_here, purged):
     pod = await start_pod(ME, known=PATIENT)
     assert await pod.server.accept("ada")
-    await purge(await executor_here.store(), service)
+    await purged()
     await until(lambda: pod.told.moved == [("ada", None)])
     assert await executor_here.get_linked_pod(NS, "ada", SVC) is None
     assert await pod.server.accept("ada"), "she comes back: a new user"
 
 
-async def test_a_purge_while_the_pod_is_cut_off_is_not_undone(cut_off_pod, proxy, executor_here, service):
+async def test_a_purge_while_the_pod_is_cut_off_is_not_undone(cut_off_pod, proxy, executor_here, purged):
     pod = await cut_off_pod()
     assert await pod.server.accept("ada")
     cut(proxy)
-    await purge(await executor_here.store(), service)
+    await purged()
     proxy.refusing = False
     await until(lambda: pod.told.moved == [("ada", None)])
     assert pod.server.stats.reasserted == 0
@@ -247,7 +255,7 @@ async def eventually_accepts(pod, uid):
 async def test_the_operator_says_again_which_pod_was_replaced(start_pod, executor_here, service, raw):
     store = await executor_here.store()
     await claim(store, service, "cluster/route", {"heartbeat": "Auto"})
-    former = await start_pod(ME, uid="a", known=PATIENT, update_seconds=3600)
+    former = await start_pod(ME, uid="a", known=PATIENT, update_seconds=50)
     await raw.flushall()
     await claim(store, service, "cluster/route", {"heartbeat": "Auto"})
     await set_operator_states(store, service, "cluster/route", {ME: record(READY, former=("a",))})

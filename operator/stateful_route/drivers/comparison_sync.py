@@ -49,6 +49,10 @@ class Comparison:
         self._suspects.clear()
         self._record.confirm(self._record.now())
 
+    def note_loss(self) -> None:
+        """The store has lost what this pod had written: links, too, perhaps."""
+        self._record.note_loss()
+
     def settle_suspects(self) -> None:
         """Look at all uids that are suspected; afterwards those are that the app was busy with.
 

@@ -10,10 +10,17 @@ from stateful_route.store.moves import Move, read_moves
 
 
 class Horizon(NamedTuple):
-    """A moment: the last move that was told before it, and how often the store had been away by then."""
+    """A moment.
+
+    Attributes:
+        moves: The last move that was told before it.
+        outages: How often the store had been away from this process by then.
+        losses: How often it had lost what this pod had written.
+    """
 
     moves: str
     outages: int
+    losses: int
 
 
 class Told(NamedTuple):
@@ -34,16 +41,21 @@ class RecordOfMoves:
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
+        self._losses = 0
         self._confirmed = self.now()
 
     def now(self) -> Horizon:
         """As far as this process has heard: what is seen in its place from here on is so as of then, or later."""
         cache = self._pod.cache
-        return Horizon(cache.moves_seen(self._pod.me.target), cache.outages)
+        return Horizon(cache.moves_seen(self._pod.me.target), cache.outages, self._losses)
 
     def confirm(self, horizon: Horizon) -> None:
         """All that is held was in its place then, or later."""
         self._confirmed = horizon
+
+    def note_loss(self) -> None:
+        """The store has lost what this pod had written: it was emptied, or restored."""
+        self._losses += 1
 
     async def told_of(self, lost: Mapping[str, Holding]) -> Told:
         """What was told of these uids.
@@ -54,13 +66,13 @@ class RecordOfMoves:
         Raises:
             StoreUnavailable, StoreRejected: see there.
         """
-        store, me = await self._pod.executor.store(), self._pod.me
-        after, more, complete = self._confirmed.moves, True, True
+        store, me, since = await self._pod.executor.store(), self._pod.me, self._confirmed
+        connected, emptied = since.outages == self._pod.cache.outages, since.losses != self._losses
+        after, more, complete = since.moves, True, connected or not emptied
         gone: dict[str, Moved] = {}
         while more:
             moves = await read_moves(store, me.target, after)
             if moves.missed:
-                connected = self._confirmed.outages == self._pod.cache.outages
                 complete = complete and moves.restarted and connected
             for move in moves.entries:
                 gone |= _ended(move, lost, me.ordinal)

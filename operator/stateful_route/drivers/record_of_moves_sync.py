@@ -15,16 +15,21 @@ class RecordOfMoves:
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
+        self._losses = 0
         self._confirmed = self.now()
 
     def now(self) -> Horizon:
         """As far as this process has heard: what is seen in its place from here on is so as of then, or later."""
         cache = self._pod.cache
-        return Horizon(cache.moves_seen(self._pod.me.target), cache.outages)
+        return Horizon(cache.moves_seen(self._pod.me.target), cache.outages, self._losses)
 
     def confirm(self, horizon: Horizon) -> None:
         """All that is held was in its place then, or later."""
         self._confirmed = horizon
+
+    def note_loss(self) -> None:
+        """The store has lost what this pod had written: it was emptied, or restored."""
+        self._losses += 1
 
     def told_of(self, lost: Mapping[str, Holding]) -> Told:
         """What was told of these uids.
@@ -35,13 +40,13 @@ class RecordOfMoves:
         Raises:
             StoreUnavailable, StoreRejected: see there.
         """
-        store, me = self._pod.executor.store(), self._pod.me
-        after, more, complete = self._confirmed.moves, True, True
+        store, me, since = self._pod.executor.store(), self._pod.me, self._confirmed
+        connected, emptied = since.outages == self._pod.cache.outages, since.losses != self._losses
+        after, more, complete = since.moves, True, connected or not emptied
         gone: dict[str, Moved] = {}
         while more:
             moves = read_moves(store, me.target, after)
             if moves.missed:
-                connected = self._confirmed.outages == self._pod.cache.outages
                 complete = complete and moves.restarted and connected
             for move in moves.entries:
                 gone |= _ended(move, lost, me.ordinal)

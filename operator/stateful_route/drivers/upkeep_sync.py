@@ -121,8 +121,7 @@ class Upkeep:
             raise
         self._publish_at = self._pod.now() + self.publisher.pause(failed=False)
         if self.publisher.lost:
-            self._urgent = True
-            self._comparing.wake()
+            self._note_loss()
         if lapsed and known and self.publisher.floor is not RoutingState.SHUTDOWN:
             self._note_lapse(life)
             self._urgent = True
@@ -164,9 +163,8 @@ class Upkeep:
         elif self.publisher.has_word_changed(now):
             self._publishing.wake()
         was, view = (None if snapshot is None else snapshot.pods.get(me.ordinal) for snapshot in (before, now))
-        if lost:  # and so are the links
-            self._urgent = True
-            self._comparing.wake()
+        if lost:
+            self._note_loss()
         if view is None or was is None or (view.record, view.effective) != (was.record, was.effective):
             told = before is not None and now.read_at == before.read_at
             if view is not None:
@@ -277,6 +275,12 @@ class Upkeep:
         if self._asked_at is None:
             self._asked_at = self._pod.now()
         return Order(self._asked_at + min(self._pod.options.settle_seconds, (until - self._asked_at) / 2), until)
+
+    def _note_loss(self) -> None:
+        """The store has lost the pod's state, and so links, too: all are compared at once."""
+        self._comparison.note_loss()
+        self._urgent = True
+        self._comparing.wake()
 
     def _note_lapse(self, life: int) -> None:
         if self._lapse_told != life:

@@ -22,8 +22,9 @@ async def give_up(store: Store, service: Service, owner: str, *, delete_links: b
         await release(store, service, owner)
         return 0
     await adopt_foreign(store, service)
+    begun = view.time_ms - EPOCH_START_MS
+    await append_purge(store, service, begun)  # before: a pod that compares meanwhile must not link its uids again
     purged = await purge(store, service)
-    begun = view.time_ms - EPOCH_START_MS  # counts where an earlier call has purged, and could not tell
     await append_purge(store, service, max(purged.highest, begun))
     await release(store, service, owner, keep_moves_seconds=MOVES_STREAM_SECONDS)
     return purged.deleted

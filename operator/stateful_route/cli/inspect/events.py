@@ -11,7 +11,7 @@ from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.answers import COLOURS, Output, notes, print_answer, print_next
 from stateful_route.cli.inspect.session import Session
 from stateful_route.domain.errors import StoreUnavailable
-from stateful_route.store.migrate import NOBODY
+from stateful_route.store.migrate import NOBODY, PURGED
 from stateful_route.store.streams import Happening, News, StateChange
 
 LOOK_SECONDS = 0.5
@@ -81,6 +81,8 @@ def _line(route: StatefulRoute, happening: Happening, width: int) -> Text:
         before, after = happening.before or "unknown", happening.after or "forgotten"
         line.append(f"{before} → ")
         line.append(after, style=COLOURS.get(after, ""))
+    elif happening.reason == PURGED:
+        line.append("all links deleted")
     else:
         links = sum(happening.to.values())
         to = ", ".join(f"{_pod(route, ordinal)} {count:,}" for ordinal, count in sorted(happening.to.items()))
