@@ -15,7 +15,7 @@ async def test_a_route_that_is_deleted_with_its_links_says_so_and_for_how_long_i
     await store.run_many([set_link_call(service, f"user-{number}", 0) for number in range(20)])
     highest = (await set_link(store, service, "ada", 1)).epoch
     assert await give_up(store, service, OWNER, delete_links=True) == 21
-    (entry,) = (await read_moves(store, service, NO_ENTRY)).entries
+    *_, entry = (await read_moves(store, service, NO_ENTRY)).entries
     assert (entry.reason, list(entry.links)) == ("Purged", [])
     assert entry.purged >= highest
     assert (await set_link(store, service, "ada", 1)).epoch > highest
@@ -36,5 +36,5 @@ async def test_a_purge_that_was_carried_out_but_not_told_is_told_the_next_time(s
     before = (await set_link(store, service, "ada", 1)).epoch
     await purge(store, service)
     assert await give_up(store, service, OWNER, delete_links=True) == 0
-    (entry,) = (await read_moves(store, service, NO_ENTRY)).entries
+    *_, entry = (await read_moves(store, service, NO_ENTRY)).entries
     assert entry.purged >= before

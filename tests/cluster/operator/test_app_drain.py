@@ -108,7 +108,7 @@ async def test_an_app_that_releases_its_users_in_time_has_none_moved(
         await eventually(over, bool, "its time is over")
         assert (await scene.records())[1].release is None
         await scene.wait_resyncs_of(0, 1)
-    assert not await scene.moves()
+    assert {move["reason"] for move in await scene.moves()} == {"Removed"}, "the operator has moved none"
     assert (await scene.states())[1] == (DENY, Reason.DRAIN_REQUESTED)
     await scene.check_links(on=[0, 2])
 
