@@ -8,7 +8,7 @@ from stateful_route.domain.errors import Replaced
 from stateful_route.domain.routing import RoutingState
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.index import purge
-from stateful_route.store.migrate import Batch, append_moves, append_purge, migrate
+from stateful_route.store.migrate import Batch, Moved, append_moves, append_purge, migrate
 from stateful_route.store.states import claim, get_service_pod, set_operator_states
 from support.operator_records import record
 from support.pod_drivers import PATIENT, QUICK, SILENT
@@ -262,3 +262,15 @@ async def test_the_operator_says_again_which_pod_was_replaced(start_pod, executo
     await until(lambda: former.told.replaced == 1)
     view = await get_service_pod(store, service, ME)
     assert view.record.former == ("a",)
+
+
+async def test_a_uid_that_no_request_can_name_holds_up_no_others(start_pod, raw, executor_here, service, move):
+    """A foreign client's, of bytes that are no text; the operator moves it like any other."""
+    pod = await start_pod(ME, known=PATIENT)
+    await raw.set(f"sf:{{{NS}:lk:".encode() + b"\xff\xfe}" + SVC.encode(), ME)
+    store = await executor_here.store()
+    await append_moves(store, service, OTHER, "Test", [Moved("\udcff\udcfe", ME, 1)])
+    await executor_here.set_linked_pod(NS, "ada", SVC, OTHER)
+    await move("ada", OTHER, ME)
+    await until(lambda: pod.told.gained == [("ada", OTHER)])
+    assert pod.server.owned() == ["ada"]

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 from typing import Any
 
-from stateful_route.domain.errors import StoreUnavailable
+from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.domain.holding import Finding, StandingLink, find
+from stateful_route.domain.names import check_uid
 from stateful_route.drivers.holdings import Holding, Watch
 from stateful_route.drivers.pod import Pod
 from stateful_route.drivers.record_of_moves import RecordOfMoves
@@ -46,7 +47,14 @@ class Comparison:
         return bool(self._suspects)
 
     def suspect(self, uid: str, source: int | None = None) -> None:
-        """Look at this uid at once; ``source``: the pod it was moved off."""
+        """Look at this uid at once; ``source``: the pod it was moved off.
+
+        A foreign client's uid that the library cannot be asked for is nobody's: no request names it.
+        """
+        try:
+            check_uid(uid)
+        except InvalidArgument:
+            return
         with self._guard:
             self._suspects[uid] = source if source is not None else self._suspects.get(uid)
 

@@ -4,7 +4,9 @@
 from collections.abc import Callable, Mapping
 from itertools import islice
 
+from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.holding import Finding, StandingLink
+from stateful_route.domain.names import check_uid
 from stateful_route.drivers.comparison import LINKS_PER_TRIP, _find, _raise_outage, log
 from stateful_route.drivers.holdings import Holding, Watch
 from stateful_route.drivers.pod_sync import Pod
@@ -40,7 +42,14 @@ class Comparison:
         return bool(self._suspects)
 
     def suspect(self, uid: str, source: int | None = None) -> None:
-        """Look at this uid at once; ``source``: the pod it was moved off."""
+        """Look at this uid at once; ``source``: the pod it was moved off.
+
+        A foreign client's uid that the library cannot be asked for is nobody's: no request names it.
+        """
+        try:
+            check_uid(uid)
+        except InvalidArgument:
+            return
         with self._guard:
             self._suspects[uid] = source if source is not None else self._suspects.get(uid)
 
