@@ -11,11 +11,12 @@
   ARGV[4]  its incarnation <pod uid>/<restarts>, or <pod uid> when it does not know how often it was restarted, or ''
   ARGV[5]  PUBLISH, or SPUBLISH on a Redis Cluster
   ARGV[6]  about how many entries the stream keeps
-  ARGV[7]  1 for the first word of an incarnation: whoever has spoken for this pod index before has a successor now
+  ARGV[7]  1 for the first word of an incarnation: whoever has spoken for this pod index before has a successor now; 0 for
+           a further one: whoever has spoken since is its successor, unless it is known to be replaced; '' for unknown
   ARGV[8…] pod uids that the caller knows to be replaced, the latest first: a store that was emptied has forgotten them
 
   Returns  {effective routing state, ms since the epoch, 1 if there was a record before else 0, replaced pod uid, …}
-  Error    REPLACED when the incarnation has a successor; nothing is written then
+  Error    REPLACED when the incarnation has a successor, also one of which only that speaks: nothing is written then
 ]]
 local FORMER = 8  -- so many are remembered: a pod that was replaced that often is gone for certain
 local SEVERITY = {READY = 0, DENY_NEW_CALL = 1, SHUTDOWN = 2}
@@ -48,7 +49,14 @@ if life ~= '' then
   end
   local before = state and type(state.inc) == 'string' and string.gsub(state.inc, '/%d+$', '') or uid
   other_life = before ~= uid
-  if ARGV[7] == '1' and other_life then list(before) end
+  if other_life then
+    list(before)
+    local known = string.match(record and record.incarnation or '', '^(.*)/%d+$') == uid
+    for i = 8, #ARGV do known = known or ARGV[i] == before end
+    if ARGV[7] == '0' and not known then  -- it finds another life where it has spoken before: a later one
+      return redis.error_reply('REPLACED')
+    end
+  end
   for i = 8, #ARGV do list(ARGV[i]) end
   local known_uid, known_restarts = string.match(record and record.incarnation or '', '^(.*)/(%d+)$')
   if restarts and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then

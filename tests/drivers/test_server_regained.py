@@ -40,8 +40,7 @@ def purged(executor_here, service):
     """Delete all links as the operator does when a StatefulRoute goes with them."""
 
     async def done():
-        store = await executor_here.store()
-        await append_purge(store, service, (await purge(store, service)).highest)
+        await purge(await executor_here.store(), service)
 
     return done
 
@@ -274,3 +273,25 @@ async def test_a_uid_that_no_request_can_name_holds_up_no_others(start_pod, raw,
     await move("ada", OTHER, ME)
     await until(lambda: pod.told.gained == [("ada", OTHER)])
     assert pod.server.owned() == ["ada"]
+
+
+async def test_a_former_pod_that_finds_another_in_its_place_knows_that_it_was_replaced(start_pod, proxy, raw):
+    """The store was emptied before the successor spoke first: nobody has told it of the former one."""
+    former = await start_pod(ME, uid="a", url=proxy.url, known=QUICK, store=BRIEF, update_seconds=0.3)
+    cut(proxy)
+    await raw.flushall()
+    pod = await start_pod(ME, uid="b", known=QUICK, update_seconds=0.3)
+    proxy.refusing = False
+    await until(lambda: former.told.replaced == 1)
+    assert await pod.server.accept("ada")
+
+
+async def test_a_user_who_was_accepted_stays_accepted_when_a_caller_links_her_anew(
+    start_pod, executor_here, purged, service
+):
+    pod = await start_pod(ME, known=SILENT, update_seconds=0.3)
+    assert await pod.server.accept("ada")
+    await migrate(await executor_here.store(), service, ME, [Batch(service.bucket("ada"), ["ada"], [OTHER])])
+    await executor_here.set_linked_pod(NS, "ada", SVC, ME, 60)
+    await until(lambda: pod.told.gained == [("ada", ME)])
+    assert await executor_here.get_linked_pod_if_persist(NS, "ada", SVC) == ME

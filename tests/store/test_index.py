@@ -9,7 +9,6 @@ from stateful_route.domain.errors import StoreRejected
 from stateful_route.store.index import (
     LINKS_PER_REPAIR,
     Bucket,
-    Purged,
     Repaired,
     all_links,
     count_links,
@@ -203,12 +202,14 @@ async def test_a_purge_deletes_all_links_of_the_service_and_no_others(store, raw
     await raw.delete(service.link("bob"))
     assert (await purge(store, service)).deleted == len(uids) - 1
     left = {chat.link(UID), chat.links(UID), chat.index(chat.bucket(UID))}
+    left.add(service.moves)
     assert set(await raw.keys()) == left | {service.floor(service.bucket(uid)) for uid in uids}
     assert await raw.hgetall(chat.links(UID)) == {"chat": "1"}
 
 
-async def test_a_purge_of_nothing(store, service):
-    assert await purge(store, service) == Purged(0, 0)
+async def test_a_purge_of_nothing_is_told_as_well_since_the_one_before_may_have_been_cut_short(store, service):
+    assert (await purge(store, service)).deleted == 0
+    assert [move.reason for move in (await read_moves(store, service, NO_ENTRY)).entries] == ["Purged", "Purged"]
 
 
 async def test_a_purge_passes_a_foreign_hash_of_another_type(store, raw, service):
@@ -216,7 +217,8 @@ async def test_a_purge_passes_a_foreign_hash_of_another_type(store, raw, service
     await raw.delete(service.links(UID))
     await raw.set(service.links(UID), "no hash")
     assert (await purge(store, service)).deleted == 2
-    assert set(await raw.keys()) == {service.links(UID), *(service.floor(service.bucket(uid)) for uid in (UID, "bob"))}
+    floors = {service.floor(service.bucket(uid)) for uid in (UID, "bob")}
+    assert set(await raw.keys()) == {service.links(UID), service.moves, *floors}
 
 
 async def test_links_are_found_by_scan_whether_indexed_or_not(store, raw, service):

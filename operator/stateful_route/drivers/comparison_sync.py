@@ -163,16 +163,22 @@ class Comparison:
             return []
         self._confirm()
         target, me = self._me.target, self._me.ordinal
+
+        def kept(uid: str) -> bool:
+            """The app has accepted the uid, for good; whoever links it anew, for a time, does not change that."""
+            held = before[uid]
+            return held is not None and held.persistent
+
         replies = answered_each(
             self._pod.executor.store,
             links,
-            lambda uid, _: take_link_request(target, uid, me, Bid(Which.SAME, links[uid].epoch, persistent=False)),
+            lambda uid, _: take_link_request(target, uid, me, Bid(Which.SAME, links[uid].epoch, kept(uid))),
         )
         disturbed = []
         for uid, taken in replies.done.items():
             held = before[uid]
             if taken.outcome is TakeOutcome.TAKEN and taken.epoch is not None:
-                if watch.put(uid, held, taken.epoch, persistent=links[uid].persistent):
+                if watch.put(uid, held, taken.epoch, persistent=links[uid].persistent or kept(uid)):
                     self._gained(uid, held, taken.epoch, sources[uid])
                 else:
                     disturbed.append(uid)

@@ -1,11 +1,10 @@
 """What happens when a StatefulRoute is deleted: the state keys that it owns go, its links go if it says so."""
 
-from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.reconcile.upkeep import adopt_foreign
 from stateful_route.store.connection import Store
 from stateful_route.store.index import purge
 from stateful_route.store.keys import Service
-from stateful_route.store.migrate import MOVES_STREAM_SECONDS, append_purge
+from stateful_route.store.migrate import MOVES_STREAM_SECONDS
 from stateful_route.store.states import get_service, release
 
 
@@ -22,10 +21,7 @@ async def give_up(store: Store, service: Service, owner: str, *, delete_links: b
         await release(store, service, owner)
         return 0
     await adopt_foreign(store, service)
-    begun = view.time_ms - EPOCH_START_MS
-    await append_purge(store, service, begun)  # before: a pod that compares meanwhile must not link its uids again
     purged = await purge(store, service)
-    await append_purge(store, service, max(purged.highest, begun))
     await release(store, service, owner, keep_moves_seconds=MOVES_STREAM_SECONDS)
     return purged.deleted
 

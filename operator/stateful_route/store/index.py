@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stateful_route.domain.epoch import score_range
+from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.migrate import append_purge
 from stateful_route.store.rest import Rest
 from stateful_route.store.scripts import Call, script
+from stateful_route.store.states import get_service
 
 BUCKETS_PER_CALL = 64
 """On one server a script reads as many buckets at once; at 1 M links that is about 4,000 entries, a millisecond."""
@@ -72,7 +74,7 @@ class Repaired:
 
 
 class Purged(NamedTuple):
-    """What a purge did: how many links it deleted, and an epoch that none of theirs is above (0: there was none)."""
+    """What a purge did: how many links it deleted, and the epoch that was told, which none of theirs is above."""
 
     deleted: int
     highest: int
@@ -203,8 +205,17 @@ async def rebuild(
 
 
 async def purge(store: Store, service: Service) -> Purged:
-    """Delete all links of a service that are in the index; their buckets remember their epochs for `FLOOR_SECONDS`."""
-    deleted = highest = 0
+    """Delete all links of a service that are in the index; their buckets remember their epochs for `FLOOR_SECONDS`.
+
+    Callers and pods are told, before (a pod that compares meanwhile must not take the links for lost, and link its uids
+    again) and after, when the highest epoch is known.
+
+    Raises:
+        StoreUnavailable, StoreRejected: some links may be deleted; it can be called again.
+    """
+    begun = (await get_service(store, service)).time_ms - EPOCH_START_MS
+    await append_purge(store, service, begun)
+    deleted, highest = 0, begun
     async for buckets in all_links(store, service):
         calls = [
             Call(script("purgeLinks"), _purge_keys(service, bucket), (service.name, FLOOR_SECONDS, *bucket.uids))
@@ -213,6 +224,7 @@ async def purge(store: Store, service: Service) -> Purged:
         ]
         for links, epoch in _values(await store.run_many(calls)):
             deleted, highest = deleted + links, max(highest, epoch)
+    await append_purge(store, service, highest)
     return Purged(deleted, highest)
 
 

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from stateful_route.domain.epoch import score_range
+from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.index import (
@@ -25,8 +25,10 @@ from stateful_route.store.index import (
     portions,
 )
 from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.migrate_sync import append_purge
 from stateful_route.store.rest_sync import Rest
 from stateful_route.store.scripts import Call, script
+from stateful_route.store.states_sync import get_service
 
 
 def links_of_pod(
@@ -125,8 +127,17 @@ def rebuild(
 
 
 def purge(store: Store, service: Service) -> Purged:
-    """Delete all links of a service that are in the index; their buckets remember their epochs for `FLOOR_SECONDS`."""
-    deleted = highest = 0
+    """Delete all links of a service that are in the index; their buckets remember their epochs for `FLOOR_SECONDS`.
+
+    Callers and pods are told, before (a pod that compares meanwhile must not take the links for lost, and link its uids
+    again) and after, when the highest epoch is known.
+
+    Raises:
+        StoreUnavailable, StoreRejected: some links may be deleted; it can be called again.
+    """
+    begun = (get_service(store, service)).time_ms - EPOCH_START_MS
+    append_purge(store, service, begun)
+    deleted, highest = 0, begun
     for buckets in all_links(store, service):
         calls = [
             Call(script("purgeLinks"), _purge_keys(service, bucket), (service.name, FLOOR_SECONDS, *bucket.uids))
@@ -135,6 +146,7 @@ def purge(store: Store, service: Service) -> Purged:
         ]
         for links, epoch in _values(store.run_many(calls)):
             deleted, highest = deleted + links, max(highest, epoch)
+    append_purge(store, service, highest)
     return Purged(deleted, highest)
 
 

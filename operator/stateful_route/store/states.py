@@ -69,14 +69,15 @@ class Publication(NamedTuple):
         word: What callers may do with it.
         load: Smaller is less.
         incarnation: ``<pod uid>/<restarts>``, or the pod's uid alone; empty: unknown.
-        begins: It is this incarnation's first word: who has spoken for the pod index before is replaced.
+        begins: It is this incarnation's first word: whoever has spoken for the pod index before is replaced. False: it
+            has spoken before: whoever has spoken since is its successor. None: unknown.
         former: Pod uids that are known to be replaced: a store that was emptied has to be told again.
     """
 
     word: RoutingState
     load: float = 0
     incarnation: str = ""
-    begins: bool = False
+    begins: bool | None = None
     former: Sequence[str] = ()
 
 
@@ -152,7 +153,16 @@ async def publish_state(store: Store, service: Service, ordinal: int, publicatio
     word, load, incarnation, begins, former = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins), *former]
+    args: list[Argument] = [
+        ordinal,
+        load,
+        word,
+        incarnation,
+        store.publish,
+        STREAM_LENGTH,
+        "" if begins is None else int(begins),
+        *former,
+    ]
     try:
         effective, _, found, *replaced = await store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:

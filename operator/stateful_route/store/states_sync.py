@@ -83,7 +83,16 @@ def publish_state(store: Store, service: Service, ordinal: int, publication: Pub
     word, load, incarnation, begins, former = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, int(begins), *former]
+    args: list[Argument] = [
+        ordinal,
+        load,
+        word,
+        incarnation,
+        store.publish,
+        STREAM_LENGTH,
+        "" if begins is None else int(begins),
+        *former,
+    ]
     try:
         effective, _, found, *replaced = store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
