@@ -13,7 +13,8 @@
   ARGV[6]  about how many entries the stream keeps
   ARGV[7]  1 for the first word of an incarnation: whoever has spoken for this pod index before has a successor now; 0 for
            a further one: whoever has spoken since is its successor, unless it is known to be replaced; '' for unknown
-  ARGV[8…] pod uids that the caller knows to be replaced, the latest first: a store that was emptied has forgotten them
+  ARGV[8]  when it spoke first, ms since the epoch by this server's clock, as it was told then; '' for unknown
+  ARGV[9…] pod uids that the caller knows to be replaced, the latest first: a store that was emptied has forgotten them
 
   Returns  {effective routing state, ms since the epoch, 1 if there was a record before else 0, replaced pod uid, …}
   Error    REPLACED when the incarnation has a successor, also one of which only that speaks: nothing is written then
@@ -52,12 +53,13 @@ if life ~= '' then
   if other_life then
     list(before)
     local known = string.match(record and record.incarnation or '', '^(.*)/%d+$') == uid
-    for i = 8, #ARGV do known = known or ARGV[i] == before end
-    if ARGV[7] == '0' and not known then  -- it finds another life where it has spoken before: a later one
+    for i = 9, #ARGV do known = known or ARGV[i] == before end
+    local later = tonumber(state.since or 0) >= (tonumber(ARGV[8]) or 0)
+    if ARGV[7] == '0' and later and not known then  -- it finds another life where it has spoken before
       return redis.error_reply('REPLACED')
     end
   end
-  for i = 8, #ARGV do list(ARGV[i]) end
+  for i = 9, #ARGV do list(ARGV[i]) end
   local known_uid, known_restarts = string.match(record and record.incarnation or '', '^(.*)/(%d+)$')
   if restarts and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then
     return redis.error_reply('REPLACED')
@@ -74,6 +76,8 @@ if before ~= effective or other_life then
   prior = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 end
 local life_field = life ~= '' and ',"inc":' .. cjson.encode(life) or ''
+local since = ARGV[7] == '1' and now or tonumber(ARGV[8])
+if since then life_field = life_field .. string.format(',"since":%.0f', since) end
 if #former > 0 then
   life_field = life_field .. ',"former":' .. cjson.encode(former)
 end

@@ -21,6 +21,8 @@ from stateful_route.store.index import (
 )
 from stateful_route.store.keys import BUCKETS, Service
 from stateful_route.store.links import get_link, set_link, set_link_call
+from stateful_route.store.moves import read_moves
+from stateful_route.store.states import NO_ENTRY
 
 UID = "ada"
 

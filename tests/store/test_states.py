@@ -15,7 +15,6 @@ from stateful_route.store.states import (
     PODS_PER_CALL,
     STREAM_LENGTH,
     Publication,
-    Published,
     claim,
     get_service,
     publish_state,
@@ -666,7 +665,7 @@ async def test_without_an_operator_the_first_word_of_a_successor_replaces_who_sp
 
 
 async def test_who_publishes_learns_that_the_store_had_lost_its_record(store, service, raw):
-    assert await publish_state(store, service, 0, Publication(READY)) == Published(READY, found=False)
-    assert await publish_state(store, service, 0, Publication(DENY)) == Published(DENY, found=True)
+    assert (await publish_state(store, service, 0, Publication(READY)))[:2] == (READY, False)
+    assert (await publish_state(store, service, 0, Publication(DENY)))[:2] == (DENY, True)
     await raw.flushall()
-    assert await publish_state(store, service, 0, Publication(DENY)) == Published(DENY, found=False)
+    assert (await publish_state(store, service, 0, Publication(DENY)))[:2] == (DENY, False)

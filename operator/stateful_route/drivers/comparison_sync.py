@@ -145,7 +145,7 @@ class Comparison:
             case Finding.ELSEWHERE | Finding.EXPIRED if held is not None:
                 if not watch.drop(uid, held):
                     return False
-                self._lost(uid, link.ordinal if finding is Finding.ELSEWHERE and link is not None else None)
+                self._pod.lost(uid, link.ordinal if finding is Finding.ELSEWHERE and link is not None else None)
         return True
 
     def _take_renewed(
@@ -179,14 +179,17 @@ class Comparison:
             held = before[uid]
             if taken.outcome is TakeOutcome.TAKEN and taken.epoch is not None:
                 if watch.put(uid, held, taken.epoch, persistent=links[uid].persistent or kept(uid)):
-                    self._gained(uid, held, taken.epoch, sources[uid])
-                else:
+                    self._pod.tally.add("gained")
+                    self._pod.gained(uid, sources[uid])
+                else:  # the app has taken it by itself meanwhile, perhaps since the epoch that was just replaced
+                    if (former := links[uid].epoch) is not None:
+                        self._holdings.reissued(uid, former, taken.epoch)
                     disturbed.append(uid)
             elif taken.outcome is TakeOutcome.STANDING or taken.ordinal not in {None, me}:
                 disturbed.append(uid)
             elif held is not None:  # nobody owns it: it was removed, and is kept for late callers only
                 if watch.drop(uid, held):
-                    self._lost(uid, None)
+                    self._pod.lost(uid, None)
                 else:
                     disturbed.append(uid)
         _raise_outage(replies)
@@ -225,7 +228,7 @@ class Comparison:
         """The uid went elsewhere before its link went; False: something else was heard of it meanwhile."""
         if not watch.drop(uid, held):
             return False
-        self._lost(uid, None if link.to in {NOBODY, self._me.ordinal} else link.to)
+        self._pod.lost(uid, None if link.to in {NOBODY, self._me.ordinal} else link.to)
         return True
 
     def _asserted(self, watch: Watch, uid: str, held: Holding, taken: Taken, *, complete: bool) -> bool:
@@ -235,23 +238,15 @@ class Comparison:
         if taken.outcome is TakeOutcome.REFUSED:
             if not watch.drop(uid, held):
                 return False
-            self._lost(uid, taken.ordinal)
+            self._pod.lost(uid, taken.ordinal)
             return True
         undisputed = complete and held.life == watch.life  # else it counted as dead for a while
         if not watch.put(uid, held, taken.epoch, persistent=True, undisputed=undisputed):
+            if undisputed:
+                self._holdings.reissued(uid, held.epoch, taken.epoch)
             return False
         self._pod.tally.add("reasserted")
         if not undisputed:
-            self._gained(uid, held, taken.epoch, None)
+            self._pod.tally.add("gained")
+            self._pod.gained(uid, None)
         return True
-
-    def _gained(self, uid: str, held: Holding | None, epoch: int, source: int | None) -> None:
-        self._pod.tally.add("gained")
-        if held is None:
-            self._pod.telling.gained(uid, source)
-        else:
-            self._pod.regained(uid, epoch)
-
-    def _lost(self, uid: str, to: int | None) -> None:
-        self._pod.tally.add("expired" if to is None else "moved")
-        self._pod.telling.moved(uid, to)

@@ -162,6 +162,20 @@ class Holdings:
         for tell in waiting:
             tell()
 
+    def lost(self, uid: str) -> None:
+        """The app has yet to be told that it has lost the uid: until `forgotten` its memory is old."""
+        with self._book.lock:
+            self._book.unforgotten[uid] = self._book.unforgotten.get(uid, 0) + 1
+
+    def forgotten(self, uid: str) -> None:
+        """The app was told that it has lost the uid."""
+        with self._book.lock:
+            left = self._book.unforgotten.get(uid, 0) - 1
+            if left > 0:
+                self._book.unforgotten[uid] = left
+            else:
+                self._book.unforgotten.pop(uid, None)
+
     def when_idle(self, uid: str, tell: Callable[[], None]) -> bool:
         """Whether no request of the uid is under way; else ``tell`` is called, once, as soon as none is."""
         with self._book.lock:
@@ -190,6 +204,16 @@ class Holdings:
         """The uid is owned no more; what was known of it."""
         with self._book.lock:
             return self._book.drop(uid)
+
+    def reissued(self, uid: str, before: int, epoch: int) -> None:
+        """This pod has given itself another epoch for the same uid: whoever has the former one in hand has this one."""
+        with self._book.lock:
+            for act in self._book.acts.get(uid, ()):
+                act.reissued[before] = epoch
+            held = self._uids.get(uid)
+            if held is not None and held.epoch == before and not held.leaving:
+                self._book.put(uid, held._replace(epoch=epoch))
+                self._book.touch(uid)
 
     # What the app is told
 
@@ -230,6 +254,8 @@ class Act:
     def __init__(self, book: "_Book", uid: str) -> None:
         self.gone = NEVER
         self.uncertain = False
+        self.reissued: dict[int, int] = {}
+        """Epoch → the later one that this pod has given itself instead, meanwhile."""
         self._book = book
         self._uid = uid
         self._life = book.life
@@ -255,15 +281,19 @@ class Act:
     def take(self, epoch: int, *, persistent: bool) -> bool:
         """The uid is this pod's since that epoch; False: something else was heard of it meanwhile, or it is leaving.
 
-        What was held since another epoch is stale: somebody else may have had the uid in between.
+        What was held since another epoch is stale: somebody else may have had the uid in between. So is what the app
+        has not been told yet to forget.
         """
         with self._book.lock:
+            while epoch in self.reissued:
+                epoch = self.reissued[epoch]
             held = self._book.uids.get(self._uid)
             if self.gone >= epoch or (held is not None and (held.epoch > epoch or held.leaving)):
                 self.uncertain = True
                 return False
             bucket = self._book.bucket(self._uid)
             stale = held is not None and (held.stale or held.epoch != epoch)
+            stale = stale or self._uid in self._book.unforgotten
             self._book.put(self._uid, Holding(epoch, persistent, bucket, self._life, stale=stale))
             return True
 
@@ -304,7 +334,7 @@ class Watch:
                 return False
             bucket = self._book.bucket(uid) if before is None else before.bucket
             renewed = before is not None and before.epoch != epoch and not undisputed
-            stale = renewed or (before is not None and before.stale)
+            stale = renewed or (before is not None and before.stale) or uid in self._book.unforgotten
             self._book.put(uid, Holding(epoch, persistent, bucket, self.life, stale=stale))
             return True
 
@@ -332,6 +362,8 @@ class _Book:
         self.acts: dict[str, list[Act]] = {}
         self.requests: dict[str, int] = {}
         """How many of each uid are under way."""
+        self.unforgotten: dict[str, int] = {}
+        """Uids that the pod has lost, and how often the app has yet to be told so."""
         self.waiting: dict[str, list[Callable[[], None]]] = {}
         """Whom to tell when the last of them has ended."""
         self.watch: Watch | None = None

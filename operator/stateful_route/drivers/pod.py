@@ -40,6 +40,20 @@ class Pod:
         """The pod owns a uid again that somebody else may have had: nobody is served by it until the app was told."""
         self.telling.regained(uid, self.me.ordinal, lambda: self.holdings.loaded(uid, epoch))
 
+    def lost(self, uid: str, to: int | None) -> None:
+        """The pod has lost a uid, to another one or (None) to nobody: the app is told."""
+        self.tally.add("expired" if to is None else "moved")
+        self.holdings.lost(uid)
+        self.telling.moved(uid, to, lambda: self.holdings.forgotten(uid))
+
+    def gained(self, uid: str, source: int | None) -> None:
+        """The pod owns a uid that it did not ask for; ``source``: the pod it was on, if that is known."""
+        held = self.holdings.held(uid)
+        if held is not None and held.stale:
+            self.regained(uid, held.epoch)
+        else:
+            self.telling.gained(uid, source)
+
     async def tell_taken(self, source: int, moved: Sequence[Moved]) -> None:
         """Tell the pod that has lost these uids to this one, and callers; what cannot be told now is told later."""
         await self.executor.announcer.announce(self.me.target, source, Reason.TAKEN, moved)

@@ -44,6 +44,8 @@ class Publisher:
         self.lost = False
         self._former: tuple[str, ...] = ()
         """Pod uids that this life of the pod, or one before it, has replaced, as the store has told."""
+        self._since_ms: int | None = None
+        """When it has spoken first, by the server's clock."""
         self._pod = pod
         self._me = pod.me
         self._process = ProcessLoad(pod.now) if pod.options.cpu_factor else None
@@ -92,7 +94,8 @@ class Publisher:
             asked_at, me = self._pod.now(), self._me
             try:
                 word = effective(self.word, self.floor)
-                publication = Publication(word, self.load, me.incarnation, self.seen is None, self._former)
+                begins = self.seen is None
+                publication = Publication(word, self.load, me.incarnation, begins, self._former, self._since_ms)
                 store = self._pod.executor.store()
                 published = publish_state(store, me.target, me.ordinal, publication)
             except Replaced as error:
@@ -113,6 +116,8 @@ class Publisher:
             self._published_at = self._pod.now()
             self.lost = self.seen is not None and not published.found
             self.seen, self._former = published.effective, published.former
+            if begins:
+                self._since_ms = published.time_ms
             self._note_denial()
             return self._pod.holdings.renew(asked_at, self.expire_seconds)
 

@@ -56,9 +56,11 @@ class Telling:
         else:
             then()
 
-    def moved(self, uid: str, target: int | None) -> None:
-        """The pod has lost a uid; ``target``: to whom, None: to nobody."""
-        self._queue(self._hooks.on_moved, uid, target)
+    def moved(self, uid: str, target: int | None, then: Callable[[], None]) -> None:
+        """The pod has lost a uid; ``target``: to whom, None: to nobody; ``then``: is called once the app was told."""
+        if self._hooks.on_moved is None:
+            then()
+        self._queue(self._hooks.on_moved, uid, target, then=then)
 
     def replaced(self) -> None:
         """The pod has a successor."""

@@ -150,8 +150,7 @@ class Upkeep:
     def gone(self, uid: str, epoch: int, to: int | None) -> None:
         """The uid went elsewhere with that epoch; ``to`` None: to nobody."""
         if self._holdings.left(uid, epoch):
-            self._pod.tally.add("expired" if to is None else "moved")
-            self._pod.telling.moved(uid, to)
+            self._pod.lost(uid, to)
 
     # What the cache tells
 

@@ -72,6 +72,7 @@ class Publication(NamedTuple):
         begins: It is this incarnation's first word: whoever has spoken for the pod index before is replaced. False: it
             has spoken before: whoever has spoken since is its successor. None: unknown.
         former: Pod uids that are known to be replaced: a store that was emptied has to be told again.
+        since_ms: When it spoke first, as `Published.time_ms` has said; None: unknown.
     """
 
     word: RoutingState
@@ -79,6 +80,7 @@ class Publication(NamedTuple):
     incarnation: str = ""
     begins: bool | None = None
     former: Sequence[str] = ()
+    since_ms: int | None = None
 
 
 class Published(NamedTuple):
@@ -88,11 +90,13 @@ class Published(NamedTuple):
         effective: The effective state now.
         found: The store had a record of the pod before.
         former: Pod uids that must not publish for this pod index any more, the latest first.
+        time_ms: When, by the server's clock.
     """
 
     effective: RoutingState
     found: bool
     former: tuple[str, ...] = ()
+    time_ms: int = 0
 
 
 async def get_service(store: Store, service: Service) -> ServiceView:
@@ -150,26 +154,18 @@ async def set_state(
 
 async def publish_state(store: Store, service: Service, ordinal: int, publication: Publication) -> Published:
     """As `set_state`, and what stood there before."""
-    word, load, incarnation, begins, former = publication
+    word, load, incarnation, begins, former, since_ms = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args: list[Argument] = [
-        ordinal,
-        load,
-        word,
-        incarnation,
-        store.publish,
-        STREAM_LENGTH,
-        "" if begins is None else int(begins),
-        *former,
-    ]
+    turn = ("" if begins is None else int(begins), "" if since_ms is None else since_ms)
+    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, *turn, *former]
     try:
-        effective, _, found, *replaced = await store.run(Call(script("statefulSetState"), keys, args))
+        effective, time_ms, found, *replaced = await store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
         raise
-    return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced))
+    return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced), time_ms)
 
 
 def check_state(ordinal: int, load: float, incarnation: str) -> None:

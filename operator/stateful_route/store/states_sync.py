@@ -80,26 +80,18 @@ def set_state(
 
 def publish_state(store: Store, service: Service, ordinal: int, publication: Publication) -> Published:
     """As `set_state`, and what stood there before."""
-    word, load, incarnation, begins, former = publication
+    word, load, incarnation, begins, former, since_ms = publication
     check_state(ordinal, load, incarnation)
     keys = (service.states, service.records, service.changes, service.channel)
-    args: list[Argument] = [
-        ordinal,
-        load,
-        word,
-        incarnation,
-        store.publish,
-        STREAM_LENGTH,
-        "" if begins is None else int(begins),
-        *former,
-    ]
+    turn = ("" if begins is None else int(begins), "" if since_ms is None else since_ms)
+    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, *turn, *former]
     try:
-        effective, _, found, *replaced = store.run(Call(script("statefulSetState"), keys, args))
+        effective, time_ms, found, *replaced = store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {incarnation} must not publish") from error
         raise
-    return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced))
+    return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced), time_ms)
 
 
 def get_workloads(store: Store, services: Sequence[Service]) -> dict[str, str | None]:
