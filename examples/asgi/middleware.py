@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,10 +60,11 @@ class Routing:
         namespace: Of the service.
         service: The routed service.
         uid: Whose request it is; None: nobody's, the application itself answers.
-        deadline_seconds: For the request's body; until a pod has begun to answer it, both attempts together; and then
+        deadline_seconds: For the request's body; until a pod has begun to answer it, all attempts together; and then
             for each part of the answer.
         connect_seconds: For connecting to a pod.
-        pause_seconds: Before the second attempt, where it is the same pod that is to be asked again.
+        pause_seconds: Before the same pod is asked again, and before each question while a user is being given away.
+        transit_seconds: How long a user who is being given away is waited for, in all; no longer than the deadline.
         retry_after_seconds: When whoever is turned away should come back.
         max_body_bytes: A longer body is refused: it is kept in memory, for the second attempt.
     """
@@ -73,6 +75,7 @@ class Routing:
     deadline_seconds: float = 10.0
     connect_seconds: float = 1.0
     pause_seconds: float = 0.2
+    transit_seconds: float = 5.0
     retry_after_seconds: int = 1
     max_body_bytes: int = 1024 * 1024
 
@@ -82,8 +85,8 @@ class StatefulRouteMiddleware:
 
     What a caller sees, besides the pod's own answers:
 
-    - 503 with Retry-After: no pod takes the user, the store is away, or the user's pod cannot be reached and nobody has
-      moved the user yet. No pod has acted on the request.
+    - 503 with Retry-After: no pod takes the user, the store is away, the user is being given away for too long, or the
+      user's pod cannot be reached and nobody has moved the user yet. No pod has acted on the request.
     - 502: the pod broke off, and may have done what was asked for. 504: it has not answered within the deadline.
     - 400: that cannot be a uid. 413: the body is too long. 408: it has not arrived within the deadline.
     """
@@ -123,9 +126,10 @@ class StatefulRouteMiddleware:
         """The answer of the user's pod, as soon as its head is there."""
         namespace, service, client = self._routing.namespace, self._routing.service, self._client
         in_vain: int | None = None
-        for attempt in range(ATTEMPTS):
+        left, transit_until = ATTEMPTS, time.monotonic() + self._routing.transit_seconds
+        while left:
             pod = await client.compute_linked_pod(namespace, uid, service)
-            if pod == in_vain:  # it gives the user away just now; or it has died, and nobody has moved the user yet
+            if pod == in_vain:  # it has died, and nobody has moved the user yet; or it has lost the user just now
                 await asyncio.sleep(self._routing.pause_seconds)
                 client.cache_expired(namespace, uid, service)
                 pod = await client.compute_linked_pod(namespace, uid, service)
@@ -137,13 +141,20 @@ class StatefulRouteMiddleware:
                 client.cache_expired(namespace, uid, service)
                 await client.report_unreachable(namespace, service, pod)
                 nothing_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
-                if attempt + 1 == ATTEMPTS or not (nothing_sent or asked.method in IDEMPOTENT):
+                left -= 1
+                if not left or not (nothing_sent or asked.method in IDEMPOTENT):
                     raise
                 continue
             if response.status_code != httpx.codes.MISDIRECTED_REQUEST:
                 return response
             await response.aclose()
-            client.cache_expired(namespace, uid, service)
+            if "retry-after" in response.headers and time.monotonic() < transit_until:
+                in_vain = None  # it has the user, and gives the user away just now: soon another pod can have the user
+                client.cache_expired(namespace, uid, service)
+                await asyncio.sleep(self._routing.pause_seconds)
+            else:
+                left -= 1
+                client.report_misrouted(namespace, uid, service)
         raise NoPodAvailable(f"pod {in_vain} does not have {uid!r}, and no other pod has, so far")
 
     def _request(self, scope: Scope, body: bytes) -> Callable[[str], httpx.Request]:

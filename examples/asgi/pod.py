@@ -16,7 +16,7 @@ from counters import Counters
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from stateful_route import Replaced, RoutingState, ServerHooks, ServerOptions, StatefulRoute, StatefulRouteError
+from stateful_route import Replaced, ServerHooks, ServerOptions, StatefulRoute, StatefulRouteError
 from stateful_route.domain.errors import NotRunning
 from stateful_route.drivers.server import ServerDriver
 
@@ -36,41 +36,29 @@ class Rooms:
         hooks = ServerHooks(on_release=self.save, on_gained=self.forget, on_moved=self.forget)
         self.driver: ServerDriver = route.server(options=ServerOptions(settle_seconds=REFRESH_SECONDS), hooks=hooks)
         self.ordinal = self.driver.identity.ordinal
-        self._links = route.client
         self._counters = counters
         self._counts: dict[str, tuple[int, int]] = {}
         """Each user's count, and the epoch since which the user was ours then."""
         self._locks = [asyncio.Lock() for _ in range(64)]
 
-    async def count(self, uid: str) -> tuple[int, int | None]:
-        """One more request: how many the user has made; and the pod that has the user, None if that is nobody just now.
-
-        It is counted if that is this pod.
+    async def count(self, uid: str) -> int | None:
+        """One more request: how many the user has made; None: this pod does not have the user, nothing is counted.
 
         Raises:
             StatefulRouteError: nobody can say whose the user is.
         """
-        async with self._lock(uid):
-            owner = await self._owner(uid)
-            epoch = self.driver.token(uid)
-            if owner != self.ordinal or epoch is None:
-                return 0, owner
-            count = self._counts[uid][0] if uid in self._counts else await asyncio.to_thread(self._counters.load, uid)
-            self._counts[uid] = count + 1, epoch
-            return count + 1, owner
-
-    async def _owner(self, uid: str) -> int | None:
-        driver, me = self.driver, self.driver.identity
-        if driver.owns(uid):
-            return me.ordinal
-        if driver.token(uid) is not None:  # it is being given away; whoever asks again finds the next pod
-            return None
-        if driver.effective_state is not RoutingState.READY:  # only who was sent here before may still come in
-            linked = await self._links.get_linked_pod_not_cache(me.namespace, uid, me.service)
-            if linked != me.ordinal:
-                return linked
-        _, owner = await driver.try_set_linked_pod(uid)
-        return owner
+        async with self.driver.serving(uid) as mine:  # who is given away is saved after the requests under way
+            if not mine:
+                return None
+            async with self._lock(uid):
+                epoch = self.driver.token(uid)
+                if epoch is None:  # another pod has got the user in this moment
+                    return None
+                count = (
+                    self._counts[uid][0] if uid in self._counts else await asyncio.to_thread(self._counters.load, uid)
+                )
+                self._counts[uid] = count + 1, epoch
+                return count + 1
 
     async def save(self, uid: str) -> None:
         """The pod gives the user away: whoever gets the user loads the count."""
@@ -88,7 +76,7 @@ class Rooms:
                 self._counts.pop(uid, None)
 
     def _lock(self, uid: str) -> asyncio.Lock:
-        """So that nobody is counted while being saved; some for all, instead of one for each user."""
+        """One thing after the other with a user's count; some locks for all, instead of one for each user."""
         return self._locks[hash(uid) % len(self._locks)]
 
 
@@ -118,12 +106,17 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/users/{uid}/count")
 async def count(uid: str, request: Request) -> Response:
-    """One more request of this user; 421 Misdirected Request with the right pod if that is another one."""
+    """One more request of this user; 421 Misdirected Request if another pod has the user."""
     rooms: Rooms = request.app.state.rooms
-    number, owner = await rooms.count(uid)
-    if not number:
-        return JSONResponse({"pod": owner}, 421)
+    number = await rooms.count(uid)
+    if number is None:
+        return misdirected({"Retry-After": "1"} if rooms.driver.is_in_transit(uid) else {})
     return JSONResponse({"uid": uid, "pod": rooms.ordinal, "count": number})
+
+
+def misdirected(headers: dict[str, str]) -> Response:
+    """Ask anew which pod has the user; with Retry-After: in a moment, the user is just being given away."""
+    return PlainTextResponse("this pod does not have the user\n", 421, headers)
 
 
 @app.get("/healthz")
@@ -136,7 +129,7 @@ async def healthz() -> Response:
 @app.exception_handler(Replaced)
 async def ended(_request: Request, _error: Exception) -> Response:
     """The pod has nobody any more."""
-    return JSONResponse({"pod": None}, 421)
+    return misdirected({})
 
 
 @app.exception_handler(StatefulRouteError)

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from counters import Counters
 
-from stateful_route import Replaced, RoutingState, ServerHooks, ServerOptions, StatefulRouteError
+from stateful_route import Replaced, ServerHooks, ServerOptions, StatefulRouteError
 from stateful_route.domain.errors import NotRunning
 from stateful_route.drivers.server_sync import ServerDriver
 from stateful_route.sync import StatefulRoute
@@ -34,41 +34,27 @@ class Rooms:
         hooks = ServerHooks(on_release=self.save, on_gained=self.forget, on_moved=self.forget)
         self.driver: ServerDriver = route.server(options=ServerOptions(settle_seconds=REFRESH_SECONDS), hooks=hooks)
         self.ordinal = self.driver.identity.ordinal
-        self._links = route.client
         self._counters = counters
         self._counts: dict[str, tuple[int, int]] = {}
         """Each user's count, and the epoch since which the user was ours then."""
         self._locks = [threading.Lock() for _ in range(64)]
 
-    def count(self, uid: str) -> tuple[int, int | None]:
-        """One more request: how many the user has made; and the pod that has the user, None if that is nobody just now.
-
-        It is counted if that is this pod.
+    def count(self, uid: str) -> int | None:
+        """One more request: how many the user has made; None: this pod does not have the user, nothing is counted.
 
         Raises:
             StatefulRouteError: nobody can say whose the user is.
         """
-        with self._lock(uid):
-            owner = self._owner(uid)
-            epoch = self.driver.token(uid)
-            if owner != self.ordinal or epoch is None:
-                return 0, owner
-            count = self._counts[uid][0] if uid in self._counts else self._counters.load(uid)
-            self._counts[uid] = count + 1, epoch
-            return count + 1, owner
-
-    def _owner(self, uid: str) -> int | None:
-        driver, me = self.driver, self.driver.identity
-        if driver.owns(uid):
-            return me.ordinal
-        if driver.token(uid) is not None:  # it is being given away; whoever asks again finds the next pod
-            return None
-        if driver.effective_state is not RoutingState.READY:  # only who was sent here before may still come in
-            linked = self._links.get_linked_pod_not_cache(me.namespace, uid, me.service)
-            if linked != me.ordinal:
-                return linked
-        _, owner = driver.try_set_linked_pod(uid)
-        return owner
+        with self.driver.serving(uid) as mine:  # who is given away is saved after the requests under way
+            if not mine:
+                return None
+            with self._lock(uid):
+                epoch = self.driver.token(uid)
+                if epoch is None:  # another pod has got the user in this moment
+                    return None
+                count = self._counts[uid][0] if uid in self._counts else self._counters.load(uid)
+                self._counts[uid] = count + 1, epoch
+                return count + 1
 
     def save(self, uid: str) -> None:
         """The pod gives the user away: whoever gets the user loads the count."""
@@ -86,7 +72,7 @@ class Rooms:
                 self._counts.pop(uid, None)
 
     def _lock(self, uid: str) -> threading.Lock:
-        """So that nobody is counted while being saved; some for all, instead of one for each user."""
+        """One thing after the other with a user's count; some locks for all, instead of one for each user."""
         return self._locks[hash(uid) % len(self._locks)]
 
 
@@ -115,23 +101,26 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, {})
 
     def do_POST(self) -> None:
-        """One more request of this user; 421 Misdirected Request with the right pod if that is another one."""
+        """One more request of this user; 421 Misdirected Request if another pod has the user.
+
+        With Retry-After: ask in a moment, the user is just being given away.
+        """
         match = re.fullmatch(r"/users/([^/]+)/count", self.path)
         if match is None:
             self._answer(404, {})
             return
         uid, rooms = unquote(match[1]), self.server.rooms
         try:
-            number, owner = rooms.count(uid)
+            number = rooms.count(uid)
         except (NotRunning, Replaced):  # the pod has nobody any more
-            self._answer(421, {"pod": None})
+            self._answer(421, {})
         except StatefulRouteError as error:  # the store does not say whose the user is
             self._answer(503, {"why": str(error)}, {"Retry-After": "1"})
         else:
-            if number:
-                self._answer(200, {"uid": uid, "pod": rooms.ordinal, "count": number})
+            if number is None:
+                self._answer(421, {}, {"Retry-After": "1"} if rooms.driver.is_in_transit(uid) else {})
             else:
-                self._answer(421, {"pod": owner})
+                self._answer(200, {"uid": uid, "pod": rooms.ordinal, "count": number})
 
     def _answer(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(content).encode()

@@ -130,8 +130,8 @@ async def test_after_421_the_users_new_pod_is_asked(front, staged, pods):
     assert len(pods[0].asked) == 2
 
 
-async def test_a_user_that_is_being_given_away_is_waited_for(front, staged, pods):
-    """A pod has saved the user, and its link will be gone in a moment."""
+async def test_a_pod_that_does_not_say_why_is_asked_again_after_a_moment(front, staged, pods):
+    """It has saved the user, and the link will be gone."""
     await staged.link("ada", 0)
     await staged.say("DENY_NEW_CALL", "READY")
     refused = asyncio.Event()
@@ -150,6 +150,43 @@ async def test_a_user_that_is_being_given_away_is_waited_for(front, staged, pods
     giving_away = asyncio.create_task(give_away())
     assert (await ask("POST", "/", headers=ADA)).content == b"pod 1"
     await giving_away
+
+
+async def test_a_user_whose_save_takes_its_time_is_waited_for(front, staged, pods):
+    """The pod says so by Retry-After; without it, two attempts would have been all."""
+    await staged.link("ada", 0)
+    await staged.say("DENY_NEW_CALL", "READY")
+    loop, saved = asyncio.get_running_loop(), asyncio.Event()
+
+    def in_transit(_):
+        if len(pods[0].asked) == 6:
+            loop.call_soon_threadsafe(saved.set)
+        return Reply(421, headers={"Retry-After": "1"})
+
+    async def give_away():
+        await saved.wait()
+        await staged.unlink("ada")
+
+    pods[0].reply = in_transit
+    ask = await front(pause_seconds=0.1)
+    giving_away = asyncio.create_task(give_away())
+    answer = await ask("POST", "/", headers=ADA, content=b"once")
+    await giving_away
+    assert (answer.status_code, answer.content) == (200, b"pod 1")
+    assert [asked.body for asked in pods[1].asked] == [b"once"]
+    assert len(pods[0].asked) >= 6
+
+
+async def test_a_user_who_is_given_away_for_too_long_is_asked_to_come_back(front, staged, pods):
+    await staged.link("ada", 0)
+    pods[0].reply = lambda _: Reply(421, headers={"Retry-After": "1"})
+    ask = await front(pause_seconds=0.05, transit_seconds=0.3)
+    began = time.monotonic()
+    answer = await ask("GET", "/", headers=ADA)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert 0.3 <= time.monotonic() - began < 5
+    assert 3 <= len(pods[0].asked) <= 10
+    assert pods[1].asked == []
 
 
 async def test_a_user_whom_no_pod_wants_to_have_is_asked_to_come_back(front, staged, pods):

@@ -8,6 +8,7 @@ from threading import Thread
 from stateful_route.domain.routing import LinkAction
 from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.keys import service_of
+from stateful_route.store.links import remove_link, set_link
 from stateful_route.store.states import claim, set_operator_states
 from support.operator_records import record
 
@@ -114,11 +115,11 @@ class StagedService:
 
     async def link(self, uid: str, pod: int) -> None:
         """Link the uid to a pod for good; nobody is told."""
-        await self.executor.set_linked_pod(self.target.namespace, uid, self.target.name, pod)
+        await set_link(await self.executor.store(), self.target, uid, pod)
 
     async def unlink(self, uid: str) -> None:
         """Remove the uid's link; nobody is told."""
-        await self.executor.remove_linked_pod(self.target.namespace, uid, self.target.name)
+        await remove_link(await self.executor.store(), self.target, uid)
 
 
 class _Server(ThreadingHTTPServer):

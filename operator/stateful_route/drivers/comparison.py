@@ -167,6 +167,9 @@ class Comparison:
         if not links:
             return []
         await self._confirm()
+        # What the app takes meanwhile may have just the epoch that was read: a new one would look like another life's.
+        disturbed = [uid for uid in links if not watch.undisturbed(uid, before[uid])]
+        links = {uid: link for uid, link in links.items() if uid not in disturbed}
         target, me = self._me.target, self._me.ordinal
 
         def kept(uid: str) -> bool:
@@ -179,7 +182,6 @@ class Comparison:
             links,
             lambda uid, _: take_link_request(target, uid, me, Bid(Which.SAME, links[uid].epoch, kept(uid))),
         )
-        disturbed = []
         for uid, taken in replies.done.items():
             held = before[uid]
             if taken.outcome is TakeOutcome.TAKEN and taken.epoch is not None:

@@ -346,6 +346,11 @@ class Watch:
             self._book.drop(uid)
             return True
 
+    def undisturbed(self, uid: str, before: Holding | None) -> bool:
+        """Whether nothing else was heard of the uid since the look began."""
+        with self._book.lock:
+            return self._undisturbed(uid, before)
+
     def _undisturbed(self, uid: str, before: Holding | None) -> bool:
         return uid not in self.touched and self._book.uids.get(uid) is before
 
