@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Protocol
 
-from stateful_route.domain.errors import StoreRejected
+from stateful_route.domain.errors import Deposed, StoreRejected, StoreUnavailable
 from stateful_route.router.pace import Pace
 from stateful_route.router.runtime import Trips
 from stateful_route.store.connection import Store
 from stateful_route.store.index import Bucket, links_of_pod
 from stateful_route.store.keys import Service
-from stateful_route.store.migrate import MAX_BATCH, Batch, Outcome, append_moves, migrate
+from stateful_route.store.migrate import MAX_BATCH, Batch, Moved, Outcome, append_moves, migrate
 from stateful_route.store.runtime import sleep
 
 LINKS_PER_TRIP = 1000
@@ -26,6 +27,11 @@ TRIPS_AT_ONCE = 2
 
 WAKE_SECONDS = 0.05
 """A wait shorter than this is saved up: sleeping costs more than it slows."""
+
+TELL_SECONDS = 60.0
+"""For so long what has moved is tried to be told while the store is away; afterwards pods find out by comparing."""
+
+TELL_AGAIN_SECONDS = 0.5
 
 REFUSED_IN_A_ROW = 3
 """So many round trips of which nothing was carried out are not the fault of single links: the store refuses."""
@@ -168,7 +174,20 @@ class _Work:
         refused = links - sum(len(result.batch.uids) for result in results)
         progress.refused += refused
         self._measure(sum(link.to != task.source for link in moved), exceptions, refused)
-        await append_moves(self._store, self._service, task.source, task.reason, moved, task.owner)
+        await self._tell(moved)
+
+    async def _tell(self, moved: Sequence[Moved]) -> None:
+        """Tell what has moved, also when the store goes away between the two: nobody else knows it."""
+        task, until = self._task, monotonic() + TELL_SECONDS
+        while True:
+            try:
+                return await append_moves(self._store, self._service, task.source, task.reason, moved, task.owner)
+            except Deposed:
+                raise
+            except StoreUnavailable:
+                if monotonic() >= until:
+                    raise
+            await sleep(TELL_AGAIN_SECONDS)
 
     def _measure(self, moved: int, exceptions: Counter[Outcome], refused: int) -> None:
         """``moved``: without links that stay with their pod, and only get a higher epoch."""

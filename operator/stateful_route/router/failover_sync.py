@@ -7,10 +7,13 @@ Resumable at any point without a memory of its own: the index is the list of wha
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic
 
-from stateful_route.domain.errors import StoreRejected
+from stateful_route.domain.errors import Deposed, StoreRejected, StoreUnavailable
 from stateful_route.router.failover import (
     REFUSED_IN_A_ROW,
+    TELL_AGAIN_SECONDS,
+    TELL_SECONDS,
     TRIPS_AT_ONCE,
     WAKE_SECONDS,
     Progress,
@@ -23,7 +26,7 @@ from stateful_route.router.runtime_sync import Trips
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.index_sync import links_of_pod
 from stateful_route.store.keys import Service
-from stateful_route.store.migrate import Batch, Outcome
+from stateful_route.store.migrate import Batch, Moved, Outcome
 from stateful_route.store.migrate_sync import append_moves, migrate
 from stateful_route.store.runtime_sync import sleep
 
@@ -109,7 +112,20 @@ class _Work:
         refused = links - sum(len(result.batch.uids) for result in results)
         progress.refused += refused
         self._measure(sum(link.to != task.source for link in moved), exceptions, refused)
-        append_moves(self._store, self._service, task.source, task.reason, moved, task.owner)
+        self._tell(moved)
+
+    def _tell(self, moved: Sequence[Moved]) -> None:
+        """Tell what has moved, also when the store goes away between the two: nobody else knows it."""
+        task, until = self._task, monotonic() + TELL_SECONDS
+        while True:
+            try:
+                return append_moves(self._store, self._service, task.source, task.reason, moved, task.owner)
+            except Deposed:
+                raise
+            except StoreUnavailable:
+                if monotonic() >= until:
+                    raise
+            sleep(TELL_AGAIN_SECONDS)
 
     def _measure(self, moved: int, exceptions: Counter[Outcome], refused: int) -> None:
         """``moved``: without links that stay with their pod, and only get a higher epoch."""
