@@ -52,7 +52,7 @@ if life ~= '' then
   other_life = before ~= uid
   if other_life then
     list(before)
-    local known = string.match(record and record.incarnation or '', '^(.*)/%d+$') == uid
+    local known = false
     for i = 9, #ARGV do known = known or ARGV[i] == before end
     local later = tonumber(state.since or 0) >= (tonumber(ARGV[8]) or 0)
     if ARGV[7] == '0' and later and not known then  -- it finds another life where it has spoken before

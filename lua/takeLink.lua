@@ -7,7 +7,7 @@
   ARGV[1]  uid
   ARGV[2]  service name
   ARGV[3]  pod index
-  ARGV[4]  epoch since when the caller has the uid, -1 for not at all
+  ARGV[4]  epoch since when the caller has the uid, -1 for not at all; a new one is above it
   ARGV[5]  which link it may take: 'any', also another pod's; 'unowned', none that another pod has for good; 'named', one
            that names the pod; 'same', one that names the pod since just that epoch, which gets a new one
   ARGV[6]  1: the link has no time to live afterwards, 0: it keeps the one it has
@@ -45,7 +45,7 @@ elseif lives == -1 and not same then
 end
 
 if not same or held < 0 or which == 'same' then
-  epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
+  epoch = math.max(next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3]), held + 1)  -- a store that was emptied forgets
   redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])  -- first: its key may not have been read, and be of another type
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
 end

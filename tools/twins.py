@@ -47,6 +47,7 @@ TRANSLATED = (
     "stateful_route.drivers.rerouting",
     "stateful_route.drivers.holds",
     "stateful_route.drivers.client",
+    "stateful_route.drivers.dispatcher",
     "stateful_route.drivers.telling",
     "stateful_route.drivers.pod",
     "stateful_route.drivers.publisher",

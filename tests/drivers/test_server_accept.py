@@ -249,3 +249,42 @@ async def test_many_requests_of_one_uid_take_it_once(start_pod, executor_here):
     assert all(await asyncio.gather(*(pod.server.accept("ada") for _ in range(20))))
     assert pod.server.token("ada") == (await executor_here.get_link(NS, "ada", SVC)).epoch
     assert pod.told.gained == []
+
+
+async def test_who_comes_late_is_saved_while_the_save_of_another_hangs(start_pod, executor_here, colour):
+    """The hand-over has begun; a caller has linked a user to the pod just before that."""
+    hanging, saved = threading.Event(), []
+
+    async def waiting(uid):
+        if uid == "ada":
+            while not hanging.is_set():  # noqa: ASYNC110  it is set from another thread, too
+                await asyncio.sleep(0.005)
+        saved.append(uid)
+
+    def blocking(uid):
+        if uid == "ada":
+            hanging.wait(15)
+        saved.append(uid)
+
+    pod = await start_pod(ME, stop_seconds=20, hooks={"on_release": waiting if colour == "async" else blocking})
+    assert await pod.server.accept("ada")
+    stopping = asyncio.create_task(pod.server.stop())
+    await until(lambda: pod.server.is_in_transit("ada"))
+    await executor_here.set_linked_pod(NS, "bob", SVC, ME, 60)
+    assert await pod.server.accept("bob")
+    await until(lambda: saved == ["bob"])
+    hanging.set()
+    await stopping
+    assert saved == ["bob", "ada"]
+
+
+async def test_a_token_never_falls_below_the_one_that_the_pod_has(start_pod, raw, service, executor_here):
+    """The store is emptied, and its clock was set back: only the pod knows how far its epochs had come."""
+    await raw.zadd(service.index(service.bucket("ada")), {"": -(2**39)})
+    pod = await start_pod(ME, update_seconds=0.3)
+    assert await pod.server.accept("ada")
+    token = pod.server.token("ada")
+    assert token > 2**39
+    await raw.flushall()
+    await until(lambda: pod.server.stats.reasserted == 1)
+    assert pod.server.token("ada") > token

@@ -508,29 +508,34 @@ async def test_a_hook_that_raises_stops_nothing(start_pod, move, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_hook_that_takes_its_time_holds_up_neither_publishing_nor_ownership(start_pod, move):
+async def test_a_hook_that_takes_its_time_holds_up_neither_publishing_nor_ownership_nor_other_uids(start_pod, move):
     going_on, heard = threading.Event(), []
 
     async def slow(uid, to):
-        heard.append(uid)
-        await until(going_on.is_set)
+        heard.append((uid, to))
+        if uid == "ada":
+            await until(going_on.is_set)
 
     def slow_sync(uid, to):
-        heard.append(uid)
-        going_on.wait(10)
+        heard.append((uid, to))
+        if uid == "ada":
+            going_on.wait(10)
 
     pod = await start_pod(ME, known=PATIENT, update_seconds=0.1)
     plain = not inspect.iscoroutinefunction(getattr(pod.server, "_twin", pod.server).start)
     pod.server._pod.telling._hooks = pod.told.hooks(on_moved=slow_sync if plain else slow)
     await take(pod, "ada", "bob")
     await move(["ada"], ME, OTHER)
-    await until(lambda: heard == ["ada"])
+    await until(lambda: heard == [("ada", OTHER)])
     before = pod.server.stats.published
     await move(["bob"], ME, OTHER)
     await until(lambda: not pod.server.owns("bob") and pod.server.stats.published > before + 2)
-    assert heard == ["ada"], "one after the other"
+    await until(lambda: heard == [("ada", OTHER), ("bob", OTHER)])
+    await move(["ada"], OTHER, ME)
+    await until(lambda: pod.server.is_in_transit("ada"))
+    assert pod.told.gained == [], "those of one uid are called one after the other"
     going_on.set()
-    await until(lambda: heard == ["ada", "bob"])
+    await until(lambda: pod.server.owns("ada"))
 
 
 async def test_a_hook_may_stop_the_driver(make_pod, operate, colour):

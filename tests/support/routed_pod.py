@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import Any
 
-from stateful_route.domain.errors import NotRunning, Replaced, StoreUnavailable
+from stateful_route.domain.errors import InTransit, NotRunning, Replaced, StoreUnavailable
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.identity import Identity
 from stateful_route.drivers.server_options import ServerHooks
@@ -104,7 +104,7 @@ class RoutedPod:
                 return {"answer": "moved", "to": None}
         except (NotRunning, Replaced):
             return {"answer": "moved", "to": None}
-        except StoreUnavailable:
+        except (StoreUnavailable, InTransit):
             return BUSY
         self._memory[uid] = True
         self._journal.note("served", uid=uid, epoch=epoch, since=at, write=write)

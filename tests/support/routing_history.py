@@ -264,9 +264,10 @@ class _Reader:
         match name:
             case "statefulComputeLinkIfAbsent" if reply[0] >= 0:
                 self._computed(asked, Said(args[0], reply[0], reply[1], *times), reply[2])
-            case "statefulTrySetLink":
-                done, pod, epoch = reply[:3]
-                history.said.append(Said(args[0], pod, epoch, *times, "taken" if done else "refused"))
+            case "takeLink" if reply[1] >= 0:
+                outcome, pod, epoch, _ = reply
+                how = ("refused", "taken", "read")[outcome]
+                history.said.append(Said(args[0], pod, epoch, *times, how))
             case "statefulGetLink" if reply[0] >= 0:
                 history.said.append(Said(args[0], reply[0], reply[1], *times))
             case "isOwner":
@@ -290,7 +291,7 @@ class _Reader:
         match asked["s"]:
             case "statefulComputeLinkIfAbsent":
                 pods: list[int | None] = [int(pod) for pod in args[7::2]]
-            case "statefulTrySetLink":
+            case "takeLink":
                 pods = [int(args[2])]
             case "statefulRemoveLinkWithId":
                 pods = [None]

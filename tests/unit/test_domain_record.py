@@ -45,7 +45,7 @@ def test_what_the_operator_decides_comes_back_and_what_the_script_adds_is_not_se
 
 @given(RECORDS)
 def test_what_the_script_adds_is_read(record):
-    added = {"since": record.since, "lifeSince": record.life_since, "former": ["pod-z"]}
+    added = {"since": record.since, "lifeSince": record.life_since}
     if record.app_word:
         added["appWord"] = record.app_word
     if record.written:

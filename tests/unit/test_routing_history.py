@@ -433,9 +433,9 @@ def test_a_pods_journal_is_read(read):
     history = read(
         "pod-1-0",
         [
-            ask(0, 1.0, "statefulTrySetLink", UID, "room", 1, -1),
+            ask(0, 1.0, "takeLink", UID, "room", 1, -1, "unowned", 1),
             told(0, 1.1, [1, 1, 10, -1]),
-            ask(1, 1.2, "statefulTrySetLink", "bob", "room", 1, -1),
+            ask(1, 1.2, "takeLink", "bob", "room", 1, -1, "unowned", 1),
             told(1, 1.3, [0, 2, 20, 2]),
             {"k": "served", "at": 1.5, "uid": UID, "epoch": 10, "since": 1.4, "write": False},
             ask(2, 1.6, "isOwner", UID, "room", 1, 10),
@@ -460,9 +460,9 @@ def test_what_was_not_answered_or_may_have_been_written_is_unknown(read):
     history = read(
         "pod-1-0",
         [
-            ask(0, 1.0, "statefulTrySetLink", UID, "room", 1, -1),
+            ask(0, 1.0, "takeLink", UID, "room", 1, -1, "unowned", 1),
             {"k": "told", "at": 1.1, "n": 0, "e": "StoreUnavailable", "w": True},
-            ask(1, 1.2, "statefulTrySetLink", "bob", "room", 1, -1),
+            ask(1, 1.2, "takeLink", "bob", "room", 1, -1, "unowned", 1),
             {"k": "told", "at": 1.3, "n": 1, "e": "StoreUnavailable", "w": False},
             ask(2, 1.4, *COMPUTE, **KNOWN),
             ask(3, 1.5, "statefulRemoveLinkWithId", UID, "room", 1, 0),

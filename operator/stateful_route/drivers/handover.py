@@ -24,6 +24,9 @@ RETRY_SECONDS = 1.0
 TELL_SECONDS = 0.05
 """For so long uids that were saved are gathered, to be removed and told together."""
 
+LOOK_SECONDS = 0.25
+"""Between two looks for users who have been taken since the giving away began."""
+
 UIDS_PER_TRIP = 500
 
 
@@ -76,7 +79,7 @@ class Handover:
         log.info("%s gives %d uids away", self._me, len(uids))
         released = self._pod.tally.stats(0).released
         crew = Crew(uids, self._save, self._pod.options.releases_at_once)
-        until = self._pod.now()
+        begun, until, look_at = set(uids), self._pod.now(), self._pod.now()
         try:
             finished = False
             while not finished:
@@ -89,6 +92,13 @@ class Handover:
                     break
                 finished = await crew.done(min(TELL_SECONDS, until - self._pod.now()))
                 await self._remove()
+                if wanted is not None and self._pod.now() >= look_at:  # who comes late waits for no slow save of others
+                    look_at = self._pod.now() + LOOK_SECONDS
+                    late = [uid for uid in self.left() if uid not in begun]
+                    begun.update(late)
+                    uids.extend(late)
+                    crew.call_in()
+                    finished = finished and not late
         finally:
             await crew.dismiss()
         await self._remove()

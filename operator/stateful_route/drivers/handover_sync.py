@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.routing import Reason
-from stateful_route.drivers.handover import ATTEMPTS, TELL_SECONDS, UIDS_PER_TRIP, Order, Saved, log
+from stateful_route.drivers.handover import ATTEMPTS, LOOK_SECONDS, TELL_SECONDS, UIDS_PER_TRIP, Order, Saved, log
 from stateful_route.drivers.holdings import Holding
 from stateful_route.drivers.pod_sync import Pod
 from stateful_route.drivers.runtime_sync import Crew, Notice, tell
@@ -48,7 +48,7 @@ class Handover:
         log.info("%s gives %d uids away", self._me, len(uids))
         released = self._pod.tally.stats(0).released
         crew = Crew(uids, self._save, self._pod.options.releases_at_once)
-        until = self._pod.now()
+        begun, until, look_at = set(uids), self._pod.now(), self._pod.now()
         try:
             finished = False
             while not finished:
@@ -61,6 +61,13 @@ class Handover:
                     break
                 finished = crew.done(min(TELL_SECONDS, until - self._pod.now()))
                 self._remove()
+                if wanted is not None and self._pod.now() >= look_at:  # who comes late waits for no slow save of others
+                    look_at = self._pod.now() + LOOK_SECONDS
+                    late = [uid for uid in self.left() if uid not in begun]
+                    begun.update(late)
+                    uids.extend(late)
+                    crew.call_in()
+                    finished = finished and not late
         finally:
             crew.dismiss()
         self._remove()

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +10,7 @@ from stateful_route.domain.errors import NotRunning, StatefulRouteError, StoreUn
 from stateful_route.domain.renewal import CACHED_SHARE, Renewal
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache import ServiceStateCache
+from stateful_route.drivers.dispatcher import HookDispatcher
 from stateful_route.drivers.link_cache import spread_out
 from stateful_route.drivers.rerouting import Rerouting
 from stateful_route.drivers.runtime import Guard, Loop, tell
@@ -29,6 +29,9 @@ OnMoved = Callable[[str, int], Any]
 
 RETRY_SECONDS = 1.0
 IDLE_SECONDS = 3600.0
+
+HOOKS_AT_ONCE = 8
+"""Callbacks of different users that may run at the same time: one that hangs holds up its own user alone."""
 
 
 class _User:
@@ -109,10 +112,9 @@ class Holds:
         self._users: dict[Service, dict[str, _User]] = {}
         self._due: dict[Service, float] = {}
         """When the uids of a service are looked at next, by the monotonic clock."""
-        self._untold: deque[tuple[OnMoved, str, int]] = deque()
+        self._dispatcher = HookDispatcher(HOOKS_AT_ONCE)
         self._guard = Guard()
         self._renewing = Loop("held links", self._step)
-        self._telling = Loop("moved callbacks", self._tell)
 
     async def begin(self, held: Held) -> _User:
         """Link the uid, and hold it from now on; raises what `ClientDriver.compute_linked_pod` does."""
@@ -126,7 +128,7 @@ class Holds:
         self._renewing.start()
         self._renewing.wake()
         if held.on_moved is not None:
-            self._telling.start()
+            self._dispatcher.start()
         return user
 
     def end(self, held: Held) -> None:
@@ -146,7 +148,7 @@ class Holds:
     async def close(self) -> None:
         """Hold nothing any more."""
         await self._renewing.stop()
-        await self._telling.stop()
+        await self._dispatcher.stop(0)
         with self._guard:
             self._users.clear()
             self._due.clear()
@@ -163,9 +165,9 @@ class Holds:
         with self._guard:
             before, user.pod, user.epoch, user.released = user.pod, pod, epoch, False
             if before != pod:
-                self._untold += [(held.on_moved, uid, pod) for held in user.holders if held.on_moved is not None]
-        if before != pod:
-            self._telling.wake()
+                hooks = [held.on_moved for held in user.holders if held.on_moved is not None]
+        for hook in hooks if before != pod else ():
+            self._dispatcher.call((service, uid), hook, uid, pod)
 
     def moved(self, service: Service, moves: Sequence[Move], *, missed: bool) -> None:
         """These links have moved; ``missed``: others have, too."""
@@ -231,12 +233,6 @@ class Holds:
             if isinstance(error, StoreUnavailable):
                 raise error
             log.debug("the held link of %r cannot be renewed: %s", uid, error)
-
-    async def _tell(self) -> float:
-        while self._untold:
-            callback, uid, pod = self._untold.popleft()
-            await tell(callback, uid, pod)
-        return IDLE_SECONDS
 
 
 def _parts(users: Sequence[tuple[str, _User]]) -> list[Sequence[tuple[str, _User]]]:

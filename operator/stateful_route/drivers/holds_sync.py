@@ -1,7 +1,6 @@
 # Generated from holds.py by tools/twins.py: change that one, then run: make twins
 """Users whose connections stay open: their links are renewed in the background, without a question."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -10,7 +9,8 @@ from stateful_route.domain.errors import NotRunning, StatefulRouteError, StoreUn
 from stateful_route.domain.renewal import CACHED_SHARE, Renewal
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache_sync import ServiceStateCache
-from stateful_route.drivers.holds import IDLE_SECONDS, RETRY_SECONDS, OnMoved, log, monotonic
+from stateful_route.drivers.dispatcher_sync import HookDispatcher
+from stateful_route.drivers.holds import HOOKS_AT_ONCE, IDLE_SECONDS, RETRY_SECONDS, OnMoved, log, monotonic
 from stateful_route.drivers.link_cache import spread_out
 from stateful_route.drivers.rerouting_sync import Rerouting
 from stateful_route.drivers.runtime_sync import Guard, Loop, tell
@@ -99,10 +99,9 @@ class Holds:
         self._users: dict[Service, dict[str, _User]] = {}
         self._due: dict[Service, float] = {}
         """When the uids of a service are looked at next, by the monotonic clock."""
-        self._untold: deque[tuple[OnMoved, str, int]] = deque()
+        self._dispatcher = HookDispatcher(HOOKS_AT_ONCE)
         self._guard = Guard()
         self._renewing = Loop("held links", self._step)
-        self._telling = Loop("moved callbacks", self._tell)
 
     def begin(self, held: Held) -> _User:
         """Link the uid, and hold it from now on; raises what `ClientDriver.compute_linked_pod` does."""
@@ -116,7 +115,7 @@ class Holds:
         self._renewing.start()
         self._renewing.wake()
         if held.on_moved is not None:
-            self._telling.start()
+            self._dispatcher.start()
         return user
 
     def end(self, held: Held) -> None:
@@ -136,7 +135,7 @@ class Holds:
     def close(self) -> None:
         """Hold nothing any more."""
         self._renewing.stop()
-        self._telling.stop()
+        self._dispatcher.stop(0)
         with self._guard:
             self._users.clear()
             self._due.clear()
@@ -153,9 +152,9 @@ class Holds:
         with self._guard:
             before, user.pod, user.epoch, user.released = user.pod, pod, epoch, False
             if before != pod:
-                self._untold += [(held.on_moved, uid, pod) for held in user.holders if held.on_moved is not None]
-        if before != pod:
-            self._telling.wake()
+                hooks = [held.on_moved for held in user.holders if held.on_moved is not None]
+        for hook in hooks if before != pod else ():
+            self._dispatcher.call((service, uid), hook, uid, pod)
 
     def moved(self, service: Service, moves: Sequence[Move], *, missed: bool) -> None:
         """These links have moved; ``missed``: others have, too."""
@@ -221,12 +220,6 @@ class Holds:
             if isinstance(error, StoreUnavailable):
                 raise error
             log.debug("the held link of %r cannot be renewed: %s", uid, error)
-
-    def _tell(self) -> float:
-        while self._untold:
-            callback, uid, pod = self._untold.popleft()
-            tell(callback, uid, pod)
-        return IDLE_SECONDS
 
 
 def _parts(users: Sequence[tuple[str, _User]]) -> list[Sequence[tuple[str, _User]]]:

@@ -30,7 +30,7 @@ class Pod:
     def of(cls, cache: ServiceStateCache, me: Identity, options: ServerOptions, hooks: ServerHooks) -> "Pod":
         """One that owns nothing yet."""
         holdings = Holdings(me.target.bucket, cache.clock)
-        return cls(cache, me, options, hooks, holdings, Telling(hooks), Tally())
+        return cls(cache, me, options, hooks, holdings, Telling(hooks, options.releases_at_once), Tally())
 
     @property
     def executor(self) -> StatefulExecutor:

@@ -170,20 +170,32 @@ class Crew:
 
     def __init__(self, items: deque[T], work: Callable[[T], Awaitable[None]], at_once: int) -> None:
         """They begin at once; what is taken out of ``items`` meanwhile nobody deals with."""
-        self._tasks = [asyncio.create_task(_worked_off(items, work)) for _ in range(min(at_once, len(items)))]
+        self._items, self._work, self._at_once = items, work, at_once
+        self._tasks: list[asyncio.Task[None]] = []
+        self.call_in()
+
+    def call_in(self) -> None:
+        """There are more items: let those begin who have gone home."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        missing = min(self._at_once - len(self._tasks), len(self._items))
+        self._tasks += [asyncio.create_task(_worked_off(self._items, self._work)) for _ in range(missing)]
 
     async def done(self, seconds: float) -> bool:
-        """Wait at most so long; whether all have finished."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=max(0.0, seconds))
-        return all(task.done() for task in self._tasks)
+        """Wait at most so long; whether all have finished, and nothing is left; but for the one that asks."""
+        if others := self._others():
+            await asyncio.wait(others, timeout=max(0.0, seconds))
+        return not self._items and all(task.done() for task in others)
 
     async def dismiss(self) -> None:
-        """End, wherever they are; what they were doing is cancelled."""
-        for task in self._tasks:
+        """End, wherever they are; what they were doing is cancelled, but for the one that asks."""
+        others = self._others()
+        for task in others:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if others:
+            await asyncio.wait(others)
+
+    def _others(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._tasks if task is not asyncio.current_task()]
 
 
 @contextmanager

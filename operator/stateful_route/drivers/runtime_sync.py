@@ -163,20 +163,28 @@ class Crew:
         """They begin at once; what is taken out of ``items`` meanwhile nobody deals with."""
         self._items = items
         self._work = work
+        self._at_once = at_once
         self._dismissed = False
-        self._threads = [
-            threading.Thread(target=self._run, name="stateful-route release", daemon=True)
-            for _ in range(min(at_once, len(items)))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self.call_in()
+
+    def call_in(self) -> None:
+        """There are more items: let those begin who have gone home."""
+        with self._lock:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            for _ in range(min(self._at_once - len(self._threads), len(self._items))):
+                thread = threading.Thread(target=self._run, name="stateful-route work", daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
     def done(self, seconds: float) -> bool:
-        """Wait at most so long; whether all have finished."""
+        """Wait at most so long; whether all have finished, and nothing is left; but for the one that asks."""
         until = time.monotonic() + seconds
-        for thread in self._threads:
+        others = [thread for thread in self._threads if thread is not threading.current_thread()]
+        for thread in others:
             thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not self._items and not any(thread.is_alive() for thread in others)
 
     def dismiss(self) -> None:
         """Each ends with the item that it is dealing with; nobody waits for it, and it does not keep the process up."""

@@ -325,7 +325,7 @@ class ServerDriver:
             await self._take(uid, which)
         held = self._holdings.held(uid)
         if held is not None and held.stale:
-            await self._pod.telling.caught_up(HOOK_SECONDS)
+            await self._pod.telling.caught_up(uid, HOOK_SECONDS)
         return self._holdings.keeps(uid)
 
     async def _take(self, uid: str, which: Which) -> Taken:

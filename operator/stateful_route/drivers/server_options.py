@@ -71,8 +71,9 @@ class ServerOptions:
 class ServerHooks:
     """What the app wants to be told; each may be a function or, with the asynchronous driver, a coroutine function.
 
-    A hook that raises is logged, and stops nothing. All but ``on_release`` are called one after the other, in the order
-    of what happened.
+    A hook that raises is logged, and stops nothing. Those of one uid are called one after the other, in the order of
+    what happened; of different uids as many at the same time as `ServerOptions.releases_at_once`: one that hangs holds
+    up its own uid alone.
 
     Attributes:
         on_release: ``on_release(uid)``: save the uid's state, the pod gives it away. It is called when the uid's

@@ -322,7 +322,7 @@ class ServerDriver:
             self._take(uid, which)
         held = self._holdings.held(uid)
         if held is not None and held.stale:
-            self._pod.telling.caught_up(HOOK_SECONDS)
+            self._pod.telling.caught_up(uid, HOOK_SECONDS)
         return self._holdings.keeps(uid)
 
     def _take(self, uid: str, which: Which) -> Taken:

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3600.0
 
+LEAST_LAST_WORDS_SECONDS = 0.1
+"""For the app to be told of what has happened, also at the end of the time for stopping."""
+
 LOOK_AGAIN_SECONDS = 0.05
 """At a uid of which something else was heard while one looked."""
 
@@ -66,6 +69,8 @@ class Upkeep:
         self._asked_at: float | None = None
         """Since when the operator asks the app to give its uids away."""
         self._stop_order: Order | None = None
+        self._until = math.inf
+        """When it has to have stopped, by the monotonic clock."""
         self._closed = False
         """Everything has been given away, the pod ends: it takes nothing any more."""
 
@@ -104,7 +109,7 @@ class Upkeep:
         if not self.running:
             return
         self.over.give()
-        until = self._pod.now() + deadline_seconds
+        until = self._until = self._pod.now() + deadline_seconds
         try:
             if self.publisher.replaced is None:
                 await self._leave(until, deadline_seconds / 2)
@@ -342,7 +347,7 @@ class Upkeep:
         for loop in (self._publishing, self._watching, self._comparing, self._handing_over):
             await loop.stop()
         self._holdings.end()
-        await self._pod.telling.finish()
+        await self._pod.telling.finish(max(LEAST_LAST_WORDS_SECONDS, self._until - self._pod.now()))
         self.over, self.hurry = Notice(), Notice()
         self.running = False
 
@@ -355,6 +360,7 @@ class Upkeep:
         self.publisher.begin()
         self._comparison.begin()
         self._closed = False
+        self._until = math.inf
         self._stop_order = self._asked_at = None
         self._urgent = self._missed = self._record_changed = False
         self._lapse_told = self._holdings.life

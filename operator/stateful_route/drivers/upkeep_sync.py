@@ -14,7 +14,7 @@ from stateful_route.drivers.handover_sync import Handover
 from stateful_route.drivers.pod_sync import Pod
 from stateful_route.drivers.publisher_sync import Publisher
 from stateful_route.drivers.runtime_sync import Loop, Notice
-from stateful_route.drivers.upkeep import IDLE_SECONDS, LOOK_AGAIN_SECONDS, log
+from stateful_route.drivers.upkeep import IDLE_SECONDS, LEAST_LAST_WORDS_SECONDS, LOOK_AGAIN_SECONDS, log
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import NOBODY
 from stateful_route.store.moves import Move
@@ -61,6 +61,8 @@ class Upkeep:
         self._asked_at: float | None = None
         """Since when the operator asks the app to give its uids away."""
         self._stop_order: Order | None = None
+        self._until = math.inf
+        """When it has to have stopped, by the monotonic clock."""
         self._closed = False
         """Everything has been given away, the pod ends: it takes nothing any more."""
 
@@ -99,7 +101,7 @@ class Upkeep:
         if not self.running:
             return
         self.over.give()
-        until = self._pod.now() + deadline_seconds
+        until = self._until = self._pod.now() + deadline_seconds
         try:
             if self.publisher.replaced is None:
                 self._leave(until, deadline_seconds / 2)
@@ -337,7 +339,7 @@ class Upkeep:
         for loop in (self._publishing, self._watching, self._comparing, self._handing_over):
             loop.stop()
         self._holdings.end()
-        self._pod.telling.finish()
+        self._pod.telling.finish(max(LEAST_LAST_WORDS_SECONDS, self._until - self._pod.now()))
         self.over, self.hurry = Notice(), Notice()
         self.running = False
 
@@ -350,6 +352,7 @@ class Upkeep:
         self.publisher.begin()
         self._comparison.begin()
         self._closed = False
+        self._until = math.inf
         self._stop_order = self._asked_at = None
         self._urgent = self._missed = self._record_changed = False
         self._lapse_told = self._holdings.life
