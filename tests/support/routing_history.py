@@ -20,7 +20,8 @@ class Said(NamedTuple):
     """The store has said that a uid is linked to a pod since an epoch.
 
     ``how``: ``read``; ``found`` by a caller that computed; ``placed`` by it, off ``previous`` (None: it had no link);
-    ``taken`` by the pod itself, for good; ``refused``: another pod has it for good.
+    ``taken`` by the pod itself, for good; ``renewed`` by it: the link named it already, and has another epoch;
+    ``refused``: another pod has it for good.
     """
 
     uid: str
@@ -35,7 +36,7 @@ class Said(NamedTuple):
     @property
     def written(self) -> bool:
         """Whoever was told so had just made it so."""
-        return self.how in {"placed", "taken"}
+        return self.how in {"placed", "taken", "renewed"}
 
 
 class Placement(NamedTuple):
@@ -266,7 +267,7 @@ class _Reader:
                 self._computed(asked, Said(args[0], reply[0], reply[1], *times), reply[2])
             case "takeLink" if reply[1] >= 0:
                 outcome, pod, epoch, _ = reply
-                how = ("refused", "taken", "read")[outcome]
+                how = ("refused", "renewed" if args[4] == "same" else "taken", "read")[outcome]
                 history.said.append(Said(args[0], pod, epoch, *times, how))
             case "statefulGetLink" if reply[0] >= 0:
                 history.said.append(Said(args[0], reply[0], reply[1], *times))

@@ -163,7 +163,9 @@ def moves_without_cause(history: History, times: Times) -> list[str]:
     for uid, saids in by_uid(said for said in history.said if said.epoch >= 0).items():
         chain = _chain(saids)
         for link, new in pairwise(chain):
-            owned = any(one.how == "taken" and (one.pod, one.epoch) == (link.pod, link.epoch) for one in saids)
+            owned = any(
+                one.how in {"taken", "renewed"} and (one.pod, one.epoch) == (link.pod, link.epoch) for one in saids
+            )
             lost = [outage for outage in history.outages if outage.what == "emptied"]
             lost += [] if owned else history.steps  # a temporary link ends at a time by the server's clock
             gone = _gone(link, new, removals.get(uid, ()), unknown.get(uid, ()), lost)
@@ -176,11 +178,14 @@ def moves_without_cause(history: History, times: Times) -> list[str]:
                     breaches.append(f"pod {new.previous} was well, and {uid} was moved off it: {new}, after {link}")
             elif new.how == "placed" and not gone:
                 breaches.append(f"the link {link} has vanished: {new}")
-            elif (
-                new.how == "taken" and owned and new.pod != link.pod and not gone
-            ):  # the pod itself has an epoch of its own
+            elif new.how == "taken" and owned and new.pod != link.pod and not (gone or _is_renewed(new, saids)):
                 breaches.append(f"{link} was owned, and was taken: {new}")
     return breaches
+
+
+def _is_renewed(new: Said, saids: Sequence[Said]) -> bool:
+    """Whether the pod had the link before: somebody else has moved it there."""
+    return any(one.how == "renewed" and (one.pod, one.epoch) == (new.pod, new.epoch) for one in saids)
 
 
 def _chain(saids: Sequence[Said]) -> list[Said]:
