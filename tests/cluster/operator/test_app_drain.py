@@ -97,8 +97,9 @@ async def test_an_app_that_releases_its_users_in_time_has_none_moved(
         await scene.wait_resyncs_of(0, 2)
         assert (await scene.records())[1].decision == record.decision, "it stays as it was told"
         assert not await scene.moved()
-        for uid in [uid for uid, pod in (await scene.links()).items() if pod == 1]:
-            await executor.remove_linked_pod_with_id(scene.namespace, uid, scene.name, 1)
+        uids = [uid for uid, pod in (await scene.links()).items() if pod == 1]
+        await asyncio.gather(*(executor.remove_linked_pod_with_id(scene.namespace, uid, scene.name, 1) for uid in uids))
+        for uid in uids:
             del scene.linked[uid]
         assert await clock(scene) < release
 
