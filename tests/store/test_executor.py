@@ -300,7 +300,8 @@ async def test_what_was_moved_is_told(executor, raw):
     await executor.set_linked_pod(NS, UID, SVC, 1)
     (result,) = await executor.migrate(NS, SVC, 1, [batch_of(NS, SVC, UID)], reason="Gone")
     ((_, entry),) = await raw.xrange(SERVICE.moves)
-    assert entry == {"from": "1", "reason": "Gone", "moves": f'[["{UID}",2,{result.epoch}]]'}
+    told = {"from": "1", "reason": "Gone", "moves": f'[["{UID}",2,{result.epoch}]]'}
+    assert {name: entry[name] for name in told} == told
 
 
 # The first call looks at the server
