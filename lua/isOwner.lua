@@ -19,7 +19,7 @@ if ordinal(redis.call('GET', KEYS[1])) ~= pod then
   return 0
 end
 local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1]) or -1)
-if score ~= pod * STEP + tonumber(ARGV[4]) then
+if score < 0 or score ~= pod * STEP + tonumber(ARGV[4]) then  -- of a link without an entry there is no epoch
   return 0
 end
 local field = redis.pcall('HGET', KEYS[2], ARGV[2])  -- a key of another type says nothing: the link is the truth

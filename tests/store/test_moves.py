@@ -92,7 +92,7 @@ async def test_a_reader_knows_that_it_has_missed_something(store, raw, service):
 
 
 async def test_a_reader_that_begins_at_the_beginning_knows_whether_it_is_the_beginning(store, raw, service):
-    assert await read_moves(store, service, NO_ENTRY) == ([], NO_ENTRY, False, False)
+    assert await read_moves(store, service, NO_ENTRY) == ([], NO_ENTRY, False, False, False)
     await told(store, service, 60, links=MANY[:1])
     assert (await all_read(store, service))[2] is False
     ((first, _), *_) = await raw.xrange(service.moves, count=1)

@@ -54,6 +54,6 @@ async def test_the_pod_takes_alice_and_saves_her_when_it_is_terminated(server, r
     assert await raw.get("sf:{default:lk:alice}rooms") == "2"
     assert await raw.ttl("sf:{default:lk:alice}rooms") == -1
     process.send_signal(signal.SIGTERM)
-    assert await ended(process) == "alice is saved\n"
+    assert await ended(process) == "serve her\nalice is saved\n"
     assert await raw.get("sf:{default:lk:alice}rooms") is None
     assert '"SHUTDOWN"' in await raw.hget("sf:{default:state:rooms}", "2")

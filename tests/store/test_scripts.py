@@ -349,6 +349,12 @@ async def test_nobody_else_owns_it(store, service):
     assert not await is_owner(store, service, "bob", 0, -1)
 
 
+async def test_nobody_owns_pod_0_s_link_that_a_foreign_client_has_made(store, raw, service):
+    """Its missing entry must not look like the epoch -1 of pod 0."""
+    await raw.set(service.link(UID), "0")
+    assert not await is_owner(store, service, UID, 0, -1)
+
+
 @pytest.mark.parametrize("epoch", [-2, 2**40, 1.0, "1", None, True])
 async def test_what_is_no_epoch_is_refused(epoch, store, service):
     with pytest.raises(InvalidArgument, match="an epoch is"):
