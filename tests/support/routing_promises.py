@@ -163,9 +163,7 @@ def moves_without_cause(history: History, times: Times) -> list[str]:
     for uid, saids in by_uid(said for said in history.said if said.epoch >= 0).items():
         chain = _chain(saids)
         for link, new in pairwise(chain):
-            owned = any(
-                one.how in {"taken", "renewed"} and (one.pod, one.epoch) == (link.pod, link.epoch) for one in saids
-            )
+            owned = any(one.how == "taken" and (one.pod, one.epoch) == (link.pod, link.epoch) for one in saids)
             lost = [outage for outage in history.outages if outage.what == "emptied"]
             lost += [] if owned else history.steps  # a temporary link ends at a time by the server's clock
             gone = _gone(link, new, removals.get(uid, ()), unknown.get(uid, ()), lost)

@@ -175,10 +175,10 @@ CASES = {
         History(said=[placed(0, 10, 1), taken(0, 10, 1.2), placed(1, 20, 3)], steps=[Span(1.5, 2)]),
         "has vanished",
     ),
-    "an epoch that rose for the same pod": (
+    "an epoch that rose for the same pod, which another life of it may have": (
         moves_without_cause,
         History(said=[taken(0, 10, 1), taken(0, 20, 3)]),
-        "was owned, and was taken",
+        None,
     ),
     "an error while the store was away": (
         wrong_errors,
