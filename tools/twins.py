@@ -25,6 +25,7 @@ PACKAGE = "stateful_route"
 
 TRANSLATED = (
     "stateful_route.store.sockets",
+    "stateful_route.store.discovery",
     "stateful_route.store.rest",
     "stateful_route.store.connection",
     "stateful_route.store.patience",

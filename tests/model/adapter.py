@@ -24,7 +24,7 @@ REFRESH_SECONDS = 10.0
 def executor_over(network: Network, cable: Cable) -> StatefulExecutor:
     """An executor over that cable."""
     client: Any = WireClient(network, cable)
-    return StatefulExecutor(Store(client, cluster=False, label=cable.name))
+    return StatefulExecutor(Store(client, label=cable.name))
 
 
 def cache_over(network: Network, cable: Cable, *, push: bool) -> ServiceStateCache:

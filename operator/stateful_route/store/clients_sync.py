@@ -1,26 +1,120 @@
 """The synchronous twin of `clients`, written by hand."""
 
+import logging
+import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 from redis import BlockingConnectionPool, RedisCluster
 from redis.cluster import ClusterNode
 
-from stateful_route.store.sockets import nothing_sent
+from stateful_route.domain.trust import Due, Trust
+from stateful_route.store.failures import FAILURES
+from stateful_route.store.runtime_sync import Aside, remaining
+from stateful_route.store.sockets import NotPrimary, nothing_sent
 
 NOT_HERE = {"max_connections"}
 """Settings of the asynchronous client that redis-py's synchronous one does not know as such."""
 
 
+log = logging.getLogger(__name__)
+
+
 class Pool(BlockingConnectionPool):
-    """Connections to one server; who waits in vain for a free one that is sound has sent nothing."""
+    """Connections to one primary; who waits in vain for a free one that is sound has sent nothing."""
+
+    def __init__(self, *, trust: Trust, **settings: Any) -> None:
+        """``trust``: in its connections (of `sockets_sync.introduced`); ``settings``: of redis-py's pool."""
+        super().__init__(**settings)  # type: ignore[no-untyped-call]
+        self._trust = trust
+        self._generation = trust.generation
+        self._apart: WeakSet[Any] = WeakSet()
+        self._look = Aside("look")
+        self._judging = threading.Lock()
+
+    @property
+    def timeout(self) -> float:
+        """How long somebody waits for a free connection: at most until the deadline around the call."""
+        return remaining(self._timeout)
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._timeout = seconds
+
+    def apart(self) -> Any:
+        """A connection that no call is given, not connected yet; it is closed when another server has taken over."""
+        connection = self.connection_class(**self.connection_kwargs)
+        self._apart.add(connection)
+        return connection
+
+    def doubt(self) -> None:
+        """A server has said that it is not the primary: connect anew, wherever the address leads now."""
+        with self._judging:
+            self._trust.doubt()
+            self._end_the_old()
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        """A connection that is free, connected and, if it was idle for long, has answered a PING."""
+        """A connection that is free, connected, and was seen to lead to a primary a moment ago."""
         with nothing_sent():
             connection = super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
-            return _healthy(connection, self)
+            try:
+                self._see(connection)
+            except BaseException:
+                self.release(connection)  # type: ignore[no-untyped-call]
+                raise
+            return connection
+
+    def _see(self, connection: Any) -> None:
+        """See that it leads to a primary, or connect anew."""
+        with self._judging:
+            look = self._trust.look_is_due(monotonic())
+            due = self._trust.due(connection.standing, monotonic())
+        if look:
+            self._look.start(self._take_a_look)
+        if due is Due.ASK:
+            try:
+                connection.see_primary()
+                connection.standing = connection.standing._replace(seen=monotonic())
+            except NotPrimary:
+                self.doubt()
+                due = Due.RENEW
+            except FAILURES:  # it was lost while nobody used it
+                due = Due.RENEW
+        if due is Due.RENEW:
+            connection.disconnect()
+            connection.connect()
+        if connection.standing is None:
+            with self._judging:
+                connection.standing = self._trust.met(connection.server, monotonic())
+                self._end_the_old()
+
+    def _take_a_look(self) -> None:
+        """See who stands behind the address now; where that cannot be seen, what is connected is used on."""
+        connection = self.connection_class(**self.connection_kwargs)
+        try:
+            connection.connect()
+            with self._judging:
+                self._trust.met(connection.server, monotonic())
+                self._end_the_old()
+        except FAILURES as error:
+            log.debug("the store's address could not be looked at: %s", error)
+        finally:
+            connection.disconnect()
+
+    def _end_the_old(self) -> None:
+        """Close what listens on connections of an earlier generation; those that are lent out are seen to later."""
+        if self._generation != self._trust.generation:
+            self._generation = self._trust.generation
+            for connection in list(self._apart):
+                end = connection._get_socket()  # noqa: SLF001  whoever reads from it is told that it has ended
+                if end is not None:
+                    try:
+                        end.shutdown(socket.SHUT_RDWR)
+                    except OSError:  # it was closed meanwhile
+                        continue
 
 
 class NodePool:
@@ -39,6 +133,9 @@ class NodePool:
         """Others may have it."""
         self._pool.release(connection)
 
+    def doubt(self) -> None:
+        """Who has the node's slots is asked elsewhere."""
+
 
 def _healthy(connection: Any, pool: Any) -> Any:
     try:
@@ -52,38 +149,53 @@ def _healthy(connection: Any, pool: Any) -> Any:
 def own_connection(client: Any, node: str | None) -> Any:
     """A connection that no call is given, not connected yet: to the node of that name, or the one server (None)."""
     if node is None:
-        pool = client.connection_pool
-    else:
-        pool = client.get_redis_connection(client.get_node(node_name=node)).connection_pool
+        return client.connection_pool.apart()
+    pool = client.get_redis_connection(client.get_node(node_name=node)).connection_pool
     return pool.connection_class(**pool.connection_kwargs)
 
 
-def rediscover(client: Any) -> None:
-    """Ask the Cluster anew who has which slots."""
+def is_ready(client: Any) -> bool:
+    """Whether the Cluster's client has found out who has which slots, however long ago."""
+    ready: bool = client.ready
+    return ready
+
+
+def known_places(client: Any) -> Iterable[tuple[str, int]]:
+    """Host and port of the Cluster's nodes, as far as they are known."""
+    return [(node.host, node.port) for node in list(client.nodes_manager.nodes_cache.values())] if client.ready else []
+
+
+def discover(client: Any, place: tuple[str, int]) -> None:
+    """Ask a node, at that host and port, who has which slots of the Cluster."""
     with nothing_sent():
-        client.nodes_manager.initialize()
+        client.discover(place)
 
 
-def cluster_client(hosts: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> Any:
-    """A client that connects when it is told to ``initialize()``."""
-    return _LateCluster(hosts, {name: value for name, value in settings.items() if name not in NOT_HERE})
+def cluster_client(_hosts: Iterable[tuple[str, int]], settings: Mapping[str, Any]) -> Any:
+    """A client that connects when it is told to `discover`."""
+    return _LateCluster({name: value for name, value in settings.items() if name not in NOT_HERE})
 
 
 class _LateCluster:
     """Makes redis-py's client, which connects while it is made, once it is wanted; again after it was closed."""
 
-    def __init__(self, hosts: Sequence[tuple[str, int]], settings: Mapping[str, Any]) -> None:
-        self._hosts = hosts
+    def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._making = threading.Lock()
         self._client: Any = None
 
-    def initialize(self) -> None:
+    @property
+    def ready(self) -> bool:
+        return self._client is not None
+
+    def discover(self, place: tuple[str, int]) -> None:
         with self._making:
+            node = ClusterNode(*place)  # type: ignore[no-untyped-call]
             if self._client is None:
-                nodes = [ClusterNode(host, port) for host, port in self._hosts]  # type: ignore[no-untyped-call]
-                client = RedisCluster(startup_nodes=nodes, **self._settings)
-                self._client = client
+                self._client = RedisCluster(startup_nodes=[node], dynamic_startup_nodes=False, **self._settings)
+            else:
+                self._client.nodes_manager.startup_nodes = {node.name: node}
+                self._client.nodes_manager.initialize()
 
     def close(self) -> None:
         with self._making:
@@ -92,5 +204,4 @@ class _LateCluster:
             client.close()
 
     def __getattr__(self, name: str) -> Any:
-        self.initialize()
         return getattr(self._client, name)

@@ -1,6 +1,8 @@
 """One connection layer for a single server, Sentinel and Redis Cluster: deadlines, and typed errors."""
 
-from collections.abc import AsyncIterator, Sequence
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Self
@@ -8,27 +10,40 @@ from typing import Any, Self
 from redis import exceptions as rx
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
-from stateful_route.store.clients import NodePool, Pool, cluster_client, own_connection, rediscover
+from stateful_route.domain.trust import Trust
+from stateful_route.store.clients import (
+    NodePool,
+    Pool,
+    cluster_client,
+    discover,
+    is_ready,
+    known_places,
+    own_connection,
+)
+from stateful_route.store.discovery import Asking, Seeds, Sentinels, led
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.metering import metered, note_trip, operation_of
 from stateful_route.store.packing import packing
 from stateful_route.store.pipelining import Pipelining, exchange
-from stateful_route.store.runtime import deadline, heeding_cancellation, together
+from stateful_route.store.runtime import Lock, deadline, heeding_cancellation, heeding_deadline, together
 from stateful_route.store.scripts import Call
-from stateful_route.store.sockets import nothing_sent, telling
+from stateful_route.store.sockets import WRONG_SERVER, introduced, is_wrong_server, telling
 from stateful_route.store.urls import DEFAULT_PORT, DEFAULT_SENTINEL_PORT, SCHEMES, UrlError, redacted, url_parts
 
 UNLIMITED = 2**31 - 1
 
 REDIRECTIONS = (rx.MovedError, rx.AskError, rx.TryAgainError)
-STALE = (rx.ConnectionError, rx.TimeoutError, rx.ClusterDownError)
+STALE = (rx.ConnectionError, rx.TimeoutError, rx.ClusterDownError, rx.RedisClusterException, OSError, *WRONG_SERVER)
 """What a node answers, or fails to, when somebody else may have its slots by now."""
+
+SLOTS_SECONDS = 0.1
+"""The Cluster is not asked more often who has which slots: a node that stays away fails its own calls alone."""
 
 KEYLESS = frozenset({"COMMAND INFO"})
 """Plain commands that any node of a Cluster answers, but redis-py does not know it."""
@@ -41,7 +56,13 @@ class StoreOptions:
     timeout_seconds: float = 2.0
     """For connecting, and for each reply."""
     health_check_seconds: int = 30
-    """A connection that was idle for longer is asked first whether it is still there (a firewall may have lost it)."""
+    """A Cluster's connection that was idle for longer is asked first whether it is still there."""
+    role_check_seconds: float = 1.0
+    """Elsewhere a connection that was not seen to lead to a primary for so long is asked first for its role: the server
+    may have become a replica, or a firewall may have lost the connection."""
+    look_seconds: float = 10.0
+    """And so often a look is taken at who stands behind the address (a name, a virtual IP, what Sentinel says), by a
+    new connection: if it is another server than before, all older connections are given up."""
     max_connections: int = 32
     """Per server; a call waits for a free one. On a Cluster they are not limited (redis-py would fail the call)."""
     deadline_seconds: float = 3.0
@@ -58,17 +79,27 @@ class Store:
     """
 
     def __init__(
-        self, client: "Redis | RedisCluster", *, cluster: bool, label: str, options: StoreOptions | None = None
+        self,
+        client: "Redis | RedisCluster",
+        *,
+        label: str,
+        options: StoreOptions | None = None,
+        seeds: Seeds | None = None,
     ) -> None:
         self._client: Any = client
-        self.cluster = cluster
+        self.seeds = seeds
+        """Whom to ask for a Cluster's slots; None: it is no Cluster."""
         self.label = label
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
         self.meter: Meter = UNMETERED
         """Hears of every round trip, and of the links that are moved here."""
-        self._stale = False
-        """A node of the Cluster has failed: who has its slots is to be asked anew."""
+        self._doubts = 0
+        """How often a node of the Cluster has failed: who has its slots is to be asked anew."""
+        self._settled = 0
+        """So many of them are settled."""
+        self._settled_at = -math.inf
+        self._finding = Lock()
         self._shared: dict[str | None, Pipelining] = {}
         """By the name of the node, on a Cluster: one that is slow or down holds up no other's calls."""
 
@@ -93,17 +124,20 @@ class Store:
             "retry": Retry(NoBackoff(), 0),
         }
         scheme = url.partition("://")[0]
-        limits = {"max_connections": options.max_connections, "timeout": options.timeout_seconds}
+        limits = {
+            "max_connections": options.max_connections,
+            "timeout": options.timeout_seconds,
+            "trust": Trust(options.role_check_seconds, options.look_seconds),
+        }
         try:
             if scheme in {"redis", "rediss", "unix"}:
                 pool: Any = Pool.from_url(url, **limits, **common)
-                pool.connection_class = packing(telling(pool.connection_class))
-                pool.make_connection()  # without connecting: an option that redis-py does not know is found here
-                return cls(Redis.from_pool(pool), cluster=False, label=label, options=options)
+                return cls(_over(pool), label=label, options=options)
             if scheme in {"redis+cluster", "rediss+cluster"}:
-                return cls(_cluster(url, common), cluster=True, label=label, options=options)
+                client, seeds = _cluster(url, common)
+                return cls(client, label=label, options=options, seeds=seeds)
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
-                return cls(_sentinel(url, limits | common), cluster=False, label=label, options=options)
+                return cls(_sentinel(url, limits, common), label=label, options=options)
         except (ValueError, TypeError) as error:
             why = (
                 str(error)
@@ -114,6 +148,11 @@ class Store:
         raise InvalidArgument(
             f"the store's URL {label!r} must begin with one of: " + ", ".join(f"{s}://" for s in SCHEMES)
         )
+
+    @property
+    def cluster(self) -> bool:
+        """Whether it is a Redis Cluster."""
+        return self.seeds is not None
 
     @property
     def publish(self) -> str:
@@ -176,7 +215,7 @@ class Store:
 
     async def command(self, *words: Any) -> Any:
         """One plain command; errors as with `run`."""
-        with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation():
+        with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation(), self._leaving_wrong_server():
             await self._slots_known()
             where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
             return await self._client.execute_command(*words, **where)
@@ -225,7 +264,7 @@ class Store:
 
     def doubt_slots(self) -> None:
         """Ask the Cluster anew who has which slots, before the next call."""
-        self._stale = True
+        self._doubts += 1
 
     def scan(self, pattern: str, count: int) -> Any:
         """An async iterator over the keys (bytes) that match a glob pattern, on all primaries."""
@@ -317,7 +356,7 @@ class Store:
         redirected = [place for place, reply in enumerate(replies) if isinstance(reply, REDIRECTIONS)]
         for place, reply in zip(redirected, await self._led([commands[p] for p in redirected]), strict=True):
             replies[place] = reply
-        self._stale = self._stale or any(isinstance(reply, STALE) for reply in replies)
+        self._doubts += any(isinstance(reply, STALE) for reply in replies)
         return replies
 
     async def _trip(self, node: str | None, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -355,41 +394,69 @@ class Store:
             raise self.late(writes=False) from None
 
     async def _slots_known(self) -> None:
-        if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node
-            with nothing_sent():
-                await self._client.initialize()
-            if self._stale:
-                self._stale = False
-                await rediscover(self._client)
+        if self.seeds is None or self._slots_are_known():
+            return
+        async with self._finding:
+            if self._slots_are_known():
+                return
+            doubts = self._doubts
+            try:
+                await discover(self._client, await self.seeds.best(known_places(self._client)))
+            except rx.RedisClusterException:  # who answers does not know all slots: what is known may still serve
+                if not is_ready(self._client):
+                    raise
+            self._settled = doubts
+            self._settled_at = monotonic()
+
+    def _slots_are_known(self) -> bool:
+        settled = self._doubts == self._settled or monotonic() < self._settled_at + SLOTS_SECONDS
+        return settled and is_ready(self._client)
+
+    @contextmanager
+    def _leaving_wrong_server(self) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            if is_wrong_server(error):
+                self._doubts += 1
+                if not self.cluster:
+                    self._client.connection_pool.doubt()
+            raise
 
 
-class _SentinelPool(SentinelConnectionPool, Pool):
-    """Connections to the primary that Sentinel names; waits for a free one."""
+def _over(pool: Any) -> Redis:
+    """A client over a pool of connections to one primary."""
+    pool.connection_class = packing(introduced(telling(heeding_deadline(pool.connection_class)), primary=True))
+    pool.make_connection()  # without connecting: an option that redis-py does not know is found here
+    return Redis.from_pool(pool)
 
 
-def _cluster(url: str, common: dict[str, Any]) -> Any:
+def _cluster(url: str, common: dict[str, Any]) -> tuple[Any, Seeds]:
     parts = url_parts(url, DEFAULT_PORT)
-    settings = {
-        **common,
-        **parts.login,
-        "max_connections": UNLIMITED,
-        "reinitialize_steps": 0,  # redis-py would close all connections after so many MOVED, under other tasks' calls
-        **parts.query,
-    }
-    return cluster_client(parts.hosts, settings)
+    settings = {**common, **parts.login, **parts.query}
+    client = cluster_client(
+        parts.hosts,
+        {
+            **settings,
+            "max_connections": UNLIMITED,
+            "reinitialize_steps": 0,  # after so many MOVED redis-py would close all connections, under others' calls
+        },
+    )
+    return client, Seeds(parts.hosts, Asking(settings))
 
 
-def _sentinel(url: str, common: dict[str, Any]) -> Redis:
+def _sentinel(url: str, limits: dict[str, Any], common: dict[str, Any]) -> Redis:
     parts = url_parts(url, DEFAULT_SENTINEL_PORT)
     name, _, db = parts.path.partition("/")
     if not name:
         raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
-    patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
-    sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
-    client: Redis = sentinel.master_for(
-        name, connection_pool_class=_SentinelPool, **{"db": int(db or 0), **common, **parts.login, **parts.query}
+    login = {name: value for name, value in parts.login.items() if name != "ssl"}
+    tls = {"ssl": parts.login.get("ssl", False)}
+    asking = Asking({**common, **tls})
+    return _over(
+        Pool(
+            connection_class=led(SSLConnection if tls["ssl"] else Connection),
+            sentinels=Sentinels(parts.hosts, name, asking),
+            **{"db": int(db or 0), **limits, **common, **login, **parts.query},
+        )
     )
-    pool: Any = client.connection_pool
-    pool.connection_class = packing(telling(pool.connection_class))
-    pool.make_connection()  # as above
-    return client

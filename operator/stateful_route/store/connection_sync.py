@@ -1,7 +1,9 @@
 # Generated from connection.py by tools/twins.py: change that one, then run: make twins
 """One connection layer for a single server, Sentinel and Redis Cluster: deadlines, and typed errors."""
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Self
 
@@ -9,21 +11,31 @@ from redis import Redis
 from redis import exceptions as rx
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
+from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
-from stateful_route.store.clients_sync import NodePool, Pool, cluster_client, own_connection, rediscover
-from stateful_route.store.connection import KEYLESS, REDIRECTIONS, STALE, UNLIMITED, StoreOptions
+from stateful_route.domain.trust import Trust
+from stateful_route.store.clients_sync import (
+    NodePool,
+    Pool,
+    cluster_client,
+    discover,
+    is_ready,
+    known_places,
+    own_connection,
+)
+from stateful_route.store.connection import KEYLESS, REDIRECTIONS, SLOTS_SECONDS, STALE, UNLIMITED, StoreOptions
+from stateful_route.store.discovery_sync import Asking, Seeds, Sentinels, led
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.metering import metered, note_trip, operation_of
 from stateful_route.store.packing import packing
 from stateful_route.store.pipelining_sync import Pipelining, exchange
-from stateful_route.store.runtime_sync import deadline, heeding_cancellation, together
+from stateful_route.store.runtime_sync import Lock, deadline, heeding_cancellation, heeding_deadline, together
 from stateful_route.store.scripts import Call
-from stateful_route.store.sockets import nothing_sent
-from stateful_route.store.sockets_sync import telling
+from stateful_route.store.sockets import is_wrong_server
+from stateful_route.store.sockets_sync import introduced, telling
 from stateful_route.store.urls import DEFAULT_PORT, DEFAULT_SENTINEL_PORT, SCHEMES, UrlError, redacted, url_parts
 
 
@@ -35,17 +47,27 @@ class Store:
     """
 
     def __init__(
-        self, client: "Redis | RedisCluster", *, cluster: bool, label: str, options: StoreOptions | None = None
+        self,
+        client: "Redis | RedisCluster",
+        *,
+        label: str,
+        options: StoreOptions | None = None,
+        seeds: Seeds | None = None,
     ) -> None:
         self._client: Any = client
-        self.cluster = cluster
+        self.seeds = seeds
+        """Whom to ask for a Cluster's slots; None: it is no Cluster."""
         self.label = label
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
         self.meter: Meter = UNMETERED
         """Hears of every round trip, and of the links that are moved here."""
-        self._stale = False
-        """A node of the Cluster has failed: who has its slots is to be asked anew."""
+        self._doubts = 0
+        """How often a node of the Cluster has failed: who has its slots is to be asked anew."""
+        self._settled = 0
+        """So many of them are settled."""
+        self._settled_at = -math.inf
+        self._finding = Lock()
         self._shared: dict[str | None, Pipelining] = {}
         """By the name of the node, on a Cluster: one that is slow or down holds up no other's calls."""
 
@@ -70,17 +92,20 @@ class Store:
             "retry": Retry(NoBackoff(), 0),
         }
         scheme = url.partition("://")[0]
-        limits = {"max_connections": options.max_connections, "timeout": options.timeout_seconds}
+        limits = {
+            "max_connections": options.max_connections,
+            "timeout": options.timeout_seconds,
+            "trust": Trust(options.role_check_seconds, options.look_seconds),
+        }
         try:
             if scheme in {"redis", "rediss", "unix"}:
                 pool: Any = Pool.from_url(url, **limits, **common)
-                pool.connection_class = packing(telling(pool.connection_class))
-                pool.make_connection()  # without connecting: an option that redis-py does not know is found here
-                return cls(Redis.from_pool(pool), cluster=False, label=label, options=options)
+                return cls(_over(pool), label=label, options=options)
             if scheme in {"redis+cluster", "rediss+cluster"}:
-                return cls(_cluster(url, common), cluster=True, label=label, options=options)
+                client, seeds = _cluster(url, common)
+                return cls(client, label=label, options=options, seeds=seeds)
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
-                return cls(_sentinel(url, limits | common), cluster=False, label=label, options=options)
+                return cls(_sentinel(url, limits, common), label=label, options=options)
         except (ValueError, TypeError) as error:
             why = (
                 str(error)
@@ -91,6 +116,11 @@ class Store:
         raise InvalidArgument(
             f"the store's URL {label!r} must begin with one of: " + ", ".join(f"{s}://" for s in SCHEMES)
         )
+
+    @property
+    def cluster(self) -> bool:
+        """Whether it is a Redis Cluster."""
+        return self.seeds is not None
 
     @property
     def publish(self) -> str:
@@ -153,7 +183,7 @@ class Store:
 
     def command(self, *words: Any) -> Any:
         """One plain command; errors as with `run`."""
-        with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation():
+        with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation(), self._leaving_wrong_server():
             self._slots_known()
             where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
             return self._client.execute_command(*words, **where)
@@ -202,7 +232,7 @@ class Store:
 
     def doubt_slots(self) -> None:
         """Ask the Cluster anew who has which slots, before the next call."""
-        self._stale = True
+        self._doubts += 1
 
     def scan(self, pattern: str, count: int) -> Any:
         """An iterator over the keys (bytes) that match a glob pattern, on all primaries."""
@@ -294,7 +324,7 @@ class Store:
         redirected = [place for place, reply in enumerate(replies) if isinstance(reply, REDIRECTIONS)]
         for place, reply in zip(redirected, self._led([commands[p] for p in redirected]), strict=True):
             replies[place] = reply
-        self._stale = self._stale or any(isinstance(reply, STALE) for reply in replies)
+        self._doubts += any(isinstance(reply, STALE) for reply in replies)
         return replies
 
     def _trip(self, node: str | None, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -332,41 +362,69 @@ class Store:
             raise self.late(writes=False) from None
 
     def _slots_known(self) -> None:
-        if self.cluster:  # redis-py sends a first command that comes before it has asked for the slots to any node
-            with nothing_sent():
-                self._client.initialize()
-            if self._stale:
-                self._stale = False
-                rediscover(self._client)
+        if self.seeds is None or self._slots_are_known():
+            return
+        with self._finding:
+            if self._slots_are_known():
+                return
+            doubts = self._doubts
+            try:
+                discover(self._client, self.seeds.best(known_places(self._client)))
+            except rx.RedisClusterException:  # who answers does not know all slots: what is known may still serve
+                if not is_ready(self._client):
+                    raise
+            self._settled = doubts
+            self._settled_at = monotonic()
+
+    def _slots_are_known(self) -> bool:
+        settled = self._doubts == self._settled or monotonic() < self._settled_at + SLOTS_SECONDS
+        return settled and is_ready(self._client)
+
+    @contextmanager
+    def _leaving_wrong_server(self) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            if is_wrong_server(error):
+                self._doubts += 1
+                if not self.cluster:
+                    self._client.connection_pool.doubt()
+            raise
 
 
-class _SentinelPool(SentinelConnectionPool, Pool):
-    """Connections to the primary that Sentinel names; waits for a free one."""
+def _over(pool: Any) -> Redis:
+    """A client over a pool of connections to one primary."""
+    pool.connection_class = packing(introduced(telling(heeding_deadline(pool.connection_class)), primary=True))
+    pool.make_connection()  # without connecting: an option that redis-py does not know is found here
+    return Redis.from_pool(pool)
 
 
-def _cluster(url: str, common: dict[str, Any]) -> Any:
+def _cluster(url: str, common: dict[str, Any]) -> tuple[Any, Seeds]:
     parts = url_parts(url, DEFAULT_PORT)
-    settings = {
-        **common,
-        **parts.login,
-        "max_connections": UNLIMITED,
-        "reinitialize_steps": 0,  # redis-py would close all connections after so many MOVED, under other tasks' calls
-        **parts.query,
-    }
-    return cluster_client(parts.hosts, settings)
+    settings = {**common, **parts.login, **parts.query}
+    client = cluster_client(
+        parts.hosts,
+        {
+            **settings,
+            "max_connections": UNLIMITED,
+            "reinitialize_steps": 0,  # after so many MOVED redis-py would close all connections, under others' calls
+        },
+    )
+    return client, Seeds(parts.hosts, Asking(settings))
 
 
-def _sentinel(url: str, common: dict[str, Any]) -> Redis:
+def _sentinel(url: str, limits: dict[str, Any], common: dict[str, Any]) -> Redis:
     parts = url_parts(url, DEFAULT_SENTINEL_PORT)
     name, _, db = parts.path.partition("/")
     if not name:
         raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
-    patience = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "protocol")}
-    sentinel: Any = Sentinel(parts.hosts, sentinel_kwargs={**patience, "ssl": parts.login.get("ssl", False)})  # type: ignore[no-untyped-call]
-    client: Redis = sentinel.master_for(
-        name, connection_pool_class=_SentinelPool, **{"db": int(db or 0), **common, **parts.login, **parts.query}
+    login = {name: value for name, value in parts.login.items() if name != "ssl"}
+    tls = {"ssl": parts.login.get("ssl", False)}
+    asking = Asking({**common, **tls})
+    return _over(
+        Pool(
+            connection_class=led(SSLConnection if tls["ssl"] else Connection),
+            sentinels=Sentinels(parts.hosts, name, asking),
+            **{"db": int(db or 0), **limits, **common, **login, **parts.query},
+        )
     )
-    pool: Any = client.connection_pool
-    pool.connection_class = packing(telling(pool.connection_class))
-    pool.make_connection()  # as above
-    return client

@@ -14,7 +14,7 @@ from stateful_route.domain.errors import (
     StoreUnavailable,
     UnfitServer,
 )
-from stateful_route.store.sockets import was_sent
+from stateful_route.store.sockets import is_wrong_server, was_sent
 
 FAILURES = (rx.RedisError, rx.RedisClusterException, OSError)
 """All that redis-py raises for what a server or the way to it does."""
@@ -23,7 +23,10 @@ NO_PERMISSION = ("ACL failure in script", "The user executing the script can't")
 """What a script is told whose user lacks a permission: by Redis 7.2 and Valkey, by Redis 7.0."""
 
 UNABLE = (rx.BusyLoadingError, rx.ClusterError, rx.TryAgainError)
-"""The server answered that it cannot serve now (LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN): it has done nothing."""
+"""The server answered that it cannot serve now (LOADING, CLUSTERDOWN, MASTERDOWN, TRYAGAIN): it has done nothing.
+
+A replica that is asked to write has done nothing either: the primary is elsewhere by now.
+"""
 
 AT_FIRST_WRITE = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "WRONGTYPE ")
 """Refused before anything is written, also in a script: the server looks at its first write, our scripts at types."""
@@ -49,13 +52,12 @@ def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRou
         return AuthenticationFailed(message, maybe_written=half_way)
     if isinstance(error, Untimely) or text.startswith("DEPOSED "):
         return Deposed(message)
-    if isinstance(error, UNABLE) or text.startswith(("BUSY ", "MASTERDOWN ")):
+    if isinstance(error, UNABLE) or is_wrong_server(error) or text.startswith(("BUSY ", "MASTERDOWN ")):
         return StoreUnavailable(message, maybe_written=False)
     if isinstance(error, rx.MovedError) or text.startswith("MOVED "):
         return UnfitServer(f"{message}: it is a node of a Redis Cluster, use redis+cluster://")
     if isinstance(error, (rx.ConnectionError, rx.TimeoutError, rx.RedisClusterException, OSError, TimeoutError)):
-        demoted = isinstance(error.__context__, rx.ReadOnlyError)  # so redis-py tells of a Sentinel's former primary
-        return StoreUnavailable(message, maybe_written=writes and sent and not demoted)
+        return StoreUnavailable(message, maybe_written=writes and sent)
     return StoreRejected(message, maybe_written=half_way)
 
 

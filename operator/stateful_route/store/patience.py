@@ -32,7 +32,7 @@ class PatientStore(Store):
     @classmethod
     def over(cls, store: Store) -> Self:
         """The same connections, used patiently."""
-        return cls(store._client, cluster=store.cluster, label=store.label, options=store.options)  # noqa: SLF001
+        return cls(store._client, label=store.label, options=store.options, seeds=store.seeds)  # noqa: SLF001
 
     async def run(self, call: Call) -> Any:
         """As `Store.run`, patiently."""

@@ -16,7 +16,7 @@ from redis import exceptions as rx
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.store.failures import FAILURES
 from stateful_route.store.scripts import Call
-from stateful_route.store.sockets import was_sent
+from stateful_route.store.sockets import is_wrong_server, was_sent
 
 CALLS_PER_TRIP = 500
 """Bounds how long the first of them waits for the last."""
@@ -167,8 +167,10 @@ async def exchange(pool: Any, commands: Sequence[tuple[Any, ...]], timeout_secon
     """Send commands to one server in one round trip; each reply is a value or redis-py's error.
 
     As redis-py's pipeline does it, at half its cost. Where the connection breaks, the replies that came before stand.
+    A server that says that it is not the primary (any more) is left.
     """
     replies: list[Any] = []
+    wrong = False
     try:
         connection = await pool.get_connection()
         try:
@@ -187,6 +189,10 @@ async def exchange(pool: Any, commands: Sequence[tuple[Any, ...]], timeout_secon
                         replies.append(await connection.read_response(timeout=math.inf))
                     except rx.ResponseError as error:
                         replies.append(error)
+                        wrong = wrong or is_wrong_server(error)
+            if wrong:
+                pool.doubt()
+                await connection.disconnect(nowait=True)
         except BaseException:
             await connection.disconnect(nowait=True)  # replies may still be on their way, which are nobody else's
             raise

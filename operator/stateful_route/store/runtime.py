@@ -4,9 +4,10 @@ The rest of the data plane can be read word by word as synchronous code.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -26,6 +27,59 @@ def deadline(seconds: float) -> asyncio.Timeout:
 async def together(work: Iterable[Awaitable[T]]) -> list[T]:
     """Do things at the same time, none of which may raise; their results in the order given."""
     return await asyncio.gather(*work)
+
+
+async def hear(jobs: Sequence[Callable[[], Awaitable[T]]], patience: Callable[[Sequence[T]], float]) -> list[T]:
+    """Do things at the same time, until enough is known; what is still under way then is given up.
+
+    Args:
+        jobs: What to do; none may raise.
+        patience: Says, given the results so far, for how many more seconds others are waited for; asked anew with each.
+
+    Returns:
+        The results in the order in which they came.
+    """
+    heard: list[T] = []
+    pending = {asyncio.ensure_future(job()) for job in jobs}
+    try:
+        while pending and (seconds := patience(heard)) > 0:
+            done, pending = await asyncio.wait(
+                pending, timeout=None if math.isinf(seconds) else seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+            heard += [task.result() for task in done]
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+    return heard
+
+
+class Aside:
+    """Does something in the background, one at a time; nobody waits for it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = f"stateful-route {name}"
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Begin, unless it is being done already; the job may not raise."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(job())
+            self._task.set_name(self._name)
+
+    async def stop(self) -> None:
+        """Give it up, if it is being done."""
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def heeding_deadline(base: Any) -> Any:
+    """The class of redis-py's connections that waits no longer than the `deadline` around it: each does."""
+    return base
 
 
 @contextmanager

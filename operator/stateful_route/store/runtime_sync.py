@@ -1,10 +1,14 @@
-"""The synchronous twin of `runtime`, written by hand: threads, and deadlines that are seen between two attempts."""
+"""The synchronous twin of `runtime`, written by hand: threads, and deadlines that each wait for a server looks at."""
 
+import math
+import queue
+import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -25,11 +29,26 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def remaining(seconds: float) -> float:
+    """So many seconds, or what the `deadline` around it has left, if that is less.
+
+    Raises:
+        TimeoutError: it has nothing left.
+    """
+    end = getattr(_ends, "nearest", None)
+    if end is None:
+        return seconds
+    left: float = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline has passed")
+    return min(seconds, left)
+
+
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Let nothing be waited for in the body of a ``with`` after so many seconds: `sleep` raises `TimeoutError` there.
+    """Let nothing be waited for in the body of a ``with`` after so many seconds.
 
-    A reply that is being awaited then is awaited on, up to the connection's own timeout.
+    `sleep` raises `TimeoutError` then, and a connection of `heeding_deadline` fails with it.
     """
     outer = getattr(_ends, "nearest", None)
     end = time.monotonic() + seconds
@@ -43,6 +62,81 @@ def deadline(seconds: float) -> Iterator[None]:
 def together(work: Iterable[T]) -> list[T]:
     """The results of things that were done one after the other."""
     return list(work)
+
+
+def hear(jobs: Sequence[Callable[[], T]], patience: Callable[[Sequence[T]], float]) -> list[T]:
+    """Do things at the same time, each in a thread of its own, until enough is known; the others are left to end.
+
+    Args:
+        jobs: What to do; none may raise, and each ends by itself.
+        patience: Says, given the results so far, for how many more seconds others are waited for; asked anew with each.
+
+    Returns:
+        The results in the order in which they came.
+
+    Raises:
+        TimeoutError: the `deadline` around it has passed.
+    """
+    results: queue.SimpleQueue[T] = queue.SimpleQueue()
+    end = getattr(_ends, "nearest", None)
+
+    def do(job: Callable[[], T]) -> None:
+        _ends.nearest = end
+        results.put(job())
+
+    for job in jobs:
+        threading.Thread(target=do, args=(job,), name="stateful-route ask", daemon=True).start()
+    heard: list[T] = []
+    while len(heard) < len(jobs) and (seconds := patience(heard)) > 0:
+        seconds = remaining(seconds)
+        try:
+            heard.append(results.get(timeout=None if math.isinf(seconds) else seconds))
+        except queue.Empty:
+            if patience(heard) == math.inf:  # so it was the deadline
+                raise TimeoutError("the deadline has passed") from None
+            break
+    return heard
+
+
+class Aside:
+    """Does something in the background, one at a time; nobody waits for it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = f"stateful-route {name}"
+        self._thread: threading.Thread | None = None
+
+    def start(self, job: Callable[[], None]) -> None:
+        """Begin, unless it is being done already; the job may not raise, and ends by itself."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=job, name=self._name, daemon=True)
+            self._thread.start()
+
+
+@cache
+def heeding_deadline(base: Any) -> Any:
+    """The class of redis-py's connections that waits no longer than the `deadline` around it."""
+    return type(f"Punctual{base.__name__}", (_Punctual, base), {})
+
+
+class _Punctual:
+    def _connect(self) -> Any:
+        """Connect to the first address of the host that answers, each of them in its part of the time."""
+        connection: Any = self
+        own = connection.socket_connect_timeout
+        host, port = getattr(connection, "host", None), getattr(connection, "port", None)
+        addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM) if host else [None]
+        connection.socket_connect_timeout = remaining(own) / max(1, len(addresses))
+        try:
+            return super()._connect()  # type: ignore[misc]
+        finally:
+            connection.socket_connect_timeout = own
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        own = self.socket_timeout  # type: ignore[attr-defined]
+        left = remaining(math.inf if own is None else own)
+        if left != own and "timeout" not in options and not math.isinf(left):
+            options["timeout"] = left
+        return super().read_response(*args, **options)  # type: ignore[misc]
 
 
 @contextmanager

@@ -1,9 +1,28 @@
-"""Connections that tell of an error whether a command had gone out: before that, nothing can have been written."""
+"""Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+from redis import exceptions as rx
+
+from stateful_route.domain.trust import Standing
+
+NOT_ALLOWED = (rx.ResponseError, rx.AuthorizationError)
+"""What a server answers that does not know a command, or a user who may not use it."""
+
+
+class NotPrimary(rx.ConnectionError):
+    """The server is a read-only replica: the address leads to another one by now, or soon will."""
+
+
+WRONG_SERVER = (NotPrimary, rx.ReadOnlyError, rx.MasterDownError, rx.BusyLoadingError)
+
+
+def is_wrong_server(reply: object) -> bool:
+    """Whether a reply says that somebody else is the primary by now: then the connection is of no use any more."""
+    return isinstance(reply, WRONG_SERVER) or (isinstance(reply, rx.ResponseError) and "READONLY " in str(reply))
 
 
 @contextmanager
@@ -27,6 +46,15 @@ def telling(base: Any) -> type:
     return type(f"Telling{base.__name__}", (_Telling, base), {})
 
 
+@cache
+def introduced(base: Any, *, primary: bool) -> type:
+    """The class of redis-py's connections that also knows which server it leads to.
+
+    ``primary``: it must be one that takes writes; connecting to a read-only replica fails.
+    """
+    return type(f"Introduced{base.__name__}", (_Introduced, base), {"primary": primary})
+
+
 class _Telling:
     async def connect_check_health(self, *args: Any, **options: Any) -> None:
         with nothing_sent():
@@ -35,3 +63,53 @@ class _Telling:
     async def check_health(self) -> None:
         with nothing_sent():
             await super().check_health()  # type: ignore[misc]
+
+
+class _Introduced:
+    primary = False
+    server = ""
+    """The run id of the server that it leads to; its address where that is not told."""
+    standing: Standing | None = None
+    """What a pool has noted of it; None: it was not in use yet since it was connected."""
+
+    async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
+        await super().on_connect_check_health(*args, **options)  # type: ignore[misc]
+        self.standing = None
+        about = await self._asked("INFO", "server")
+        self.server = _run_id(about) or self.address
+        if self.primary:
+            await self.see_primary()
+
+    async def see_primary(self) -> None:
+        """Ask the server for its role.
+
+        Raises:
+            NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
+        """
+        role = await self._asked("ROLE")
+        if isinstance(role, Sequence) and role and role[0] in {b"slave", b"replica"}:
+            raise NotPrimary(
+                f"{self.address} is a read-only replica of {role[1].decode()}:{role[2]}, and takes no writes: "
+                "a failover is under way, or the address of the primary is another one"
+            )
+
+    @property
+    def address(self) -> str:
+        """Where it leads, as host and port or as a path."""
+        connection: Any = self
+        return str(connection.path if hasattr(connection, "path") else f"{connection.host}:{connection.port}")
+
+    async def _asked(self, *words: str) -> Any:
+        """The reply; None where the server does not know the question, or the user may not ask."""
+        connection: Any = self
+        await connection.send_command(*words, check_health=False)
+        try:
+            return await connection.read_response()
+        except NOT_ALLOWED:
+            return None
+
+
+def _run_id(about: Any) -> str:
+    text = about.decode(errors="replace") if isinstance(about, bytes) else str(about or "")
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return lines.get("run_id", "")

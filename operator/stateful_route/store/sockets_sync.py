@@ -1,16 +1,27 @@
 # Generated from sockets.py by tools/twins.py: change that one, then run: make twins
-"""Connections that tell of an error whether a command had gone out: before that, nothing can have been written."""
+"""Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from stateful_route.store.sockets import nothing_sent
+from stateful_route.domain.trust import Standing
+from stateful_route.store.sockets import NOT_ALLOWED, NotPrimary, _run_id, nothing_sent
 
 
 @cache
 def telling(base: Any) -> type:
     """The class of redis-py's connections that also marks the errors of connecting and of health checks."""
     return type(f"Telling{base.__name__}", (_Telling, base), {})
+
+
+@cache
+def introduced(base: Any, *, primary: bool) -> type:
+    """The class of redis-py's connections that also knows which server it leads to.
+
+    ``primary``: it must be one that takes writes; connecting to a read-only replica fails.
+    """
+    return type(f"Introduced{base.__name__}", (_Introduced, base), {"primary": primary})
 
 
 class _Telling:
@@ -21,3 +32,47 @@ class _Telling:
     def check_health(self) -> None:
         with nothing_sent():
             super().check_health()  # type: ignore[misc]
+
+
+class _Introduced:
+    primary = False
+    server = ""
+    """The run id of the server that it leads to; its address where that is not told."""
+    standing: Standing | None = None
+    """What a pool has noted of it; None: it was not in use yet since it was connected."""
+
+    def on_connect_check_health(self, *args: Any, **options: Any) -> None:
+        super().on_connect_check_health(*args, **options)  # type: ignore[misc]
+        self.standing = None
+        about = self._asked("INFO", "server")
+        self.server = _run_id(about) or self.address
+        if self.primary:
+            self.see_primary()
+
+    def see_primary(self) -> None:
+        """Ask the server for its role.
+
+        Raises:
+            NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
+        """
+        role = self._asked("ROLE")
+        if isinstance(role, Sequence) and role and role[0] in {b"slave", b"replica"}:
+            raise NotPrimary(
+                f"{self.address} is a read-only replica of {role[1].decode()}:{role[2]}, and takes no writes: "
+                "a failover is under way, or the address of the primary is another one"
+            )
+
+    @property
+    def address(self) -> str:
+        """Where it leads, as host and port or as a path."""
+        connection: Any = self
+        return str(connection.path if hasattr(connection, "path") else f"{connection.host}:{connection.port}")
+
+    def _asked(self, *words: str) -> Any:
+        """The reply; None where the server does not know the question, or the user may not ask."""
+        connection: Any = self
+        connection.send_command(*words, check_health=False)
+        try:
+            return connection.read_response()
+        except NOT_ALLOWED:
+            return None

@@ -23,14 +23,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
-from redis import exceptions as rx
-
 from stateful_route.domain.errors import Deposed, StatefulRouteError
 from stateful_route.store.clients import NodePool
 from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.failures import FAILURES, Untimely
 from stateful_route.store.patience import READING_COMMANDS
 from stateful_route.store.scripts import Call, timed
+from stateful_route.store.sockets import introduced
 
 DEADLINE: Any = object()
 """Stands as the last argument of a script until the connection is known."""
@@ -172,9 +171,7 @@ class ElectedStore(Store):
             pool.connection_class = _timing(pool.connection_class, tenure)
             return
         settings = self._client.connection_kwargs  # of the nodes that it will find
-        settings["connection_class"] = _timing(settings["connection_class"], tenure)
-        for node in self._client.nodes_manager.startup_nodes.values():
-            node.connection_class = settings["connection_class"]
+        settings["connection_class"] = _timing(introduced(settings["connection_class"], primary=False), tenure)
 
     async def introduced(self) -> None:
         """Wait until the clocks of its servers have been noted once, or were found to be out of reach."""
@@ -239,23 +236,10 @@ def _timing(base: Any, tenure: Tenure) -> Any:
 
 
 class _Timed:
-    """Knows which server it is connected to, and what its deadline is: all commands are packed here, on any way."""
+    """Knows the deadline of the server that it is connected to: all commands are packed here, on any way."""
 
     tenure: Tenure
-    server = ""
-    """Its run id; where the user may not ask for that, its address."""
-
-    async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-        connection: Any = self
-        await super().on_connect_check_health(*args, **options)  # type: ignore[misc]
-        self.server = connection.path if hasattr(connection, "path") else f"{connection.host}:{connection.port}"
-        await connection.send_command("INFO", "server", check_health=False)
-        try:
-            text = await connection.read_response()
-        except rx.ResponseError:  # no permission; a name that leads to another server now and then is not found out
-            return
-        lines = dict(line.split(":", 1) for line in text.decode(errors="replace").splitlines() if ":" in line)
-        self.server = lines.get("run_id") or self.server
+    server: str
 
     def pack_command(self, *args: Any) -> list[bytes]:
         if args[-1] is DEADLINE:

@@ -1,0 +1,150 @@
+# Generated from discovery.py by tools/twins.py: change that one, then run: make twins
+"""Finds out whom to connect to: the primary that Sentinels watch, or a node of a Cluster that knows the slots.
+
+All that can tell are asked at once, and the newest word is believed. redis-py's own clients ask one after the other:
+one that is gone or silent takes the whole time of a call, and of the next call, too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from time import monotonic
+from typing import Any
+
+from redis import exceptions as rx
+from redis.connection import Connection, SSLConnection
+
+from stateful_route.domain.witnesses import Word, believed, patience
+from stateful_route.store.discovery import Place, _failed, _name, _text, _word_of_sentinel
+from stateful_route.store.failures import FAILURES
+from stateful_route.store.runtime_sync import Lock, hear, heeding_deadline
+from stateful_route.store.sockets import NOT_ALLOWED, nothing_sent
+
+
+class Asking:
+    """Asks servers one question each, over connections that last no longer than that."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """``settings``: of redis-py's connections besides host and port; ``ssl`` True: with TLS."""
+        self._settings = {name: value for name, value in settings.items() if name != "ssl"}
+        self._connection_class = heeding_deadline(SSLConnection if settings.get("ssl") else Connection)
+
+    def ask(self, place: Place, *words: str) -> Any:
+        """The reply of a server, as bytes and lists of bytes.
+
+        Raises:
+            redis-py's errors, OSError: it does not answer in time, or refuses.
+        """
+        connection = self._connection_class(host=place[0], port=place[1], **self._settings)
+        try:
+            connection.connect()
+            connection.send_command(*words)
+            return connection.read_response()
+        finally:
+            connection.disconnect(nowait=True)
+
+
+class Sentinels:
+    """A set of Sentinels, and the name by which they know the primary and its replicas."""
+
+    def __init__(self, places: Sequence[Place], service: str, asking: Asking) -> None:
+        """Nothing is connected yet; ``service``: what the primary is called."""
+        self._places = list(places)
+        self._service = service
+        self._asking = asking
+        self._turn = Lock()
+        self._primary: Place | None = None
+        self._asked_at = -1.0
+
+    def primary(self) -> Place:
+        """Where the primary is; who asks while others are being answered is given the next answer with all who wait.
+
+        Raises:
+            redis-py's AuthenticationError: none has told, and one wants a user or a password.
+            redis-py's ConnectionError: none has told.
+        """
+        came = monotonic()
+        with self._turn:
+            if self._primary is None or self._asked_at < came:
+                self._primary, self._asked_at = None, monotonic()
+                self._primary = self._ask_all()
+            return self._primary
+
+    def _ask_all(self) -> Place:
+        jobs = [lambda place=place: self._ask(place) for place in self._places]
+        words = hear(jobs, lambda said: patience(said, len(jobs)))
+        best = believed(words)
+        if best is None or best.place is None:
+            why = "; ".join(word.why for word in words)
+            error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
+            raise error(f"no Sentinel tells where the primary of {self._service!r} is: {why}")
+        self._places.sort(key=lambda place: _name(place) != best.witness)  # it is the first to be asked next time
+        return best.place
+
+    def _ask(self, place: Place) -> Word:
+        try:
+            reply = self._asking.ask(place, "SENTINEL", "MASTER", self._service)
+        except FAILURES as error:
+            return _failed(place, error, "Sentinel")
+        return _word_of_sentinel(_name(place), self._service, reply)
+
+
+class Seeds:
+    """The nodes of a Cluster that a URL names: they are asked again whenever it is to be found anew."""
+
+    def __init__(self, places: Sequence[Place], asking: Asking) -> None:
+        """Nothing is connected yet."""
+        self._places = list(places)
+        self._asking = asking
+
+    def best(self, known: Iterable[Place]) -> Place:
+        """A node that answers, the one with the newest view of the Cluster; ``known``: nodes besides the URL's.
+
+        Raises:
+            redis-py's AuthenticationError: none answers, and one wants a user or a password.
+            redis-py's ConnectionError: none answers.
+        """
+        places = list(dict.fromkeys([*self._places, *known]))
+        jobs = [lambda place=place: self._ask(place) for place in places]
+        words = hear(jobs, lambda said: patience(said, len(jobs)))
+        best = believed(words)
+        if best is None or best.place is None:
+            why = "; ".join(word.why for word in words)
+            error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
+            raise error(f"no node of the Cluster answers: {why}")
+        return best.place
+
+    def _ask(self, place: Place) -> Word:
+        try:
+            reply = self._asking.ask(place, "CLUSTER", "INFO")
+        except rx.ClusterDownError as error:
+            return _failed(place, error, "a node")
+        except NOT_ALLOWED as error:
+            if "cluster support disabled" in str(error):
+                return Word(
+                    _name(place), why=f"{_name(place)} is no node of a Redis Cluster, use redis:// or redis+sentinel://"
+                )
+            return Word(_name(place), place)
+        except FAILURES as error:
+            return _failed(place, error, "a node")
+        about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
+        sound = about.get("cluster_state") == "ok"
+        return Word(_name(place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)
+
+
+@cache
+def led(base: Any) -> type:
+    """The class of redis-py's connections that goes where ``sentinels``, one of its arguments, say."""
+    return type(f"Led{base.__name__}", (_Led, base), {})
+
+
+class _Led:
+    def __init__(self, *args: Any, sentinels: Sentinels, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._sentinels = sentinels
+
+    def connect_check_health(self, *args: Any, **options: Any) -> None:
+        connection: Any = self
+        if not connection.is_connected:
+            with nothing_sent():
+                connection.host, connection.port = self._sentinels.primary()
+        super().connect_check_health(*args, **options)  # type: ignore[misc]
