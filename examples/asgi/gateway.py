@@ -47,7 +47,7 @@ async def pods() -> dict[str, list[int]]:
 def main() -> None:
     """Serve until the end."""
     host, _, port = os.environ.get("LISTEN", "127.0.0.1:8080").rpartition(":")
-    uvicorn.run(app, host=host, port=int(port), log_level="warning")
+    uvicorn.run(app, host=host.strip("[]"), port=int(port), log_level="warning")
 
 
 if __name__ == "__main__":

@@ -143,9 +143,10 @@ def main() -> None:
     host, _, port = os.environ.get("LISTEN", "127.0.0.1:8000").rpartition(":")
     # Listening before the pod says that it is READY: the first callers wait for a moment instead of being refused. The
     # protocol is named because asyncio sets TCP_NODELAY only then; each answer would take 40 ms longer without.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, int(port)))
+    listening.bind((host.strip("[]"), int(port)))
     listening.listen()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -55,6 +56,7 @@ def main() -> None:
     """Serve until the end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     host, _, port = os.environ.get("LISTEN", "127.0.0.1:8080").rpartition(":")
+    Server.address_family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     options = RouteOptions(
         cache=CacheOptions(refresh_seconds=REFRESH_SECONDS),
         client=ClientOptions(
@@ -63,7 +65,7 @@ def main() -> None:
     )
     with (
         StatefulRoute.connect(os.environ["STATEFUL_ROUTE_REDIS_URL"], options) as route,
-        make_server(host, int(port), application(route), Server, Handler) as server,
+        make_server(host.strip("[]"), int(port), application(route), Server, Handler) as server,
     ):
         server.serve_forever()
 

@@ -6,6 +6,7 @@ Which pod this is comes from the environment, as Kubernetes sets it.
 import json
 import os
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -141,9 +142,10 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until somebody asks the pod to end, and its users are given away."""
     host, _, port = os.environ.get("LISTEN", "127.0.0.1:8000").rpartition(":")
+    Server.address_family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with (
         StatefulRoute.connect(os.environ["STATEFUL_ROUTE_REDIS_URL"]) as route,
-        Server((host, int(port)), Handler) as server,  # listens from here on: callers wait until it serves
+        Server((host.strip("[]"), int(port)), Handler) as server,  # listens from here on: callers wait until it serves
     ):
         rooms = server.rooms = Rooms(route, Counters(Path(os.environ["DATABASE"])))
         rooms.driver.start()

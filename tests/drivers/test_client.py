@@ -385,7 +385,8 @@ async def test_close(two, pushed):
 
 
 async def test_address(operate, publish, pushed, connect, server):
-    await operate({0: record(address="10.1.2.3:7000"), 1: record(address="rooms-1.rooms.games.svc")})
+    records = {0: "10.1.2.3:7000", 1: "rooms-1.rooms.games.svc", 3: "fd00:10:244::5", 4: "[fd00:10:244::6]:7777"}
+    await operate({ordinal: record(address=address) for ordinal, address in records.items()})
     await publish({2: "READY"})
     assert await pushed.client.address(NS, SVC, 0) == "10.1.2.3:7000"
     assert await pushed.client.address(NS, SVC, 1) == "rooms-1.rooms.games.svc"
@@ -394,6 +395,9 @@ async def test_address(operate, publish, pushed, connect, server):
     assert await with_port.client.address(NS, SVC, 0) == "10.1.2.3:7000"
     assert await with_port.client.address(NS, SVC, 1) == "rooms-1.rooms.games.svc:80"
     assert await with_port.client.address(NS, SVC, 2) == "games-2.room.example:80"
+    assert await pushed.client.address(NS, SVC, 3) == "fd00:10:244::5"
+    assert await with_port.client.address(NS, SVC, 3) == "[fd00:10:244::5]:80"
+    assert await with_port.client.address(NS, SVC, 4) == "[fd00:10:244::6]:7777"
 
 
 async def test_report_unreachable(two, pushed, executor_here, service, later):

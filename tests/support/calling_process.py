@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from stateful_route.domain.address import split_address
 from stateful_route.domain.errors import NoPodAvailable, StoreUnavailable
 from stateful_route.store.keys import Service
 from support.journal import BEGUN, Journal
@@ -156,8 +157,8 @@ class CallingProcess:
     async def _connect(self, pod: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if not self._role.port:
             return await asyncio.open_unix_connection(socket_of(self._role.folder, pod))
-        host, _, port = (await self._client.address(self._namespace, SVC, pod)).partition(":")
-        return await asyncio.open_connection(host, int(port or self._role.port))
+        host, port = split_address(await self._client.address(self._namespace, SVC, pod))
+        return await asyncio.open_connection(host, port or self._role.port)
 
 
 def _known(states: Any, service: Service) -> dict[str, object]:

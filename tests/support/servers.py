@@ -69,13 +69,16 @@ def cluster(start_module_server: StartServer) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def start_sentinel(kind: StoreServer, tmp_path: Path) -> Iterator[Callable[[EmbeddedStore], int]]:
-    """Start a Sentinel for one test, which calls the given server "main"; gives its port, where it soon answers."""
+def start_sentinel(kind: StoreServer, tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """Start a Sentinel for one test, which calls the given server "main"; gives its port, where it soon answers.
+
+    After the server: further lines of its settings.
+    """
     started = []
 
-    def start(watched: EmbeddedStore) -> int:
+    def start(watched: EmbeddedStore, *lines: str) -> int:
         settings = tmp_path / "sentinel.conf"
-        settings.write_text(f"sentinel monitor main 127.0.0.1 {watched.port} 1\n")
+        settings.write_text("\n".join((f"sentinel monitor main 127.0.0.1 {watched.port} 1", *lines, "")))
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

@@ -2,8 +2,9 @@
 
 import pytest
 
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import DrainPolicy
-from stateful_route.reconcile.spec import policy_of, probe_of
+from stateful_route.reconcile.spec import address_of, policy_of, probe_of
 from stateful_route.router.probes import HttpProbe, TcpProbe
 from support.resources import route
 
@@ -48,3 +49,32 @@ DRAINS = {
 def test_a_pod_is_drained(sentence):
     drain, expected = DRAINS[sentence]
     assert policy_of(route("room", "games", drain=drain)).drain == expected
+
+
+ADDRESSES = {
+    "an IP alone": ({}, "10.0.0.7", "10.0.0.7"),
+    "an IP and a port": ({"port": 7777}, "10.0.0.7", "10.0.0.7:7777"),
+    "IPv6 alone": ({}, "fd00:10:244::5", "fd00:10:244::5"),
+    "IPv6 and a port": ({"port": 7777}, "fd00:10:244::5", "[fd00:10:244::5]:7777"),
+    "IPv6 in a template": ({"port": 7777, "template": "{ip}"}, "fd00:10:244::5", "[fd00:10:244::5]:7777"),
+    "IPv6 before its port": ({"port": 7777, "template": "{ip}:{port}"}, "fd00:10:244::5", "[fd00:10:244::5]:7777"),
+    "brackets in the template": (
+        {"port": 7777, "template": "[{ip}]:{port}"},
+        "fd00:10:244::5",
+        "[fd00:10:244::5]:7777",
+    ),
+    "a port in the template": ({"template": "{ip}:80"}, "fd00:10:244::5", "[fd00:10:244::5]:80"),
+    "a port in the template and one besides": ({"port": 7777, "template": "{ip}:80"}, "10.0.0.7", "10.0.0.7:80"),
+    "IPv6 in a URL": ({"template": "http://{ip}/x"}, "fd00:10:244::5", "http://[fd00:10:244::5]/x"),
+    "IPv6 in a URL's end": ({"port": 80, "template": "http://{ip}"}, "fd00::5", "http://[fd00::5]:80"),
+    "an IP in a URL": ({"port": 80, "template": "http://{ip}"}, "10.0.0.7", "http://10.0.0.7:80"),
+    "a name": ({"port": 80, "template": "{pod}.example"}, "fd00::5", "room-2.example:80"),
+    "no IP yet": ({"port": 80}, None, None),
+}
+
+
+@pytest.mark.parametrize("sentence", ADDRESSES)
+def test_callers_are_told_the_address_of_a_pod(sentence):
+    address, ip, expected = ADDRESSES[sentence]
+    pod = PodFacts(name="room-2", ordinal=2, uid="u", resource_version=1, created=0.0, ip=ip)
+    assert address_of(route("room", "games", address=address), pod, None) == expected

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from stateful_route.domain.address import with_port
 from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import UNMETERED, Meter
@@ -265,7 +266,7 @@ class ClientDriver:
     # Pods
 
     async def address(self, namespace: str, service: str, pod: int) -> str:
-        """``host:port`` of a pod, or ``host`` where nobody has said which port.
+        """``host:port`` of a pod, or ``host`` where nobody has said which port; ``[fd00::5]:7777``, or ``fd00::5``.
 
         From the operator's record (``spec.address``); else by its name in the cluster's DNS, which needs a headless
         Service with ``publishNotReadyAddresses: true``: a pod that drains is not Ready, and must still be found.
@@ -276,8 +277,7 @@ class ClientDriver:
         if host is None:
             names: Mapping[str, object] = {"pod": f"{service}-{pod}", "ordinal": pod}
             host = self.options.address.format(**names, service=service, namespace=namespace)
-        port = self.options.port
-        return host if port is None or ":" in host.rpartition("]")[2] else f"{host}:{port}"
+        return with_port(host, self.options.port)
 
     async def report_unreachable(self, namespace: str, service: str, pod: int) -> bool:
         """This caller cannot reach the pod: give it no new uids for a while, and let the operator have a look.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from stateful_route.api.statefulroute import StatefulRoute
+from stateful_route.domain.address import template_for, with_port
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import DrainPolicy, MaxUnavailable, OnLoss, Policy
@@ -78,7 +79,7 @@ def config_of(route: StatefulRoute) -> Mapping[str, object]:
 
 
 def address_of(route: StatefulRoute, pod: PodFacts, workload: WorkloadFacts | None) -> str | None:
-    """Where callers reach the pod: ``host`` or ``host:port``; None: it cannot be told."""
+    """Where callers reach the pod: ``host``, ``host:port`` or ``[fd00::5]:port``; None: it cannot be told."""
     address = route.spec.address
     service = workload.governing_service if workload else ""
     template = address.template or (DEFAULT_ADDRESS if service else "{ip}")
@@ -92,5 +93,5 @@ def address_of(route: StatefulRoute, pod: PodFacts, workload: WorkloadFacts | No
         "ip": pod.ip or "",
         "port": address.port or "",
     }
-    host = template.format_map(values)
-    return f"{host}:{address.port}" if address.port and "{port}" not in template else host
+    text = template_for(template, pod.ip or "").format_map(values)
+    return text if "{port}" in template else with_port(text, address.port)

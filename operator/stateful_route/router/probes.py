@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import quote
 
+from stateful_route.domain.address import host_port, split_address
 from stateful_route.domain.aliveness import Author, PodView
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.health import NOT_ASKED, ProbeResult
-from stateful_route.router.wire import exchange, grpc_module, target_of, unary
+from stateful_route.router.wire import exchange, grpc_module, unary
 
 PROBE_SECONDS = 5.0
 """How long a probe may take in all (reference §9)."""
@@ -77,7 +78,7 @@ class HttpProbe:
         began = time.monotonic()
         try:
             name, port = where(host, self.port)
-            request = _request(target_of(name, port), self.path, self.headers)
+            request = _request(host_port(name, port), self.path, self.headers)
             tls = self.scheme == "HTTPS"
             answer = await exchange(name, port, request, _is_answered, tls=tls, seconds=self.timeout_seconds)
         except (OSError, ValueError) as error:
@@ -172,12 +173,12 @@ def where(address: str, port: int | None) -> tuple[str, int]:
     Raises:
         ValueError: there is neither.
     """
-    host, _, behind = address.rpartition(":")
-    if address.endswith("]") or not host or (":" in host and not host.endswith("]")):
-        host, behind = address, ""
-    if port is None and not behind.isdigit():
+    host, own_port = split_address(address)
+    if port is None:
+        port = own_port
+    if port is None:
         raise ValueError(f"no port in the address {address!r}")
-    return host.removeprefix("[").removesuffix("]"), int(behind) if port is None else port
+    return host, port
 
 
 def check_port(port: int | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.health import ProbeResult
 from stateful_route.router.probes import (
@@ -22,7 +23,7 @@ from stateful_route.router.probes import (
     check_timeout,
     where,
 )
-from stateful_route.router.wire_sync import exchange, grpc_module, target_of, unary
+from stateful_route.router.wire_sync import exchange, grpc_module, unary
 
 
 class Probe(Protocol):
@@ -69,7 +70,7 @@ class HttpProbe:
         began = time.monotonic()
         try:
             name, port = where(host, self.port)
-            request = _request(target_of(name, port), self.path, self.headers)
+            request = _request(host_port(name, port), self.path, self.headers)
             tls = self.scheme == "HTTPS"
             answer = exchange(name, port, request, _is_answered, tls=tls, seconds=self.timeout_seconds)
         except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.errors import ExtraMissing
 
 READ_BYTES = 4096
@@ -58,7 +59,7 @@ async def unary(host: str, port: int, method: str, request: bytes, *, seconds: f
         ExtraMissing: grpcio is not installed.
     """
     grpc = grpc_module()
-    async with asyncio.timeout(seconds), grpc.aio.insecure_channel(target_of(host, port), CHANNEL_OPTIONS) as channel:
+    async with asyncio.timeout(seconds), grpc.aio.insecure_channel(host_port(host, port), CHANNEL_OPTIONS) as channel:
         try:
             reply: bytes = await channel.unary_unary(method)(request, timeout=seconds)
         except grpc.RpcError as error:
@@ -72,11 +73,6 @@ def grpc_module() -> Any:
         return import_module("grpc")
     except ImportError as error:
         raise ExtraMissing("a gRPC probe needs grpcio: pip install grpcio") from error
-
-
-def target_of(host: str, port: int) -> str:
-    """``host:port``, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @cache

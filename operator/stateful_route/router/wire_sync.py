@@ -4,10 +4,11 @@ import socket
 import time
 from collections.abc import Callable
 
+from stateful_route.domain.address import host_port
 from stateful_route.router.runtime_sync import within
-from stateful_route.router.wire import CHANNEL_OPTIONS, READ_BYTES, grpc_module, target_of, unverified
+from stateful_route.router.wire import CHANNEL_OPTIONS, READ_BYTES, grpc_module, unverified
 
-__all__ = ["exchange", "grpc_module", "target_of", "unary"]
+__all__ = ["exchange", "grpc_module", "unary"]
 
 
 def exchange(
@@ -33,7 +34,7 @@ def unary(host: str, port: int, method: str, request: bytes, *, seconds: float) 
         ExtraMissing: grpcio is not installed.
     """
     grpc = grpc_module()
-    with grpc.insecure_channel(target_of(host, port), CHANNEL_OPTIONS) as channel:
+    with grpc.insecure_channel(host_port(host, port), CHANNEL_OPTIONS) as channel:
         try:
             reply: bytes = channel.unary_unary(method)(request, timeout=seconds)
         except grpc.RpcError as error:

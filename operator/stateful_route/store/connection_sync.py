@@ -11,7 +11,7 @@ from redis import Redis
 from redis import exceptions as rx
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.connection import Connection, SSLConnection
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
@@ -91,6 +91,7 @@ class Store:
             "encoding_errors": "surrogateescape",
             "retry": Retry(NoBackoff(), 0),
         }
+        url = url.strip()
         scheme = url.partition("://")[0]
         limits = {
             "max_connections": options.max_connections,
@@ -99,18 +100,17 @@ class Store:
         }
         try:
             if scheme in {"redis", "rediss", "unix"}:
-                pool: Any = Pool.from_url(url, **limits, **common)
-                return cls(_over(pool), label=label, options=options)
+                return cls(_single(url, limits | common), label=label, options=options)
             if scheme in {"redis+cluster", "rediss+cluster"}:
                 client, seeds = _cluster(url, common)
                 return cls(client, label=label, options=options, seeds=seeds)
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
-                return cls(_sentinel(url, limits, common), label=label, options=options)
+                return cls(_sentinel(url, limits | common, common), label=label, options=options)
         except (ValueError, TypeError) as error:
             why = (
                 str(error)
                 if isinstance(error, UrlError)
-                else "look at its host, port and options, %-encode its password"
+                else "look at its host, port and settings, %-encode its password"
             )
             raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from None
         raise InvalidArgument(
@@ -392,11 +392,24 @@ class Store:
             raise
 
 
-def _over(pool: Any) -> Redis:
+def _single(url: str, common: dict[str, Any]) -> Redis:
+    parts = url_parts(url, DEFAULT_PORT)
+    settings = {**common, **parts.login, **parts.query}
+    kind: Any = SSLConnection if settings.pop("ssl", False) else Connection
+    if parts.hosts:
+        ((settings["host"], settings["port"]),) = parts.hosts
+    else:
+        kind, settings["path"] = UnixDomainSocketConnection, parts.path
+    return _over(kind, settings)
+
+
+def _over(kind: Any, settings: dict[str, Any]) -> Redis:
     """A client over a pool of connections to one primary."""
-    pool.connection_class = packing(introduced(telling(heeding_deadline(pool.connection_class)), primary=True))
-    pool.make_connection()  # without connecting: an option that redis-py does not know is found here
-    return Redis.from_pool(pool)
+    connection_class = packing(introduced(telling(heeding_deadline(kind)), primary=True))
+    pool: Any = Pool(connection_class=connection_class, **settings)
+    pool.make_connection()  # without connecting: a setting that redis-py does not know is found here
+    client: Redis = Redis.from_pool(pool)
+    return client
 
 
 def _cluster(url: str, common: dict[str, Any]) -> tuple[Any, Seeds]:
@@ -413,18 +426,12 @@ def _cluster(url: str, common: dict[str, Any]) -> tuple[Any, Seeds]:
     return client, Seeds(parts.hosts, Asking(settings))
 
 
-def _sentinel(url: str, limits: dict[str, Any], common: dict[str, Any]) -> Redis:
+def _sentinel(url: str, common: dict[str, Any], patience: dict[str, Any]) -> Redis:
     parts = url_parts(url, DEFAULT_SENTINEL_PORT)
     name, _, db = parts.path.partition("/")
     if not name:
         raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
-    login = {name: value for name, value in parts.login.items() if name != "ssl"}
-    tls = {"ssl": parts.login.get("ssl", False)}
-    asking = Asking({**common, **tls})
-    return _over(
-        Pool(
-            connection_class=led(SSLConnection if tls["ssl"] else Connection),
-            sentinels=Sentinels(parts.hosts, name, asking),
-            **{"db": int(db or 0), **limits, **common, **login, **parts.query},
-        )
-    )
+    settings = {"db": int(db or 0), **common, **parts.login, **parts.query}
+    kind = led(SSLConnection if settings.pop("ssl", False) else Connection)
+    settings["sentinels"] = Sentinels(parts.hosts, name, Asking({**patience, **parts.sentinel}))
+    return _over(kind, settings)

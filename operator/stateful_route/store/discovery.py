@@ -12,6 +12,7 @@ from typing import Any
 from redis import exceptions as rx
 from redis.asyncio.connection import Connection, SSLConnection
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.witnesses import Word, believed, patience
 from stateful_route.store.failures import FAILURES
 from stateful_route.store.runtime import Lock, hear, heeding_deadline
@@ -157,7 +158,7 @@ class _Led:
 
 
 def _name(place: Place) -> str:
-    return f"{place[0]}:{place[1]}"
+    return host_port(*place)
 
 
 def _failed(place: Place, error: Exception, who: str) -> Word:

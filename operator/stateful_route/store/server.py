@@ -1,5 +1,6 @@
 """Whether a server can be the store at all, told before anything is written there."""
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.errors import AuthenticationFailed, UnfitServer
 from stateful_route.store.connection import Store
 
@@ -32,7 +33,7 @@ async def check_server(store: Store) -> None:
     except AuthenticationFailed:
         return
     if role in {b"slave", b"replica"}:
-        host, port = rest[0].decode(), rest[1]
+        primary = host_port(rest[0].decode(), rest[1])
         raise UnfitServer(
-            f"{store.label} is a read-only replica of {host}:{port}: use its primary's address, or redis+sentinel://"
+            f"{store.label} is a read-only replica of {primary}: use its primary's address, or redis+sentinel://"
         )

@@ -1,6 +1,7 @@
 # Generated from server.py by tools/twins.py: change that one, then run: make twins
 """Whether a server can be the store at all, told before anything is written there."""
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.errors import AuthenticationFailed, UnfitServer
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.server import NEEDED, NEEDED_ON_CLUSTER
@@ -29,7 +30,7 @@ def check_server(store: Store) -> None:
     except AuthenticationFailed:
         return
     if role in {b"slave", b"replica"}:
-        host, port = rest[0].decode(), rest[1]
+        primary = host_port(rest[0].decode(), rest[1])
         raise UnfitServer(
-            f"{store.label} is a read-only replica of {host}:{port}: use its primary's address, or redis+sentinel://"
+            f"{store.label} is a read-only replica of {primary}: use its primary's address, or redis+sentinel://"
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from redis import exceptions as rx
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.trust import Standing
 
 NOT_ALLOWED = (rx.ResponseError, rx.AuthorizationError)
@@ -89,7 +90,7 @@ class _Introduced:
         role = await self._asked("ROLE")
         if isinstance(role, Sequence) and role and role[0] in {b"slave", b"replica"}:
             raise NotPrimary(
-                f"{self.address} is a read-only replica of {role[1].decode()}:{role[2]}, and takes no writes: "
+                f"{self.address} is a read-only replica of {host_port(role[1].decode(), role[2])} and takes no writes: "
                 "a failover is under way, or the address of the primary is another one"
             )
 
@@ -97,7 +98,7 @@ class _Introduced:
     def address(self) -> str:
         """Where it leads, as host and port or as a path."""
         connection: Any = self
-        return str(connection.path if hasattr(connection, "path") else f"{connection.host}:{connection.port}")
+        return str(connection.path if hasattr(connection, "path") else host_port(connection.host, connection.port))
 
     async def _asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.trust import Standing
 from stateful_route.store.sockets import NOT_ALLOWED, NotPrimary, _run_id, nothing_sent
 
@@ -58,7 +59,7 @@ class _Introduced:
         role = self._asked("ROLE")
         if isinstance(role, Sequence) and role and role[0] in {b"slave", b"replica"}:
             raise NotPrimary(
-                f"{self.address} is a read-only replica of {role[1].decode()}:{role[2]}, and takes no writes: "
+                f"{self.address} is a read-only replica of {host_port(role[1].decode(), role[2])} and takes no writes: "
                 "a failover is under way, or the address of the primary is another one"
             )
 
@@ -66,7 +67,7 @@ class _Introduced:
     def address(self) -> str:
         """Where it leads, as host and port or as a path."""
         connection: Any = self
-        return str(connection.path if hasattr(connection, "path") else f"{connection.host}:{connection.port}")
+        return str(connection.path if hasattr(connection, "path") else host_port(connection.host, connection.port))
 
     def _asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""
