@@ -19,13 +19,15 @@ for i = 1, #ARGV do
 end
 local pods = redis.call('MGET', unpack(links))
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV))
-local reply = {clock()}
+local now = clock()
+local reply = {now}
 for i = 1, #ARGV do
   local pod = ordinal(pods[i]) or pods[i] and -2 or -1
   local score = tonumber(scores[i] or -1)
   local indexed = math.floor(score / STEP)
+  local lives = pod >= 0 and redis.call('PTTL', links[i]) or -1
   reply[#reply + 1] = pod
-  reply[#reply + 1] = pod >= 0 and redis.call('PEXPIRETIME', links[i]) or -1
+  reply[#reply + 1] = lives >= 0 and now + lives or -1
   reply[#reply + 1] = pod >= 0 and indexed == pod and score - indexed * STEP or -1
 end
 return reply

@@ -361,8 +361,9 @@ async def test_a_replica_refuses_to_be_written(start_server, connect):
     store = connect(replica.url)
     await set_link(store, SERVICE, UID, 1)
     await store.command("REPLICAOF", "127.0.0.1", str(primary.port))
-    with pytest.raises(StoreRejected, match=r"(?i)read.?only"):
+    with pytest.raises(StoreUnavailable, match=r"(?i)read.?only") as caught:
         await set_link(store, SERVICE, UID, 2)
+    assert not caught.value.maybe_written
 
 
 async def test_a_server_that_is_loading_is_unavailable(start_server, connect, eventually):

@@ -30,6 +30,10 @@ from stateful_route.store.executor import BUCKETS, StatefulExecutor
 from stateful_route.store.keys import META, Service
 from stateful_route.store.links import MAX_SECONDS, Candidates, Link, get_link
 from stateful_route.store.migrate import Batch
+from stateful_route.store.reading import read_links
+from stateful_route.store.scripts import called_commands
+from stateful_route.store.server import SINCE, check_server
+from stateful_route.store.sockets import primary_of
 from support.tcp_proxy import TcpProxy
 
 NS, SVC, UID = "games", "room", "ada"
@@ -316,30 +320,93 @@ async def test_a_store_of_a_newer_layout_is_not_touched(executor, raw, contents)
     assert await contents() == before
 
 
-async def test_the_server_is_looked_at_once(executor, raw):
-    await raw.config_resetstat()
+async def test_the_server_is_looked_at_once(executor, raw, monkeypatch):
+    looks = []
+
+    async def looked(store):
+        looks.append(store)
+        await check_server(store)
+
+    monkeypatch.setattr(executor_module, "check_server", looked)
     await asyncio.gather(*(executor.get_linked_pod(NS, UID, SVC) for _ in range(20)))
-    counted = await raw.info("commandstats")
-    assert counted["cmdstat_role"]["calls"] == 1
+    assert len(looks) == 1
     await raw.config_resetstat()
     await executor.get_linked_pod(NS, UID, SVC)
-    assert "cmdstat_role" not in await raw.info("commandstats")
+    assert (await raw.info("commandstats"))["cmdstat_evalsha"]["calls"] == len(looks) == 1
 
 
-async def test_a_server_that_lacks_a_command_is_told_apart(start_server, opened):
-    server = start_server("--rename-command", "ZMSCORE", "")
-    with pytest.raises(UnfitServer, match=r"ZMSCORE \(Redis 6\.2\)"):
+async def test_scripts_call_nothing_that_redis_6_2_has_not(raw):
+    docs = await raw.execute_command("COMMAND DOCS", *called_commands())
+    since = {name.upper(): version(mapping(about)["since"]) for name, about in mapping(docs).items()}
+    assert since.keys() == set(called_commands())
+    assert {name for name in since if since[name] > (6, 2)} == set()
+    assert {name for name in since if since[name] == (6, 2)} <= SINCE.keys()
+
+
+def mapping(reply):
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def version(text):
+    return tuple(int(part) for part in text.split(".")[:2])
+
+
+@pytest.mark.parametrize("name", ["ZMSCORE", "XADD", "TIME", "PUBLISH"])
+async def test_a_server_that_lacks_a_command_is_told_apart(name, start_server, opened):
+    server = start_server("--rename-command", name, "")
+    said = rf"cannot call {name}( \(Redis 6\.2\))?$"
+    with pytest.raises(UnfitServer, match=said):
         await opened(server.url).set_linked_pod(NS, UID, SVC, 1)
     async with Redis(port=server.port) as raw:
         assert await raw.dbsize() == 0
+
+
+async def test_a_server_that_runs_no_scripts_is_told_apart(start_server, opened):
+    words = [("--rename-command", name, "") for name in ("EVAL", "EVALSHA")]
+    server = start_server(*(word for three in words for word in three))
+    with pytest.raises(UnfitServer, match="runs no Lua scripts"):
+        await opened(server.url).get_linked_pod(NS, UID, SVC)
+
+
+@pytest.mark.parametrize("name", ["COMMAND", "ROLE", "CLIENT", "CONFIG", "SCRIPT", "SELECT", "PEXPIRETIME"])
+async def test_a_server_can_be_used_that_lacks_what_no_script_calls(name, start_server, opened):
+    server = start_server("--rename-command", name, "")
+    executor = opened(f"redis://127.0.0.1:{server.port}")
+    await executor.set_linked_pod(NS, UID, SVC, 1)
+    found, refused = await read_links(await executor.store(), SERVICE, [UID])
+    assert (found[UID].ordinal, refused) == (1, {})
+
+
+async def test_a_server_is_looked_at_without_a_trace(executor, contents):
+    await executor.get_linked_pod(NS, UID, SVC)
+    assert set(await contents()) == {META}
+
+
+ROLES = {
+    "Redis": ([b"slave", b"10.0.0.7", 6379, b"connected", 14], ("10.0.0.7", 6379)),
+    "a newer word": ([b"replica", b"fd00::7", 6379, b"sync", -1], ("fd00::7", 6379)),
+    "a primary": ([b"master", 14, []], None),
+    "a proxy": ([[b"master", 0, []]], None),
+    "a Sentinel": ([b"sentinel", [b"main"]], None),
+    "a replica of nobody": ([b"slave"], None),
+    "nothing": ([], None),
+    "no list": (b"slave", None),
+}
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_whose_replica_a_server_is(who):
+    reply, primary = ROLES[who]
+    assert primary_of(reply) == primary
 
 
 async def test_a_read_only_replica_is_told_apart(start_server, opened):
     primary, replica = start_server(), start_server()
     async with Redis(port=replica.port) as raw:
         await raw.replicaof("127.0.0.1", primary.port)
-        with pytest.raises(UnfitServer, match=f"read-only replica of 127.0.0.1:{primary.port}"):
-            await opened(replica.url).get_linked_pod(NS, UID, SVC)
+        with pytest.raises(StoreUnavailable, match=f"read-only replica of 127.0.0.1:{primary.port}") as caught:
+            await opened(replica.url).set_linked_pod(NS, UID, SVC, 1)
+    assert not caught.value.maybe_written
 
 
 async def test_a_server_that_is_demoted_later_refuses_and_has_written_nothing(start_server, opened):
@@ -348,9 +415,20 @@ async def test_a_server_that_is_demoted_later_refuses_and_has_written_nothing(st
     await executor.set_linked_pod(NS, UID, SVC, 1)
     async with Redis(port=replica.port) as raw:
         await raw.replicaof("127.0.0.1", primary.port)
-        with pytest.raises(StoreRejected, match=r"(?i)read.?only") as caught:
+        with pytest.raises(StoreUnavailable, match=r"(?i)read.?only") as caught:
             await executor.set_linked_pod(NS, UID, SVC, 2)
     assert not caught.value.maybe_written
+
+
+async def test_a_server_that_is_demoted_later_gives_no_answer_of_the_past(start_server, opened):
+    primary, replica = start_server(), start_server()
+    executor = opened(replica.url, retries=0, role_check_seconds=0)
+    await executor.set_linked_pod(NS, UID, SVC, 1)
+    async with Redis(port=replica.port) as raw:
+        await raw.config_set("replica-serve-stale-data", "yes")
+        await raw.replicaof("127.0.0.1", primary.port)
+        with pytest.raises(StoreUnavailable, match="read-only replica"):
+            await executor.get_linked_pod(NS, UID, SVC)
 
 
 async def test_a_database_that_is_not_there(server, opened):

@@ -683,11 +683,11 @@ async def test_scripts_are_sent_again_after_a_restart(start_server, connect, ser
 async def test_scripts_are_sent_again_after_a_failover(start_server, start_sentinel, connect, service, eventually):
     """The replica's own script cache is emptied before: a promoted server need not know what its primary knew."""
     primary, replica = start_server("--repl-diskless-sync-delay", "0"), start_server()
-    direct = connect(replica.url)
-    await direct.command("REPLICAOF", "127.0.0.1", str(primary.port))
+    direct = Redis(port=replica.port)
+    await direct.execute_command("REPLICAOF", "127.0.0.1", str(primary.port))
 
     async def attached():
-        return b"connected" in await direct.command("ROLE")
+        return b"connected" in await direct.execute_command("ROLE")
 
     await eventually(attached)  # before the Sentinel's first question, or it asks again only after ten seconds
     port = start_sentinel(primary)
@@ -705,20 +705,17 @@ async def test_scripts_are_sent_again_after_a_failover(start_server, start_senti
     assert [reply[0] for reply in await store.run_each(calls_of_three(service, 0))] == [-1, 0, -1]
 
     async def replicated():
-        return await direct.command("DBSIZE") == await connect(primary.url).command("DBSIZE")
+        return await direct.execute_command("DBSIZE") == await connect(primary.url).command("DBSIZE")
 
     await eventually(replicated)
-    await direct.command("SCRIPT FLUSH")
+    await direct.execute_command("SCRIPT FLUSH")
 
     await watching.command("SENTINEL SET", "main", "down-after-milliseconds", 200)
 
     primary.stop()
 
     async def promoted():
-        try:
-            return (await direct.command("ROLE"))[0] == b"master"
-        except StoreUnavailable:  # Sentinel closes the connections of a server that it promotes
-            return False
+        return (await direct.execute_command("ROLE"))[0] == b"master"
 
     await eventually(promoted)
 
@@ -728,7 +725,8 @@ async def test_scripts_are_sent_again_after_a_failover(start_server, start_senti
         return not [reply for reply in replies if isinstance(reply, StoreUnavailable)]
 
     await eventually(moved_on)
-    assert (await get_link(direct, service, "user-0")).ordinal == 1
+    assert (await get_link(connect(replica.url), service, "user-0")).ordinal == 1
+    await direct.aclose()
 
 
 async def test_many_at_once_after_a_flush_get_each_its_own_reply(store, raw, service):

@@ -1,5 +1,7 @@
 """What each server says of itself, and what happens in a service, as people are told."""
 
+import re
+
 import pytest
 
 from stateful_route.domain.diagnosis import Severity, judge_clocks, judge_server, worst
@@ -10,6 +12,7 @@ from stateful_route.store.migrate import NOBODY, Moved, append_moves
 from stateful_route.store.states import set_state
 from stateful_route.store.streams import LinksMoved, News, StateChange
 from stateful_route.store.survey import survey
+from support.tcp_proxy import TcpProxy
 
 ROOMS = Service("games", "rooms")
 
@@ -43,6 +46,17 @@ async def test_a_user_who_may_not_ask_is_told_what_is_known_without(server, raw)
         await raw.execute_command("ACL", "DELUSER", "app")
     assert (found.version, found.saves, found.appends, found.policy) == ("?", None, None, None)
     assert worst(judge_server(found)) is Severity.UNKNOWN
+
+
+async def test_a_proxy_before_the_server_has_no_clock_that_is_judged(server):
+    async with TcpProxy(server.port) as proxy:
+        proxy.alter = lambda replies: re.sub(rb"\$\d\r\n(\d{1,6}\r\n)$", rb"$16\r\n1796031649912558\r\n", replies)
+        store = Store.from_url(proxy.url)
+        (found,) = await survey(store)
+        await store.close()
+    assert found.skew_seconds is None
+    (finding,) = judge_clocks([found])
+    assert (finding.severity, "no clock" in finding.message, bool(finding.advice)) == (Severity.WARNING, True, True)
 
 
 async def test_every_node_of_a_cluster_is_surveyed(cluster):

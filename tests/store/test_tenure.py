@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import time
 
 import pytest
@@ -210,6 +211,38 @@ async def test_a_user_who_may_not_ask_for_the_run_id_is_served_by_address(elect,
         store = elect(f"redis://plain:pw@127.0.0.1:{server.port}")
         assert list(await renew(tenure)) == [f"127.0.0.1:{server.port}"]
         await write(store, service)
+    finally:
+        await raw.acl_deluser("plain")
+
+
+def proxys_time(replies):
+    """TIME as Envoy's redis_proxy answers it: all microseconds since 1970 where those of the second belong."""
+    clock = rb"(\*2\r\n\$10\r\n(\d{10})\r\n)\$\d+\r\n\d+\r\n"
+    return re.sub(clock, rb"\1$16\r\n\g<2>912558\r\n", replies)
+
+
+async def test_what_is_no_clock_gives_no_deadline(elect, server, raw, service, tenure, contents):
+    async with TcpProxy(server.port) as proxy:
+        proxy.alter = proxys_time
+        store = elect(proxy.url)
+        assert await renew(tenure) == {}
+        with pytest.raises(Deposed, match=r"TIME is no clock.*proxy"):
+            await write(store, service)
+        assert await contents() == {}
+        assert await get_link(store, service, "ada") is None
+        elect(server.url)
+        assert len(await renew(tenure)) == 1
+        with pytest.raises(Deposed, match="TIME is no clock"):  # who knows which servers stand behind the proxy
+            await write(store, service)
+
+
+async def test_a_user_who_may_not_ask_for_the_time_writes_nothing(elect, server, raw, service, tenure):
+    await raw.execute_command("ACL SETUSER plain reset on >pw ~* &* +@all -time")
+    try:
+        store = elect(f"redis://plain:pw@127.0.0.1:{server.port}")
+        assert await renew(tenure) == {}
+        with pytest.raises(Deposed, match="TIME is no clock"):
+            await write(store, service)
     finally:
         await raw.acl_deluser("plain")
 

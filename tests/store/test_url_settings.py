@@ -133,7 +133,7 @@ def test_what_would_change_how_the_library_works_is_refused(name, url):
         connection.Store.from_url(f"{url}?{name}=1")
 
 
-@pytest.mark.parametrize("name", NOT_ON_A_CLUSTER)
+@pytest.mark.parametrize("name", sorted(NOT_ON_A_CLUSTER))
 def test_what_a_cluster_does_not_have_is_refused(name):
     with pytest.raises(InvalidArgument, match=f"{name} cannot be set for rediss.cluster"):
         connection.Store.from_url(f"rediss+cluster://h?{name}={VALUES[name][0]}")

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -23,6 +23,7 @@ class TcpProxy:
         kept: How many of them have come.
         flowing: Cleared, nothing passes any more, and nothing is lost: it waits.
         refusing: New connections are closed at once.
+        alter: What becomes of each piece of the replies.
     """
 
     def __init__(self, target_port: int, seed: int = 0, tls: ssl.SSLContext | None = None) -> None:
@@ -45,6 +46,7 @@ class TcpProxy:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.refusing = False
+        self.alter: Callable[[bytes], bytes] = bytes
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
@@ -121,6 +123,7 @@ class TcpProxy:
                 await self.flowing.wait()
                 if doomed.is_set():
                     break
+                data = self.alter(data)
                 cut = self._choose.random() < self.cut_share
                 goal.write(data[: self._choose.randrange(len(data))] if cut else data)
                 await goal.drain()

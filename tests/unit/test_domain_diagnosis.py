@@ -55,6 +55,8 @@ CLOCKS = {
     "the servers differ": ([0.0, 3.0], [OK, WARNING, WARNING]),
     "the servers differ by more than a failover takes": ([0.0, -8.0], [OK, WARNING, ERROR]),
     "one server has nobody to differ from": ([0.0], [OK]),
+    "a proxy has no clock": ([None], [WARNING]),
+    "who has no clock differs from nobody": ([None, 0.0, 8.0], [WARNING, OK, WARNING, ERROR]),
 }
 
 

@@ -52,7 +52,7 @@ class ServerFacts:
         policy: ``maxmemory-policy``.
         replicas: How many follow it.
         replicas_to_write: ``min-replicas-to-write``.
-        skew_seconds: Its clock minus this machine's.
+        skew_seconds: Its clock minus this machine's; None: what answers TIME is no clock, or may not be asked.
         skew_error_seconds: How far off that may be: half of the round trip.
     """
 
@@ -67,7 +67,7 @@ class ServerFacts:
     policy: str | None = None
     replicas: int = 0
     replicas_to_write: int | None = None
-    skew_seconds: float = 0.0
+    skew_seconds: float | None = 0.0
     skew_error_seconds: float = 0.0
 
 
@@ -99,10 +99,22 @@ def judge_server(server: ServerFacts) -> Iterator[Finding]:
 
 def judge_clocks(servers: Sequence[ServerFacts]) -> Iterator[Finding]:
     """This machine's clock against each server's, and the servers' against each other."""
+    skews: list[tuple[float, ServerFacts]] = []
     for server in servers:
-        apart = max(0.0, abs(server.skew_seconds) - server.skew_error_seconds)
-        word = "ahead of" if server.skew_seconds > 0 else "behind"
-        message = f"{abs(server.skew_seconds):.3f} s {word} this machine (±{server.skew_error_seconds:.3f} s)"
+        skew = server.skew_seconds
+        if skew is None:
+            yield Finding(
+                Severity.WARNING,
+                "clock",
+                server.name,
+                "what answers TIME is no clock, or may not be asked for it",
+                "connect an operator with more than one replica to the server itself, not to a proxy",
+            )
+            continue
+        skews.append((skew, server))
+        apart = max(0.0, abs(skew) - server.skew_error_seconds)
+        word = "ahead of" if skew > 0 else "behind"
+        message = f"{abs(skew):.3f} s {word} this machine (±{server.skew_error_seconds:.3f} s)"
         bad = apart > SKEW_WARNING_SECONDS
         yield Finding(
             Severity.WARNING if bad else Severity.OK,
@@ -113,10 +125,11 @@ def judge_clocks(servers: Sequence[ServerFacts]) -> Iterator[Finding]:
             if bad
             else "",
         )
-    if len(servers) < 2:  # noqa: PLR2004  one has nobody to differ from
+    if len(skews) < 2:  # noqa: PLR2004  one has nobody to differ from
         return
-    first, last = min(servers, key=_skew), max(servers, key=_skew)
-    spread = last.skew_seconds - first.skew_seconds
+    skews.sort(key=lambda pair: pair[0])
+    (lowest, first), (highest, last) = skews[0], skews[-1]
+    spread = highest - lowest
     apart = max(0.0, spread - first.skew_error_seconds - last.skew_error_seconds)
     severity = Severity.OK
     if apart > SKEW_WARNING_SECONDS:
@@ -134,10 +147,6 @@ def worst(findings: Iterable[Finding]) -> Severity:
     """The worst severity of them; OK for none."""
     order = list(Severity)
     return max((finding.severity for finding in findings), key=order.index, default=Severity.OK)
-
-
-def _skew(server: ServerFacts) -> float:
-    return server.skew_seconds
 
 
 def _persistence(server: ServerFacts) -> Finding:

@@ -9,12 +9,14 @@ from typing import NamedTuple
 from stateful_route.domain.errors import ScriptMissing
 from stateful_route.resources import shipped
 
+_CALLED = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _INCLUDE = re.compile(r"^-- include (lib/\w+\.lua)\n", re.MULTILINE)
 
 Argument = str | int | float | bytes
 
 READS_ONLY = frozenset(
     {
+        "checkServer",
         "countLinks",
         "isOwner",
         "listLinks",
@@ -88,6 +90,13 @@ def script(name: str) -> Script:
     """
     source = _INCLUDE.sub(lambda line: _text(line[1]), _text(f"{name}.lua"))
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@cache
+def called_commands() -> tuple[str, ...]:
+    """The names of all commands that the scripts call, but for the one that wakes callers (`Store.publish`)."""
+    names = (file.name.removesuffix(".lua") for file in shipped("lua").iterdir() if file.name.endswith(".lua"))
+    return tuple(sorted({command for name in names for command in _CALLED.findall(script(name).source)}))
 
 
 def _text(path: str) -> str:

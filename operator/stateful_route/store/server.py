@@ -1,39 +1,36 @@
 """Whether a server can be the store at all, told before anything is written there."""
 
-from stateful_route.domain.address import host_port
-from stateful_route.domain.errors import AuthenticationFailed, UnfitServer
+from stateful_route.domain.errors import AuthenticationFailed, StoreRejected, UnfitServer
 from stateful_route.store.connection import Store
+from stateful_route.store.keys import META
+from stateful_route.store.scripts import Call, called_commands, script
 
-NEEDED = {"ZMSCORE": "6.2"}
-"""Command → the version of Redis that brought it; all versions of Valkey have them."""
-
-NEEDED_ON_CLUSTER = NEEDED | {"SPUBLISH": "7.0"}
+SINCE = {"SPUBLISH": "Redis 7.0", "ZMSCORE": "Redis 6.2"}
+"""Command → the version that brought it, for those that an old server lacks; all versions of Valkey have them."""
 
 
 async def check_server(store: Store) -> None:
-    """See that the server has all commands that the scripts call, and takes writes.
+    """See that the server lets scripts call all commands that ours call.
 
-    A user who may not ask is not told: then the first script says what is wrong.
+    It is judged by a script that tries them: a proxy need not know of them, COMMAND may have another name. A user who
+    may not run that script is not told: then the first one that fails says what is wrong.
 
     Raises:
-        UnfitServer: it is too old, a read-only replica, or a single node of a Cluster.
+        UnfitServer: it lacks a command or scripts, or is a single node of a Cluster.
+        StoreUnavailable, StoreRejected: see there.
     """
-    needed = NEEDED_ON_CLUSTER if store.cluster else NEEDED
     try:
-        found = await store.ask("COMMAND INFO", *needed)
+        missing = await store.run(Call(script("checkServer"), (META,), (*called_commands(), store.publish)))
     except AuthenticationFailed:
-        found = [True] * len(needed)
-    missing = [f"{name} (Redis {needed[name]})" for name, known in zip(needed, found, strict=True) if not known]
+        missing = []
+    except StoreRejected as error:
+        if "unknown command" not in str(error).lower():
+            raise
+        raise UnfitServer(f"{error}: the server runs no Lua scripts, or a proxy hands none on") from error
     if missing:
-        raise UnfitServer(f"{store.label} is too old or lacks commands: {', '.join(missing)}")
-    if store.cluster:  # there the primaries are asked, whoever they are
-        return
-    try:
-        role, *rest = await store.ask("ROLE")
-    except AuthenticationFailed:
-        return
-    if role in {b"slave", b"replica"}:
-        primary = host_port(rest[0].decode(), rest[1])
-        raise UnfitServer(
-            f"{store.label} is a read-only replica of {primary}: use its primary's address, or redis+sentinel://"
-        )
+        names = ", ".join(_with_version(name.decode()) for name in missing)
+        raise UnfitServer(f"{store.label} is too old or lacks commands: its scripts cannot call {names}")
+
+
+def _with_version(name: str) -> str:
+    return f"{name} ({SINCE[name]})" if name in SINCE else name

@@ -1,6 +1,6 @@
 """Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -76,7 +76,7 @@ class _Introduced:
     async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
         await super().on_connect_check_health(*args, **options)  # type: ignore[misc]
         self.standing = None
-        about = await self._asked("INFO", "server")
+        about = await self.asked("INFO", "server")
         self.server = _run_id(about) or self.address
         if self.primary:
             await self.see_primary()
@@ -87,11 +87,11 @@ class _Introduced:
         Raises:
             NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
         """
-        role = await self._asked("ROLE")
-        if isinstance(role, Sequence) and role and role[0] in {b"slave", b"replica"}:
+        primary = primary_of(await self.asked("ROLE"))
+        if primary is not None:
             raise NotPrimary(
-                f"{self.address} is a read-only replica of {host_port(role[1].decode(), role[2])} and takes no writes: "
-                "a failover is under way, or the address of the primary is another one"
+                f"{self.address} is a read-only replica of {host_port(*primary)}: a failover is under way, or this is "
+                "the wrong address: use the primary's, or redis+sentinel://"
             )
 
     @property
@@ -100,7 +100,7 @@ class _Introduced:
         connection: Any = self
         return str(connection.path if hasattr(connection, "path") else host_port(connection.host, connection.port))
 
-    async def _asked(self, *words: str) -> Any:
+    async def asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""
         connection: Any = self
         await connection.send_command(*words, check_health=False)
@@ -108,6 +108,14 @@ class _Introduced:
             return await connection.read_response()
         except NOT_ALLOWED:
             return None
+
+
+def primary_of(role: Any) -> tuple[str, int] | None:
+    """The host and port of the primary, by a replica's reply to ROLE; None for any other reply."""
+    match role:
+        case [b"slave" | b"replica", bytes(host), int(port), *_]:
+            return host.decode(errors="replace"), port
+    return None
 
 
 def _run_id(about: Any) -> str:

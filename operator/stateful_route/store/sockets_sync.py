@@ -1,13 +1,12 @@
 # Generated from sockets.py by tools/twins.py: change that one, then run: make twins
 """Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from stateful_route.domain.address import host_port
 from stateful_route.domain.trust import Standing
-from stateful_route.store.sockets import NOT_ALLOWED, NotPrimary, _run_id, nothing_sent
+from stateful_route.store.sockets import NOT_ALLOWED, NotPrimary, _run_id, nothing_sent, primary_of
 
 
 @cache
@@ -45,7 +44,7 @@ class _Introduced:
     def on_connect_check_health(self, *args: Any, **options: Any) -> None:
         super().on_connect_check_health(*args, **options)  # type: ignore[misc]
         self.standing = None
-        about = self._asked("INFO", "server")
+        about = self.asked("INFO", "server")
         self.server = _run_id(about) or self.address
         if self.primary:
             self.see_primary()
@@ -56,11 +55,11 @@ class _Introduced:
         Raises:
             NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
         """
-        role = self._asked("ROLE")
-        if isinstance(role, Sequence) and role and role[0] in {b"slave", b"replica"}:
+        primary = primary_of(self.asked("ROLE"))
+        if primary is not None:
             raise NotPrimary(
-                f"{self.address} is a read-only replica of {host_port(role[1].decode(), role[2])} and takes no writes: "
-                "a failover is under way, or the address of the primary is another one"
+                f"{self.address} is a read-only replica of {host_port(*primary)}: a failover is under way, or this is "
+                "the wrong address: use the primary's, or redis+sentinel://"
             )
 
     @property
@@ -69,7 +68,7 @@ class _Introduced:
         connection: Any = self
         return str(connection.path if hasattr(connection, "path") else host_port(connection.host, connection.port))
 
-    def _asked(self, *words: str) -> Any:
+    def asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""
         connection: Any = self
         connection.send_command(*words, check_health=False)

@@ -1,10 +1,10 @@
 """What each server of a store says of itself: version, persistence, memory, clock."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from stateful_route.domain.diagnosis import ServerFacts
+from stateful_route.domain.epoch import clock_ms
 from stateful_route.domain.errors import StoreRejected
 from stateful_route.store.connection import Store
 
@@ -51,25 +51,27 @@ async def _facts(store: Store, node: str | None) -> ServerFacts:
     )
 
 
-async def _skew(store: Store, node: str | None) -> tuple[float, float]:
-    """Its clock minus ours, and how far off that may be; seconds."""
-    best = (0.0, float("inf"))
+async def _skew(store: Store, node: str | None) -> tuple[float | None, float]:
+    """Its clock minus ours, None if what answers is no clock, and how far off that may be; seconds."""
+    best: tuple[float | None, float] = (None, float("inf"))
     for _ in range(CLOCK_READINGS):
         began = time.time()
-        seconds, microseconds = await store.ask_node(node, "TIME")
+        now = clock_ms(await _allowed(store, node, "TIME"))
         ended = time.time()
+        if now is None:
+            return None, 0.0
         error = max(0.0, ended - began) / 2
         if error < best[1]:
-            best = (seconds + microseconds / 1e6 - (began + ended) / 2, error)
+            best = (now / 1000 - (began + ended) / 2, error)
     return best
 
 
-async def _allowed(store: Store, node: str | None, *words: str) -> Mapping[Any, Any] | None:
+async def _allowed(store: Store, node: str | None, *words: str) -> Any:
+    """The reply to a command; None: the server has refused it."""
     try:
-        reply: Mapping[Any, Any] = await store.ask_node(node, *words)
+        return await store.ask_node(node, *words)
     except StoreRejected:
         return None
-    return reply
 
 
 def _text(value: Any) -> str:

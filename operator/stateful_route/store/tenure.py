@@ -11,7 +11,9 @@ server which executes: a slot may have moved to a node with another clock, Senti
 another server may stand behind the same name. A server is known by its run id, which no other has and which changes
 when it starts anew. To take the least of all nodes' deadlines would need clocks that agree, or let the slowest one
 decide for all; and one node that is down would stop the writes to all others. A server whose clock was not noted gets
-no writes at all until it was; whoever finds one asks for a renewal at once.
+no writes at all until it was; whoever finds one asks for a renewal at once. What answers TIME but is no clock gets none
+either: a proxy (Envoy's answers it by itself, with a million microseconds and more) hides which of its servers will
+execute a write, and what that one's clock says.
 
 The operator alone has such a store; others, the library above all, write without limit. There is no synchronous twin.
 """
@@ -23,6 +25,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
+from stateful_route.domain.epoch import clock_ms
 from stateful_route.domain.errors import Deposed, StatefulRouteError
 from stateful_route.store.clients import NodePool
 from stateful_route.store.connection import Store, StoreOptions
@@ -35,6 +38,12 @@ DEADLINE: Any = object()
 """Stands as the last argument of a script until the connection is known."""
 
 NOT_LEADING = "this operator does not lead (any more): its Lease has run out, or was not renewed in time"
+
+
+NO_CLOCK = (
+    "what answers TIME is no clock: a proxy stands before the server, or the user may not ask; an operator that is "
+    "elected needs the server's own"
+)
 
 
 class Tenure:
@@ -240,9 +249,17 @@ class _Timed:
 
     tenure: Tenure
     server: str
+    has_clock = False
+    """Whether it answers TIME as a server does; else nobody knows a deadline for it."""
+
+    async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
+        await super().on_connect_check_health(*args, **options)  # type: ignore[misc]
+        self.has_clock = clock_ms(await self.asked("TIME")) is not None  # type: ignore[attr-defined]
 
     def pack_command(self, *args: Any) -> list[bytes]:
         if args[-1] is DEADLINE:
+            if not self.has_clock:
+                raise Untimely(NO_CLOCK)
             args = (*args[:-1], self.tenure.deadline(self.server))
         packed: list[bytes] = super().pack_command(*args)  # type: ignore[misc]
         return packed
@@ -261,14 +278,14 @@ async def _borrowed(pool: Any) -> AsyncIterator[Any]:
 
 
 async def _clock(pool: Any, seconds: float) -> tuple[str, int] | None:
-    """A server and its TIME in ms; None: it does not answer in time.
+    """A server and its TIME in ms; None: it does not answer in time, or with no clock.
 
     Asked on the connection that was used last, if that is free: the one that may just have found a new server.
     """
     try:
         async with asyncio.timeout(seconds), _borrowed(pool) as connection:
             await connection.send_command("TIME")
-            whole, micros = await connection.read_response()
-            return connection.server, int(whole) * 1000 + int(micros) // 1000
+            now = clock_ms(await connection.read_response())
+            return None if now is None else (connection.server, now)
     except (*FAILURES, TimeoutError):
         return None
