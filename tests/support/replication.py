@@ -1,26 +1,33 @@
 """What a replica certainly has of the writes to its primary."""
 
 import asyncio
-from typing import Self
+from typing import Protocol, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from support.history import History
+
+class Moments(Protocol):
+    """What numbers moments in their order, such as a history."""
+
+    def moment(self) -> int:
+        """A number that is not lower than any before."""
+        ...
 
 
 class Replication:
-    """Asks again and again, while the block runs, whether all that was written before has reached a replica.
+    """Asks again and again, while the block runs, whether all that was written before has reached the replicas.
 
     ``confirmed``: a moment of the history; what was answered before it cannot be lost by a failover. The proof is WAIT,
-    behind a write of our own: replication has one order.
+    behind a write of our own: replication has one order. ``replicas``: all that may be promoted.
     """
 
-    def __init__(self, port: int, key: str, history: History) -> None:
+    def __init__(self, port: int, key: str, history: Moments, replicas: int = 1) -> None:
         self.confirmed = -1
         self._port = port
         self._key = key
         self._history = history
+        self._replicas = replicas
         self._first = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -41,7 +48,7 @@ class Replication:
                 moment = self._history.moment()
                 try:
                     await client.set(self._key, moment)
-                    if await client.execute_command("WAIT", 1, 1000) >= 1:
+                    if await client.execute_command("WAIT", self._replicas, 1000) >= self._replicas:
                         self.confirmed = moment
                         self._first.set()
                 except (RedisError, OSError):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Self
 
 CHUNK = 65536
+LOOPBACK = ("127.0.0.1", 0)
 Pair = set[asyncio.StreamWriter]
 
 
@@ -26,9 +27,12 @@ class TcpProxy:
         alter: What becomes of each piece of the replies.
     """
 
-    def __init__(self, target_port: int, seed: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        """``tls``: spoken with those who connect; the server behind is spoken to without."""
+    def __init__(
+        self, target_port: int, seed: int = 0, tls: ssl.SSLContext | None = None, listen: tuple[str, int] = LOOPBACK
+    ) -> None:
+        """``tls``: spoken with those who connect; the server behind is spoken to without. ``listen``: port 0: any."""
         self._target_port = target_port
+        self._listen = listen
         self._tls = tls
         self._choose = random.Random(seed)
         self._writers: set[asyncio.StreamWriter] = set()
@@ -49,7 +53,7 @@ class TcpProxy:
         self.alter: Callable[[bytes], bytes] = bytes
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._accept, *self._listen, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -69,9 +73,13 @@ class TcpProxy:
         """Forget all connections without telling anybody, as a firewall does: what comes goes nowhere."""
         self._lost |= self._writers
 
+    def lead_to(self, target_port: int) -> None:
+        """Pass new connections on to another server from now on; those that are open stay where they are."""
+        self._target_port = target_port
+
     def turn_to(self, target_port: int) -> None:
         """Pass on to another server from now on; all connections are cut."""
-        self._target_port = target_port
+        self.lead_to(target_port)
         self.cut_all()
 
     def cut_all(self) -> None:

@@ -190,15 +190,20 @@ class Writers:
 
     async def everywhere(self, executor: StatefulExecutor) -> tuple[dict[str, int], dict[str, int]]:
         """uid → pod, by the whole index and by a SCAN over all links; fails when a uid is in either of them twice."""
-        store = await executor.store()
-        uids = [uid async for buckets in all_links(store, self.service) for bucket in buckets for uid in bucket.uids]
-        keyed = [uid async for buckets in linked_uids(store, self.service) for bucket in buckets for uid in bucket.uids]
-        assert len(set(uids)) == len(uids), "a uid with two entries"
-        assert len(set(keyed)) == len(keyed), "a uid with two links"
-        scores = await store.pipeline([("ZSCORE", self.service.index(self.service.bucket(uid)), uid) for uid in uids])
-        values = await store.pipeline([("GET", self.service.link(uid)) for uid in keyed])
-        indexed = {uid: split(float(score))[0] for uid, score in zip(uids, scores, strict=True)}
-        return indexed, {uid: int(value) for uid, value in zip(keyed, values, strict=True)}
+        return await everywhere(executor, self.service)
+
+
+async def everywhere(executor: StatefulExecutor, service: Service) -> tuple[dict[str, int], dict[str, int]]:
+    """uid → pod, by the whole index and by a SCAN over all links; fails when a uid is in either of them twice."""
+    store = await executor.store()
+    uids = [uid async for buckets in all_links(store, service) for bucket in buckets for uid in bucket.uids]
+    keyed = [uid async for buckets in linked_uids(store, service) for bucket in buckets for uid in bucket.uids]
+    assert len(set(uids)) == len(uids), "a uid with two entries"
+    assert len(set(keyed)) == len(keyed), "a uid with two links"
+    scores = await store.pipeline([("ZSCORE", service.index(service.bucket(uid)), uid) for uid in uids])
+    values = await store.pipeline([("GET", service.link(uid)) for uid in keyed])
+    indexed = {uid: split(float(score))[0] for uid, score in zip(uids, scores, strict=True)}
+    return indexed, {uid: int(value) for uid, value in zip(keyed, values, strict=True)}
 
 
 def any_operation(choose: random.Random) -> tuple[str, tuple[Any, ...]]:

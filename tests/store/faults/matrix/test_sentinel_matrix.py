@@ -1,0 +1,36 @@
+"""Three Sentinels, of which the first in the URL is the one that is in trouble, if one is."""
+
+import pytest
+
+from support.topologies.sentinel import Sentinels, three_sentinels
+
+
+@pytest.fixture
+def sentinels(kind, tmp_path):
+    with three_sentinels(kind, tmp_path) as running:
+        yield running
+
+
+FAULTS = {
+    "the primary is killed": Sentinels.kill,
+    "the primary dies with the first Sentinel": Sentinels.lose_sentinel_and_primary,
+    "the primary is swapped": Sentinels.swap,
+    "swapped, the first Sentinel is dead": Sentinels.lose_sentinel,
+    "swapped, the first Sentinel is silent": Sentinels.silence_sentinel,
+    "swapped, the first Sentinel is stale": Sentinels.mislead_sentinel,
+    "swapped, the first Sentinel is wrong": Sentinels.confuse_sentinel,
+    "all addresses change one by one": Sentinels.move_one_by_one,
+}
+
+
+@pytest.mark.parametrize("sentence", FAULTS)
+async def test_all_work_again_when(sentence, sentinels, all_recover):
+    await all_recover(sentinels, lambda: FAULTS[sentence](sentinels), may_lose=True)
+
+
+async def test_all_work_again_when_the_primary_is_frozen_and_comes_back(sentinels, all_recover):
+    await all_recover(sentinels, sentinels.freeze, sentinels.thaw, may_lose=True)
+
+
+async def test_all_work_again_when_all_addresses_change_at_once(sentinels, all_recover):
+    await all_recover(sentinels, sentinels.move_at_once)

@@ -1,0 +1,71 @@
+"""What every topology can be asked by those who cause its faults and count what became of them."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import redis
+
+PATIENCE_SECONDS = 20.0
+MARKER = "sf:marker"
+TROUBLE = (redis.RedisError, OSError)
+"""What a plain client meets while a topology is in trouble."""
+
+
+class Topology(ABC):
+    """Servers, and how clients find them. All methods block: call them in a thread."""
+
+    replicas = 1
+    """How many servers may be promoted in the place of `primary_port`; 0: nobody is."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """What the clients of the test are given."""
+
+    @abstractmethod
+    def straight_url(self) -> str:
+        """The shortest way to where the data is now, past everything that may be in trouble."""
+
+    @property
+    @abstractmethod
+    def primary_port(self) -> int:
+        """Of the server that is in trouble in the test's fault, or whose place another one takes."""
+
+    @abstractmethod
+    def serves(self) -> bool:
+        """Whether a plain client that knows nothing can write now, everywhere, where it shall after the fault."""
+
+    def at_rest(self) -> bool:
+        """Whether nobody else takes writes any more, either."""
+        return True
+
+    def marker(self) -> str:
+        """A key on the server of `primary_port`."""
+        return MARKER
+
+
+def wait_until(holds: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Until it holds; a plain client's trouble counts as no.
+
+    Raises:
+        AssertionError: it did not within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds_now(holds):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
+def holds_now(holds: Callable[[], object]) -> bool:
+    """Whether it holds; a plain client's trouble counts as no."""
+    try:
+        return bool(holds())
+    except TROUBLE:
+        return False
+
+
+def takes_writes(host: str, port: int, key: str = MARKER) -> bool:
+    """Whether a plain client can write there."""
+    with redis.Redis(host=host, port=port, socket_timeout=0.3, socket_connect_timeout=0.3) as client:
+        return holds_now(lambda: client.set(key, "1"))

@@ -1,0 +1,91 @@
+"""One address before a primary and its replica: a Service, a virtual IP, a managed endpoint."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from stateful_route.devcluster.embedded_store import StoreServer
+from support.tcp_proxy import TcpProxy
+from support.topologies.movable import MANAGED_AT, MovableStore
+from support.topologies.topology import Topology, takes_writes, wait_until
+
+
+@dataclass
+class Vip(Topology):
+    """The address leads to one of two servers; who is connected stays where he is.
+
+    Attributes:
+        login: ``user:password@`` of the clients, or nothing.
+        ca: The file of the authority whose certificate the address shows; empty: it speaks no TLS.
+    """
+
+    proxy: TcpProxy
+    primary: MovableStore
+    replica: MovableStore
+    login: str = ""
+    ca: str = ""
+
+    @property
+    def url(self) -> str:
+        where = f"{self.login}127.0.0.1:{self.proxy.port}/0"
+        return f"rediss://{where}?ssl_ca_certs={self.ca}" if self.ca else f"redis://{where}"
+
+    def straight_url(self) -> str:
+        return self.primary.url
+
+    @property
+    def primary_port(self) -> int:
+        return self.primary.port
+
+    def serves(self) -> bool:
+        return takes_writes(MANAGED_AT, self.primary.port)
+
+    def kill(self) -> None:
+        """The primary is lost, the replica takes its place and its address."""
+        self.primary.kill()
+        self._promote()
+
+    def freeze(self) -> None:
+        """The primary answers no more, the replica takes its place and its address."""
+        self.primary.pause()
+        self._promote()
+
+    def swap(self) -> None:
+        """The two change their places; the former primary lives on as a replica, with its connections."""
+        former, successor = self.primary, self.replica
+        self._promote()
+        former.ask("REPLICAOF", successor.host, successor.port)
+
+    def thaw(self) -> None:
+        """The frozen one comes back, and is made a replica."""
+        self.replica.resume()
+        self.replica.ask("REPLICAOF", self.primary.host, self.primary.port)
+
+    def cut(self) -> None:
+        """All connections end, and nothing else happens."""
+        self.proxy.cut_all()
+
+    def _promote(self) -> None:
+        self.replica.ask("REPLICAOF", "NO", "ONE")
+        self.primary, self.replica = self.replica, self.primary
+        self.proxy.lead_to(self.primary.port)
+
+
+@asynccontextmanager
+async def vip(kind: StoreServer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Vip]:
+    """Two servers and the address, which leads to the first."""
+    with ExitStack() as servers:
+        primary = servers.enter_context(MovableStore(kind, "127.0.1.1", "--repl-diskless-sync-delay", "0"))
+        replica = servers.enter_context(
+            MovableStore(kind, "127.0.1.2", "--replicaof", primary.host, str(primary.port), "--repl-timeout", "5")
+        )
+        wait_until(lambda: follows(replica), "the replica is connected")
+        async with TcpProxy(primary.port, tls=tls) as proxy:
+            yield Vip(proxy, primary, replica)
+
+
+def follows(replica: MovableStore) -> bool:
+    """Whether it is connected to its primary and has all that there was."""
+    found = replica.ask("ROLE")
+    return found[0] == "slave" and found[3] == "connected"
