@@ -150,8 +150,13 @@ async def _nobody_owned_twice(users: StoreUsers) -> None:
 
 
 async def _linked_twice(looker: StatefulExecutor) -> set[str]:
-    found = set()
-    for name in (COUNTS, ROOMS):
-        indexed, linked = await everywhere(looker, Service(NS, name))
-        found |= {uid for uid, _ in indexed.items() ^ linked.items()}
-    return found
+    """Pods still assert what was lost: index and links, which are read one after the other, agree when that is over."""
+
+    async def twice() -> set[str]:
+        found = set()
+        for name in (COUNTS, ROOMS):
+            indexed, linked = await everywhere(looker, Service(NS, name))
+            found |= {uid for uid, _ in indexed.items() ^ linked.items()}
+        return found
+
+    return await eventually(twice, lambda found: not found, "each user is linked as the index says")

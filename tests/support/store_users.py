@@ -193,6 +193,7 @@ class Hearer(StoreUser):
         self._service = Service(NS, f"news-of-{name.split(maxsplit=1)[0]}")
         self._turns = itertools.cycle((RoutingState.DENY_NEW_CALL, RoutingState.READY))
         self._teller: executor.StatefulExecutor | None = None
+        self._teller_url = ""
 
     async def once(self) -> None:
         if self._states.known(self._service) is None:
@@ -212,9 +213,11 @@ class Hearer(StoreUser):
             self._teller = None
 
     async def _tell(self, news: RoutingState) -> None:
+        url = await asyncio.to_thread(self._straight_url)
+        if url != self._teller_url:
+            await self.close()
         if self._teller is None:
-            url = await asyncio.to_thread(self._straight_url)
-            self._teller = executor.StatefulExecutor.from_url(url, OPTIONS)
+            self._teller, self._teller_url = executor.StatefulExecutor.from_url(url, OPTIONS), url
         try:
             await self._teller.set_service_state(NS, self._service.name, NEWS_POD, news)
         except StatefulRouteError:

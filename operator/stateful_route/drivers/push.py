@@ -21,7 +21,7 @@ PING_SECONDS = 5.0
 """How often a connection is asked whether it is still there; a firewall tells nobody that it has dropped one."""
 
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 1.0
 """Between two attempts to subscribe again, which begin with the first and double."""
 
 

@@ -28,6 +28,7 @@ class Pool(BlockingConnectionPool):
         self._generation = trust.generation
         self._apart: WeakSet[Any] = WeakSet()
         self._look = Aside("look")
+        self._sentinels = settings.get("sentinels")
 
     def apart(self) -> Any:
         """A connection that no call is given, not connected yet; it is closed when another server has taken over."""
@@ -81,19 +82,30 @@ class Pool(BlockingConnectionPool):
 
     async def _take_a_look(self) -> None:
         """See who stands behind the address now; where that cannot be seen, what is connected is used on."""
+        try:
+            if self._sentinels is None:
+                await self._meet()
+            else:
+                before = self._sentinels.last
+                if await self._sentinels.primary() != before:
+                    self.doubt()
+        except FAILURES as error:
+            log.debug("the store's address could not be looked at: %s", error)
+
+    async def _meet(self) -> None:
         connection: Any = self.connection_class(**self.connection_kwargs)
         try:
             await connection.connect()
             self._trust.met(connection.server, monotonic())
             self._end_the_old()
-        except FAILURES as error:
-            log.debug("the store's address could not be looked at: %s", error)
         finally:
             await connection.disconnect(nowait=True)
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close all connections."""
         await self._look.stop()
+        if self._sentinels is not None:
+            await self._sentinels.close()
         await super().disconnect(inuse_connections)
 
     def _end_the_old(self) -> None:

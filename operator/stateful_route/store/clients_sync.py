@@ -33,6 +33,7 @@ class Pool(BlockingConnectionPool):
         self._generation = trust.generation
         self._apart: WeakSet[Any] = WeakSet()
         self._look = Aside("look")
+        self._sentinels = settings.get("sentinels")
         self._judging = threading.Lock()
 
     @property
@@ -93,16 +94,31 @@ class Pool(BlockingConnectionPool):
 
     def _take_a_look(self) -> None:
         """See who stands behind the address now; where that cannot be seen, what is connected is used on."""
+        try:
+            if self._sentinels is None:
+                self._meet()
+            else:
+                before = self._sentinels.last
+                if self._sentinels.primary() != before:
+                    self.doubt()
+        except FAILURES as error:
+            log.debug("the store's address could not be looked at: %s", error)
+
+    def _meet(self) -> None:
         connection = self.connection_class(**self.connection_kwargs)
         try:
             connection.connect()
             with self._judging:
                 self._trust.met(connection.server, monotonic())
                 self._end_the_old()
-        except FAILURES as error:
-            log.debug("the store's address could not be looked at: %s", error)
         finally:
             connection.disconnect()
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close all connections."""
+        if self._sentinels is not None:
+            self._sentinels.close()
+        super().disconnect(inuse_connections)
 
     def _end_the_old(self) -> None:
         """Close what listens on connections of an earlier generation; those that are lent out are seen to later."""

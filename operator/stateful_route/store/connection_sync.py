@@ -27,6 +27,7 @@ from stateful_route.store.clients_sync import (
     own_connection,
 )
 from stateful_route.store.connection import KEYLESS, REDIRECTIONS, SLOTS_SECONDS, STALE, UNLIMITED, StoreOptions
+from stateful_route.store.discovery import SENTINEL_LOOK_SECONDS
 from stateful_route.store.discovery_sync import Asking, Seeds, Sentinels, led
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
 from stateful_route.store.metering import metered, note_trip, operation_of
@@ -93,19 +94,15 @@ class Store:
         }
         url = url.strip()
         scheme = url.partition("://")[0]
-        limits = {
-            "max_connections": options.max_connections,
-            "timeout": options.timeout_seconds,
-            "trust": Trust(options.role_check_seconds, options.look_seconds),
-        }
+        limits = {"max_connections": options.max_connections, "timeout": options.timeout_seconds}
         try:
             if scheme in {"redis", "rediss", "unix"}:
-                return cls(_single(url, limits | common), label=label, options=options)
+                return cls(_single(url, limits | common, options), label=label, options=options)
             if scheme in {"redis+cluster", "rediss+cluster"}:
                 client, seeds = _cluster(url, common)
                 return cls(client, label=label, options=options, seeds=seeds)
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
-                return cls(_sentinel(url, limits | common, common), label=label, options=options)
+                return cls(_sentinel(url, limits, common, options), label=label, options=options)
         except (ValueError, TypeError) as error:
             why = (
                 str(error)
@@ -392,7 +389,7 @@ class Store:
             raise
 
 
-def _single(url: str, common: dict[str, Any]) -> Redis:
+def _single(url: str, common: dict[str, Any], options: StoreOptions) -> Redis:
     parts = url_parts(url, DEFAULT_PORT)
     settings = {**common, **parts.login, **parts.query}
     kind: Any = SSLConnection if settings.pop("ssl", False) else Connection
@@ -400,13 +397,13 @@ def _single(url: str, common: dict[str, Any]) -> Redis:
         ((settings["host"], settings["port"]),) = parts.hosts
     else:
         kind, settings["path"] = UnixDomainSocketConnection, parts.path
-    return _over(kind, settings)
+    return _over(kind, settings, Trust(options.role_check_seconds, options.look_seconds))
 
 
-def _over(kind: Any, settings: dict[str, Any]) -> Redis:
+def _over(kind: Any, settings: dict[str, Any], trust: Trust) -> Redis:
     """A client over a pool of connections to one primary."""
     connection_class = packing(introduced(telling(heeding_deadline(kind)), primary=True))
-    pool: Any = Pool(connection_class=connection_class, **settings)
+    pool: Any = Pool(trust=trust, connection_class=connection_class, **settings)
     pool.make_connection()  # without connecting: a setting that redis-py does not know is found here
     client: Redis = Redis.from_pool(pool)
     return client
@@ -426,12 +423,12 @@ def _cluster(url: str, common: dict[str, Any]) -> tuple[Any, Seeds]:
     return client, Seeds(parts.hosts, Asking(settings))
 
 
-def _sentinel(url: str, common: dict[str, Any], patience: dict[str, Any]) -> Redis:
+def _sentinel(url: str, limits: dict[str, Any], common: dict[str, Any], options: StoreOptions) -> Redis:
     parts = url_parts(url, DEFAULT_SENTINEL_PORT)
     name, _, db = parts.path.partition("/")
     if not name:
         raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
-    settings = {"db": int(db or 0), **common, **parts.login, **parts.query}
+    settings = {"db": int(db or 0), **limits, **common, **parts.login, **parts.query}
     kind = led(SSLConnection if settings.pop("ssl", False) else Connection)
-    settings["sentinels"] = Sentinels(parts.hosts, name, Asking({**patience, **parts.sentinel}))
-    return _over(kind, settings)
+    settings["sentinels"] = Sentinels(parts.hosts, name, Asking({**common, **parts.sentinel}))
+    return _over(kind, settings, Trust(options.role_check_seconds, min(options.look_seconds, SENTINEL_LOOK_SECONDS)))

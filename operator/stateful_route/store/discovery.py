@@ -4,6 +4,7 @@ All that can tell are asked at once, and the newest word is believed. redis-py's
 one that is gone or silent takes the whole time of a call, and of the next call, too.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from time import monotonic
@@ -18,6 +19,8 @@ from stateful_route.store.failures import FAILURES
 from stateful_route.store.runtime import Lock, hear, heeding_deadline
 from stateful_route.store.sockets import NOT_ALLOWED, nothing_sent
 
+log = logging.getLogger(__name__)
+
 DOWN = {"s_down", "o_down"}
 """Flags of a primary that a Sentinel cannot reach, or that most of them cannot."""
 
@@ -27,13 +30,20 @@ Place = tuple[str, int]
 """Host and port."""
 
 
+SENTINEL_LOOK_SECONDS = 1.0
+"""How often Sentinels are asked at most whether the primary is still the same: in a planned swap the former one takes
+writes for seconds, and loses them."""
+
+
 class Asking:
-    """Asks servers one question each, over connections that last no longer than that."""
+    """Asks servers one question at a time, over connections that are kept for the next one while all is well."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """``settings``: of redis-py's connections besides host and port; ``ssl`` True: with TLS."""
         self._settings = {name: value for name, value in settings.items() if name != "ssl"}
         self._connection_class = heeding_deadline(SSLConnection if settings.get("ssl") else Connection)
+        self._kept: dict[Place, Any] = {}
+        """Those that are not in use."""
 
     async def ask(self, place: Place, *words: str) -> Any:
         """The reply of a server, as bytes and lists of bytes.
@@ -41,13 +51,30 @@ class Asking:
         Raises:
             redis-py's errors, OSError: it does not answer in time, or refuses.
         """
-        connection = self._connection_class(host=place[0], port=place[1], **self._settings)
+        connection = self._kept.pop(place, None)
+        if connection is not None:
+            try:
+                return await self._asked(place, connection, *words)
+            except FAILURES as error:
+                log.debug("%s has closed the connection: %s", host_port(*place), error)
+        return await self._asked(place, self._connection_class(host=place[0], port=place[1], **self._settings), *words)
+
+    async def close(self) -> None:
+        """Close all connections; more may be asked afterwards."""
+        while self._kept:
+            _, connection = self._kept.popitem()
+            await connection.disconnect(nowait=True)
+
+    async def _asked(self, place: Place, connection: Any, *words: str) -> Any:
         try:
             await connection.connect()
             await connection.send_command(*words)
-            return await connection.read_response()
-        finally:
+            reply = await connection.read_response()
+        except BaseException:
             await connection.disconnect(nowait=True)
+            raise
+        self._kept[place] = connection
+        return reply
 
 
 class Sentinels:
@@ -59,8 +86,18 @@ class Sentinels:
         self._service = service
         self._asking = asking
         self._turn = Lock()
-        self._primary: Place | None = None
+        self._told: Place | Exception | None = None
         self._asked_at = -1.0
+        """When the question was begun whose answer that is."""
+
+    @property
+    def last(self) -> Place | None:
+        """What was told last; None: nothing yet, or nobody could tell."""
+        return None if isinstance(self._told, Exception) else self._told
+
+    async def close(self) -> None:
+        """Close the connections to them; they can be asked again afterwards."""
+        await self._asking.close()
 
     async def primary(self) -> Place:
         """Where the primary is; who asks while others are being answered is given the next answer with all who wait.
@@ -71,10 +108,16 @@ class Sentinels:
         """
         came = monotonic()
         async with self._turn:
-            if self._primary is None or self._asked_at < came:
-                self._primary, self._asked_at = None, monotonic()
-                self._primary = await self._ask_all()
-            return self._primary
+            if self._told is None or self._asked_at < came:
+                asked_at = monotonic()
+                try:
+                    self._told = await self._ask_all()
+                except FAILURES as error:
+                    self._told = error
+                self._asked_at = asked_at
+            if isinstance(self._told, Exception):
+                raise self._told
+            return self._told
 
     async def _ask_all(self) -> Place:
         jobs = [lambda place=place: self._ask(place) for place in self._places]
@@ -84,15 +127,25 @@ class Sentinels:
             why = "; ".join(word.why for word in words)
             error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
             raise error(f"no Sentinel tells where the primary of {self._service!r} is: {why}")
-        self._places.sort(key=lambda place: _name(place) != best.witness)  # it is the first to be asked next time
+        self._places.sort(key=lambda place: host_port(*place) != best.witness)  # it is the first to be asked next time
         return best.place
 
     async def _ask(self, place: Place) -> Word:
+        """Where the primary is by one of them; its other words tell how new that is, but name the former one longer."""
         try:
-            reply = await self._asking.ask(place, "SENTINEL", "MASTER", self._service)
+            address = await self._asking.ask(place, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+            if not address:
+                return Word(host_port(*place), why=f"{host_port(*place)} knows no primary of that name")
+            about = await self._about(place)
         except FAILURES as error:
             return _failed(place, error, "Sentinel")
-        return _word_of_sentinel(_name(place), self._service, reply)
+        return _word_of_sentinel(host_port(*place), address, about)
+
+    async def _about(self, place: Place) -> Any:
+        try:
+            return await self._asking.ask(place, "SENTINEL", "MASTER", self._service)
+        except NOT_ALLOWED:
+            return []
 
 
 class Seeds:
@@ -113,6 +166,7 @@ class Seeds:
         places = list(dict.fromkeys([*self._places, *known]))
         jobs = [lambda place=place: self._ask(place) for place in places]
         words = await hear(jobs, lambda said: patience(said, len(jobs)))
+        await self._asking.close()
         best = believed(words)
         if best is None or best.place is None:
             why = "; ".join(word.why for word in words)
@@ -128,14 +182,15 @@ class Seeds:
         except NOT_ALLOWED as error:
             if "cluster support disabled" in str(error):
                 return Word(
-                    _name(place), why=f"{_name(place)} is no node of a Redis Cluster, use redis:// or redis+sentinel://"
+                    host_port(*place),
+                    why=f"{host_port(*place)} is no node of a Redis Cluster, use redis:// or redis+sentinel://",
                 )
-            return Word(_name(place), place)
+            return Word(host_port(*place), place)
         except FAILURES as error:
             return _failed(place, error, "a node")
         about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
         sound = about.get("cluster_state") == "ok"
-        return Word(_name(place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)
+        return Word(host_port(*place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)
 
 
 @cache
@@ -157,29 +212,24 @@ class _Led:
         await super().connect_check_health(*args, **options)  # type: ignore[misc]
 
 
-def _name(place: Place) -> str:
-    return host_port(*place)
-
-
 def _failed(place: Place, error: Exception, who: str) -> Word:
     """The word of a server that has not answered, or has refused."""
     text = str(error) or type(error).__name__
     denied = isinstance(error, DENIALS) or text.startswith(("NOAUTH", "WRONGPASS"))
     if text.startswith("NOAUTH") or "Authentication required" in text:
         text = f"{who} wants a password"
-    return Word(_name(place), why=text if _name(place) in text else f"{_name(place)}: {text}", denied=denied)
+    witness = host_port(*place)
+    return Word(witness, why=text if witness in text else f"{witness}: {text}", denied=denied)
 
 
-def _word_of_sentinel(witness: str, service: str, reply: Any) -> Word:
-    """What a Sentinel has said in its reply to ``SENTINEL MASTER``: names and values in turn."""
-    texts = [_text(item) for item in reply] if isinstance(reply, Sequence) else []
-    about = dict(zip(texts[::2], texts[1::2], strict=False))
-    if DOWN & set(about.get("flags", "").split(",")):
-        return Word(witness, why=f"{witness} cannot reach the primary so far, {about.get('ip')}:{about.get('port')}")
-    try:
-        return Word(witness, (about["ip"], int(about["port"])), int(about.get("config-epoch", -1)))
-    except (KeyError, ValueError):
-        return Word(witness, why=f"{witness} has answered about {service!r} without an address")
+def _word_of_sentinel(witness: str, address: Sequence[Any], about: Any) -> Word:
+    """What a Sentinel has said: host and port, and names and values in turn."""
+    host, port = map(_text, address)
+    texts = [_text(item) for item in about] if isinstance(about, Sequence) else []
+    known = dict(zip(texts[::2], texts[1::2], strict=False))
+    if (host, port) == (known.get("ip"), known.get("port")) and DOWN & set(known.get("flags", "").split(",")):
+        return Word(witness, why=f"{witness} cannot reach the primary so far, {host_port(host, port)}")
+    return Word(witness, (host, int(port)), int(known.get("config-epoch", -1)))
 
 
 def _text(value: Any) -> str:

@@ -13,20 +13,23 @@ from typing import Any
 from redis import exceptions as rx
 from redis.connection import Connection, SSLConnection
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.witnesses import Word, believed, patience
-from stateful_route.store.discovery import Place, _failed, _name, _text, _word_of_sentinel
+from stateful_route.store.discovery import Place, _failed, _text, _word_of_sentinel, log
 from stateful_route.store.failures import FAILURES
 from stateful_route.store.runtime_sync import Lock, hear, heeding_deadline
 from stateful_route.store.sockets import NOT_ALLOWED, nothing_sent
 
 
 class Asking:
-    """Asks servers one question each, over connections that last no longer than that."""
+    """Asks servers one question at a time, over connections that are kept for the next one while all is well."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """``settings``: of redis-py's connections besides host and port; ``ssl`` True: with TLS."""
         self._settings = {name: value for name, value in settings.items() if name != "ssl"}
         self._connection_class = heeding_deadline(SSLConnection if settings.get("ssl") else Connection)
+        self._kept: dict[Place, Any] = {}
+        """Those that are not in use."""
 
     def ask(self, place: Place, *words: str) -> Any:
         """The reply of a server, as bytes and lists of bytes.
@@ -34,13 +37,30 @@ class Asking:
         Raises:
             redis-py's errors, OSError: it does not answer in time, or refuses.
         """
-        connection = self._connection_class(host=place[0], port=place[1], **self._settings)
+        connection = self._kept.pop(place, None)
+        if connection is not None:
+            try:
+                return self._asked(place, connection, *words)
+            except FAILURES as error:
+                log.debug("%s has closed the connection: %s", host_port(*place), error)
+        return self._asked(place, self._connection_class(host=place[0], port=place[1], **self._settings), *words)
+
+    def close(self) -> None:
+        """Close all connections; more may be asked afterwards."""
+        while self._kept:
+            _, connection = self._kept.popitem()
+            connection.disconnect(nowait=True)
+
+    def _asked(self, place: Place, connection: Any, *words: str) -> Any:
         try:
             connection.connect()
             connection.send_command(*words)
-            return connection.read_response()
-        finally:
+            reply = connection.read_response()
+        except BaseException:
             connection.disconnect(nowait=True)
+            raise
+        self._kept[place] = connection
+        return reply
 
 
 class Sentinels:
@@ -52,8 +72,18 @@ class Sentinels:
         self._service = service
         self._asking = asking
         self._turn = Lock()
-        self._primary: Place | None = None
+        self._told: Place | Exception | None = None
         self._asked_at = -1.0
+        """When the question was begun whose answer that is."""
+
+    @property
+    def last(self) -> Place | None:
+        """What was told last; None: nothing yet, or nobody could tell."""
+        return None if isinstance(self._told, Exception) else self._told
+
+    def close(self) -> None:
+        """Close the connections to them; they can be asked again afterwards."""
+        self._asking.close()
 
     def primary(self) -> Place:
         """Where the primary is; who asks while others are being answered is given the next answer with all who wait.
@@ -64,10 +94,16 @@ class Sentinels:
         """
         came = monotonic()
         with self._turn:
-            if self._primary is None or self._asked_at < came:
-                self._primary, self._asked_at = None, monotonic()
-                self._primary = self._ask_all()
-            return self._primary
+            if self._told is None or self._asked_at < came:
+                asked_at = monotonic()
+                try:
+                    self._told = self._ask_all()
+                except FAILURES as error:
+                    self._told = error
+                self._asked_at = asked_at
+            if isinstance(self._told, Exception):
+                raise self._told
+            return self._told
 
     def _ask_all(self) -> Place:
         jobs = [lambda place=place: self._ask(place) for place in self._places]
@@ -77,15 +113,25 @@ class Sentinels:
             why = "; ".join(word.why for word in words)
             error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
             raise error(f"no Sentinel tells where the primary of {self._service!r} is: {why}")
-        self._places.sort(key=lambda place: _name(place) != best.witness)  # it is the first to be asked next time
+        self._places.sort(key=lambda place: host_port(*place) != best.witness)  # it is the first to be asked next time
         return best.place
 
     def _ask(self, place: Place) -> Word:
+        """Where the primary is by one of them; its other words tell how new that is, but name the former one longer."""
         try:
-            reply = self._asking.ask(place, "SENTINEL", "MASTER", self._service)
+            address = self._asking.ask(place, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+            if not address:
+                return Word(host_port(*place), why=f"{host_port(*place)} knows no primary of that name")
+            about = self._about(place)
         except FAILURES as error:
             return _failed(place, error, "Sentinel")
-        return _word_of_sentinel(_name(place), self._service, reply)
+        return _word_of_sentinel(host_port(*place), address, about)
+
+    def _about(self, place: Place) -> Any:
+        try:
+            return self._asking.ask(place, "SENTINEL", "MASTER", self._service)
+        except NOT_ALLOWED:
+            return []
 
 
 class Seeds:
@@ -106,6 +152,7 @@ class Seeds:
         places = list(dict.fromkeys([*self._places, *known]))
         jobs = [lambda place=place: self._ask(place) for place in places]
         words = hear(jobs, lambda said: patience(said, len(jobs)))
+        self._asking.close()
         best = believed(words)
         if best is None or best.place is None:
             why = "; ".join(word.why for word in words)
@@ -121,14 +168,15 @@ class Seeds:
         except NOT_ALLOWED as error:
             if "cluster support disabled" in str(error):
                 return Word(
-                    _name(place), why=f"{_name(place)} is no node of a Redis Cluster, use redis:// or redis+sentinel://"
+                    host_port(*place),
+                    why=f"{host_port(*place)} is no node of a Redis Cluster, use redis:// or redis+sentinel://",
                 )
-            return Word(_name(place), place)
+            return Word(host_port(*place), place)
         except FAILURES as error:
             return _failed(place, error, "a node")
         about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
         sound = about.get("cluster_state") == "ok"
-        return Word(_name(place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)
+        return Word(host_port(*place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)
 
 
 @cache

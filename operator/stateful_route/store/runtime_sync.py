@@ -12,9 +12,22 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-Lock = threading.Lock
-
 _ends = threading.local()
+
+
+class Lock:
+    """Lets one thread at a time into the body of a ``with``; who waits for it heeds the `deadline` around the wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        seconds = remaining(math.inf)
+        if not self._lock.acquire(timeout=-1 if math.isinf(seconds) else seconds):
+            raise TimeoutError("the deadline has passed")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def sleep(seconds: float) -> None:
