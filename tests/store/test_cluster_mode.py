@@ -189,6 +189,18 @@ def moving(cluster, service):
         node.execute_command("CLUSTER SETSLOT", slot, "STABLE")
 
 
+async def test_what_cannot_be_done_while_a_slot_moves_says_that_it_moves(store, service, moving):
+    await set_link(store, service, "ada", 1)
+    link, _, index = service.uid_keys("ada")
+    moving()(link)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.command("MGET", link, index)
+    (reply,) = await store.run_many([set_link_call(service, "ada", 2)])
+    for error in (caught.value, reply):
+        assert str(error) == f"{store.label}: the slot of the key is being moved between nodes"
+        assert not error.maybe_written
+
+
 async def test_while_a_slot_moves_a_uid_is_served_on_either_side(store, service, moving):
     done = await set_link(store, service, "ada", 1)
     move = moving()

@@ -1,16 +1,20 @@
 """Settings of a store's URL: each has a type, and what has none is refused by name."""
 
+import shutil
 import ssl
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from stateful_route.domain.errors import InvalidArgument
+from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.store import connection, connection_sync
 from stateful_route.store.url_settings import NOT_ON_A_CLUSTER, RESERVED, SETTINGS, read_settings
 from stateful_route.store.urls import DEFAULT_PORT, DEFAULT_SENTINEL_PORT, SCHEMES, UrlError, url_parts
+from support.certificates import authority
+from support.tcp_proxy import TcpProxy
 
 STORES = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "stores.md"
 
@@ -196,3 +200,41 @@ async def test_a_sentinel_with_a_password_lets_in_who_has_it(server, start_senti
             else:
                 with pytest.raises(AuthenticationError):
                     await sentinel.execute_command("PING")
+
+
+@pytest.fixture
+async def spoken_tls(tmp_path):
+    """Puts TLS before a server, for one test: gives the port and the file of the authority."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here to make certificates")
+    files = authority(tmp_path / "tls")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    async with AsyncExitStack() as proxies:
+
+        async def before(port):
+            return (await proxies.enter_async_context(TcpProxy(port, tls=context))).port, files.ca
+
+        yield before
+
+
+async def test_who_is_not_to_check_the_name_does_not(spoken_tls, server, connect):
+    port, ca = await spoken_tls(server.port)
+    with pytest.raises(StoreUnavailable, match=r": TLS: certificate verify failed: (?i:self.signed|unable to get)"):
+        await connect(f"rediss://127.0.0.1:{port}").command("PING")
+    with pytest.raises(StoreUnavailable, match=r": TLS: certificate verify failed: (?i:hostname mismatch)"):
+        await connect(f"rediss://localhost:{port}?ssl_ca_certs={ca}&ssl_check_hostname=yes").command("PING")
+    assert await connect(f"rediss://localhost:{port}?ssl_ca_certs={ca}&ssl_check_hostname=no").command("PING")
+    assert await connect(f"rediss://localhost:{port}?ssl_cert_reqs=none&ssl_min_version=1.3").command("PING")
+
+
+async def test_a_sentinel_with_tls_is_asked_with_the_servers_files_or_its_own(spoken_tls, server, start_sentinel):
+    port, ca = await spoken_tls(start_sentinel(server))
+    for url in (
+        f"rediss+sentinel://127.0.0.1:{port}/main?ssl_ca_certs={ca}",
+        f"rediss+sentinel://127.0.0.1:{port}/main?ssl_ca_certs=/nowhere&sentinel_ssl_ca_certs={ca}",
+        f"redis+sentinel://127.0.0.1:{port}/main?sentinel_ssl=1&sentinel_ssl_ca_certs={ca}",
+    ):
+        arguments = url_parts(url, DEFAULT_SENTINEL_PORT).sentinel
+        async with Redis(host="127.0.0.1", port=port, **arguments) as sentinel:
+            assert await sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")

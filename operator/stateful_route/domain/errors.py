@@ -59,7 +59,7 @@ class AuthenticationFailed(StoreRejected):
 
 
 class UnfitServer(StoreRejected):
-    """The server cannot be the store: it is too old, lacks commands, is a read-only replica, or a node of a Cluster."""
+    """The server cannot be the store: too old, without scripts, or a Cluster's node without its Cluster or vice versa."""
 
 
 class LayoutMismatch(StatefulRouteError):  # noqa: N818  names the fact

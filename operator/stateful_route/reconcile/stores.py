@@ -138,8 +138,8 @@ def _connect(url: str, route: StatefulRoute, tenure: Tenure | None) -> Store:
             where = f"key {secret.key!r} of Secret {secret.name!r}"
         else:
             where = "the operator's STATEFUL_ROUTE_REDIS_URL"
-        raise Problem(
-            Reason.INVALID_URL,
-            f"{where} does not hold the URL of a store: it is host and port after one of "
-            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}; a password in it is %-encoded",
-        ) from None
+        why = error.__cause__ or (  # which has no value of the URL in it
+            f"it is host and port after one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}; a password in it is "
+            "%-encoded"
+        )
+        raise Problem(Reason.INVALID_URL, f"{where} does not hold the URL of a store: {why}") from None

@@ -104,12 +104,9 @@ class Store:
             if scheme in {"redis+sentinel", "rediss+sentinel"}:
                 return cls(_sentinel(url, limits, common, options), label=label, options=options)
         except (ValueError, TypeError) as error:
-            why = (
-                str(error)
-                if isinstance(error, UrlError)
-                else "look at its host, port and settings, %-encode its password"
-            )
-            raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from None
+            ours = error if isinstance(error, UrlError) else None
+            why = ours or "look at its host, port and settings, %-encode its password"
+            raise InvalidArgument(f"the store's URL {label!r} is not valid: {why}") from ours
         raise InvalidArgument(
             f"the store's URL {label!r} must begin with one of: " + ", ".join(f"{s}://" for s in SCHEMES)
         )

@@ -14,6 +14,7 @@ from stateful_route.domain.errors import (
     StoreUnavailable,
     UnfitServer,
 )
+from stateful_route.store.causes import cause_of
 from stateful_route.store.sockets import is_wrong_server, was_sent
 
 FAILURES = (rx.RedisError, rx.RedisClusterException, OSError)
@@ -27,6 +28,9 @@ UNABLE = (rx.BusyLoadingError, rx.ClusterError, rx.TryAgainError)
 
 A replica that is asked to write has done nothing either: the primary is elsewhere by now.
 """
+
+NO_CLUSTER = "Cluster mode is not enabled"
+"""What redis-py says of a single server that it was to take for a node of a Cluster."""
 
 AT_FIRST_WRITE = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "WRONGTYPE ")
 """Refused before anything is written, also in a script: the server looks at its first write, our scripts at types."""
@@ -45,7 +49,7 @@ def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRou
     if isinstance(error, rx.RedisClusterException) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # why no node could be asked for the slots
     text = str(error) or type(error).__name__
-    message = f"{label}: {text}"
+    message = f"{label}: {cause_of(error, label)}"
     half_way = writes and sent and _stopped_half_way(error, text)
     denied = isinstance(error, (rx.AuthenticationError, rx.NoPermissionError, rx.AuthorizationError))
     if denied or text.startswith(("NOAUTH", "WRONGPASS")) or any(words in text for words in NO_PERMISSION):
@@ -54,8 +58,8 @@ def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRou
         return Deposed(message)
     if isinstance(error, UNABLE) or is_wrong_server(error) or text.startswith(("BUSY ", "MASTERDOWN ")):
         return StoreUnavailable(message, maybe_written=False)
-    if isinstance(error, rx.MovedError) or text.startswith("MOVED "):
-        return UnfitServer(f"{message}: it is a node of a Redis Cluster, use redis+cluster://")
+    if isinstance(error, rx.MovedError) or text.startswith(("MOVED ", NO_CLUSTER)):
+        return UnfitServer(message)
     if isinstance(error, (rx.ConnectionError, rx.TimeoutError, rx.RedisClusterException, OSError, TimeoutError)):
         return StoreUnavailable(message, maybe_written=writes and sent)
     return StoreRejected(message, maybe_written=half_way)

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from stateful_route.domain.address import host_port
 from stateful_route.domain.diagnosis import ServerFacts
 from stateful_route.domain.epoch import clock_ms
 from stateful_route.domain.errors import StoreRejected
@@ -35,7 +36,7 @@ async def _facts(store: Store, node: str | None) -> ServerFacts:
     aof = settings.get("appendonly") or {1: "yes", 0: "no"}.get(info.get("aof_enabled", -1))
     replicas_to_write = settings.get("min-replicas-to-write", "")
     return ServerFacts(
-        name=node or store.label,
+        name=host_port(*node.rsplit(":", 1)) if node else store.label,
         version=f"{brand} {number}" if number else "?",
         replica=info.get("role") in {"slave", "replica"},
         saves=bool(settings["save"]) if "save" in settings else None,

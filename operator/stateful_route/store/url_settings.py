@@ -178,6 +178,12 @@ def shown_settings(query: str) -> str:
     return "&".join(_shown(piece) for piece in query.split("&")) if query else ""
 
 
+def begins_with_a_setting(query: str) -> bool:
+    """Whether the first setting of a query has a known name: else it may be a part of something else."""
+    name, equals, _ = query.partition("&")[0].partition("=")
+    return bool(equals) and name.lower() in {*SETTINGS, *RESERVED}
+
+
 def decoded(text: str, decode: Callable[..., str]) -> str:
     """A %-encoded part of a URL; ``decode``: a function of `urllib.parse`.
 

@@ -1,12 +1,14 @@
 """URLs of stores: what is in one, and how it is shown."""
 
 import re
+from itertools import takewhile
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from stateful_route.domain.address import is_ipv6
 from stateful_route.store.url_settings import (
     UrlError,
+    begins_with_a_setting,
     decoded,
     is_cluster,
     is_sentinel,
@@ -25,7 +27,7 @@ MAX_PORT = 65535
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _PARTS = re.compile(r"(?P<front>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?", re.DOTALL)
-_HOST = re.compile(r"(?P<name>\[[^\[\]\s]+\]|[^:\[\]@\s]*)(?::(?P<port>[0-9]{0,5}))?")
+_HOST = re.compile(r"(?P<name>\[[\w:.%-]+\]|[\w.%~-]*)(?::(?P<port>[0-9]{0,5}))?")
 _HIDDEN = "***"
 
 
@@ -90,7 +92,7 @@ def redacted(url: str) -> str:
         return _HIDDEN if url.strip() else ""
     front, path, query, fragment = _split(rest)
     behind = rest[len(front) :]
-    if "@" in path or ("@" in behind and not _are_hosts(front)):  # a character of the password cuts it in two
+    if "@" in path or ("@" in behind and not begins_with_a_setting(query)):  # a character of the password cuts it
         user = _shown_login(front.partition("@")[0])
         where = _HIDDEN if "@" in front or "=" in behind else _shown_hosts(behind.rpartition("@")[2])
         return f"{scheme}://{user}@{where}"
@@ -139,11 +141,24 @@ def _host(text: str, default_port: int, default_host: str) -> tuple[str, int]:
     port = int(parts["port"]) if parts["port"] else default_port
     if not name:
         raise UrlError("a host is missing")
-    if name.startswith("[") and not is_ipv6(name[1:-1]):
-        raise UrlError("what stands in brackets is no IPv6 address")
     if not 0 < port <= MAX_PORT:
         raise UrlError(f"a port is a number from 1 to {MAX_PORT}")
-    return name.removeprefix("[").removesuffix("]"), port
+    if name.startswith("["):
+        if not is_ipv6(name[1:-1]):
+            raise UrlError("what stands in brackets is no IPv6 address")
+        return name[1:-1], port
+    _check_name(name)
+    return name, port
+
+
+def _check_name(host: str) -> None:
+    """See that it can be looked up at all: Python's own complaint would be no error of a connection."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise UrlError("what should be the name of a host cannot be one") from None
+    if any(character.isspace() or not character.isprintable() for character in host):
+        raise UrlError("what should be the name of a host cannot be one")
 
 
 def _path(scheme: str, path: str, settings: dict[str, Any]) -> str:
@@ -165,17 +180,16 @@ def _path(scheme: str, path: str, settings: dict[str, Any]) -> str:
     return path
 
 
-def _are_hosts(front: str) -> bool:
-    return all(_HOST.fullmatch(text) for text in front.split(","))
-
-
 def _shown_login(login: str) -> str:
-    user, colon, _ = login.partition(":")
-    return f"{user}:{_HIDDEN}" if colon else _HIDDEN
+    user, _, password = login.partition(":")
+    return f"{user}:{_HIDDEN}" if password else _HIDDEN  # alone it may be a password in the user's place
 
 
 def _shown_hosts(text: str, *, ports: bool = True) -> str:
-    return ",".join(_shown_host(one.strip(), ports) for one in text.split(","))
+    hosts = [one.strip() for one in text.split(",")]
+    right = list(takewhile(_HOST.fullmatch, hosts))
+    shown = [_shown_host(one, ports) for one in hosts[: len(right) + 1]]  # what follows a wrong one may belong to it
+    return ",".join(shown)
 
 
 def _shown_host(text: str, ports: bool) -> str:

@@ -80,7 +80,7 @@ MISTAKES = {
         f"redis://:{PASSWORD}", "RedisConnected", "InvalidURL", "key 'url' of Secret"
     ),
     "an-option-that-nobody-knows": by_secret(
-        "redis://127.0.0.1:1/0?nonsense=1", "RedisConnected", "InvalidURL", "key 'url' of Secret"
+        "redis://127.0.0.1:1/0?nonsense=1", "RedisConnected", "InvalidURL", "key 'url' of Secret", "setting 'nonsense'"
     ),
     "no-password": by_url("redis://{locked}", "RedisConnected", "AuthenticationFailed", "{locked}", "password"),
     "a-wrong-password": by_secret(
