@@ -1,15 +1,15 @@
 --[[
   Take back what a route manager has said of a pod that failed: its record goes, the app's own word stands again.
 
-  KEYS[1]  hash     the service states      sf:{ns:state:svc}
-  KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
-  KEYS[3]  string   the owner               sf:{ns:state:svc}#own
-  KEYS[4]  stream   effective changes       sf:{ns:state:svc}#ev
-  KEYS[5]  channel  wake-ups                sf:{ns:state:svc}#ch
+  KEYS[1]  hash    the service states      sf:{ns:state:svc}
+  KEYS[2]  hash    the operator's records  sf:{ns:state:svc}#op
+  KEYS[3]  string  the owner               sf:{ns:state:svc}#own
+  KEYS[4]  stream  effective changes       sf:{ns:state:svc}#ev
   ARGV[1]  pod index
   ARGV[2]  PUBLISH, or SPUBLISH on a Redis Cluster
-  ARGV[3]  about how many entries the stream keeps
-  ARGV[4]  the reason that such a record has; one with another reason is left as it is
+  ARGV[3]  the service's channel, where callers are woken  sf:{ns:state:svc}#ch
+  ARGV[4]  about how many entries the stream keeps
+  ARGV[5]  the reason that such a record has; one with another reason is left as it is
 
   Returns  1 if there was such a record else 0
   Error    OWNED <owner> when the service has an owner: what its pods are is the operator's to say
@@ -28,7 +28,7 @@ local function parsed(text)
 end
 
 local record = parsed(redis.call('HGET', KEYS[2], pod))
-if not record or record.reason ~= ARGV[4] then
+if not record or record.reason ~= ARGV[5] then
   return 0
 end
 local raw = redis.call('HGET', KEYS[1], pod)
@@ -53,7 +53,7 @@ elseif before ~= '' then
   end
 end
 if before ~= now then
-  local id = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', pod, 'from', before, 'to', now, 'reason', 'App')
-  redis.call(ARGV[2], KEYS[5], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. pod .. '=' .. now)
+  local id = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', 'pod', pod, 'from', before, 'to', now, 'reason', 'App')
+  redis.call(ARGV[2], ARGV[3], 'ev ' .. (prior and prior[1] or '0-0') .. ' ' .. id .. ' ' .. pod .. '=' .. now)
 end
 return 1

@@ -2,15 +2,15 @@
   Write the operator's layer of some pods, merge it with what their apps say, and tell callers and apps what changed:
   the effective state, what becomes of the links, or until when the app is to give them away.
 
-  KEYS[1]  hash     the service states      sf:{ns:state:svc}
-  KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
-  KEYS[3]  string   the owner               sf:{ns:state:svc}#own
-  KEYS[4]  stream   effective changes       sf:{ns:state:svc}#ev
-  KEYS[5]  channel  wake-ups                sf:{ns:state:svc}#ch
+  KEYS[1]  hash    the service states      sf:{ns:state:svc}
+  KEYS[2]  hash    the operator's records  sf:{ns:state:svc}#op
+  KEYS[3]  string  the owner               sf:{ns:state:svc}#own
+  KEYS[4]  stream  effective changes       sf:{ns:state:svc}#ev
   ARGV[1]  the caller, as in #own
   ARGV[2]  PUBLISH, or SPUBLISH on a Redis Cluster
-  ARGV[3]  about how many entries the stream keeps
-  ARGV[2+2i], ARGV[3+2i]  pod index and decision (JSON) of the i-th pod
+  ARGV[3]  the service's channel, where callers are woken  sf:{ns:state:svc}#ch
+  ARGV[4]  about how many entries the stream keeps
+  ARGV[3+2i], ARGV[4+2i]  pod index and decision (JSON) of the i-th pod
 
   Returns  {ms since the epoch, for each pod its record (JSON), …, and a flag: 1 when its state record does not parse}
   Error    OWNED <owner> when the service is somebody else's or nobody's; nothing is written then
@@ -80,7 +80,7 @@ local function replaced(new, old, same_life)
 end
 
 local reply = {now}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local pod, new = ARGV[i], cjson.decode(ARGV[i + 1])
   local raw = redis.call('HGET', KEYS[1], pod)
   local old, state = parsed(redis.call('HGET', KEYS[2], pod)), service_state(raw)
@@ -117,13 +117,13 @@ for i = 4, #ARGV, 2 do
     changed[#changed + 1] = pod .. '=' .. written .. '/' .. new.links
   end
   if before ~= written then
-    id = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'pod', pod, 'from', before, 'to', written, 'reason', new.reason)
+    id = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', 'pod', pod, 'from', before, 'to', written, 'reason', new.reason)
   end
   reply[#reply + 1] = record
   reply[#reply + 1] = raw and not state and 1 or 0
 end
 if #changed > 0 then
   local known = prior and prior[1] or '0-0'
-  redis.call(ARGV[2], KEYS[5], 'ev ' .. known .. ' ' .. (id or known) .. ' ' .. table.concat(changed, ' '))
+  redis.call(ARGV[2], ARGV[3], 'ev ' .. known .. ' ' .. (id or known) .. ' ' .. table.concat(changed, ' '))
 end
 return reply

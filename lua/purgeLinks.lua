@@ -26,13 +26,19 @@ for i = 1, count do
   highest = math.max(highest, scores[1 + i] and tonumber(scores[1 + i]) % STEP or 0)
   deleted = deleted + redis.call('DEL', KEYS[2 * i])
   redis.pcall('HDEL', KEYS[2 * i + 1], ARGV[1])  -- may be a foreign key of another type
-  redis.call('ZREM', KEYS[1], uids[1 + i])
 end
 local text = string.format('%.0f', highest)
-redis.call('ZREM', KEYS[1], '')
-if redis.call('ZCARD', KEYS[1]) > 0 then
+local left = redis.call('ZCARD', KEYS[1])
+for i = 1, count + 1 do
+  left = left - (scores[i] and 1 or 0)
+end
+if left > 0 then
   redis.call('ZADD', KEYS[1], '-' .. text, '')
+  table.remove(uids, 1)
 elseif highest > 0 then
   redis.call('SET', KEYS[#KEYS], text, 'EX', ARGV[2])
+end
+if #uids > 0 then
+  redis.call('ZREM', KEYS[1], unpack(uids))  -- last: a Cluster whose slot moves lets no script touch a key that has gone
 end
 return {deleted, highest}

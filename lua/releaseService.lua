@@ -1,19 +1,20 @@
 --[[
   Give a service up: the StatefulRoute is deleted. What is ours goes; what an app wrote stays, with the app's own word.
 
-  KEYS[1]  hash     the service states      sf:{ns:state:svc}
-  KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
-  KEYS[3]  string   the owner               sf:{ns:state:svc}#own
-  KEYS[4]  hash     the configuration       sf:{ns:state:svc}#cfg
-  KEYS[5]  stream   effective changes       sf:{ns:state:svc}#ev
-  KEYS[6]  stream   moves                   sf:{ns:state:svc}#mv
-  KEYS[7]  hash     callers' hints          sf:{ns:state:svc}#hi
-  KEYS[8]  channel  wake-ups                sf:{ns:state:svc}#ch
+  KEYS[1]  hash    the service states      sf:{ns:state:svc}
+  KEYS[2]  hash    the operator's records  sf:{ns:state:svc}#op
+  KEYS[3]  string  the owner               sf:{ns:state:svc}#own
+  KEYS[4]  hash    the configuration       sf:{ns:state:svc}#cfg
+  KEYS[5]  stream  effective changes       sf:{ns:state:svc}#ev
+  KEYS[6]  stream  moves                   sf:{ns:state:svc}#mv
   ARGV[1]  the caller, as in #own
   ARGV[2]  PUBLISH, or SPUBLISH on a Redis Cluster
-  ARGV[3]  seconds that the stream of moves stays, 0 for not at all
+  ARGV[3]  the service's channel, where callers are woken  sf:{ns:state:svc}#ch
+  ARGV[4]  seconds that the stream of moves stays, 0 for not at all
 
   Returns  1 when it was the caller's, 0 when it was somebody else's or nobody's (nothing is changed then)
+  Callers' hints are left to expire, which takes a minute: that key is rarely there, and a Redis Cluster refuses scripts with
+  a declared key that is not there while the slot moves.
 ]]
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then
   return 0
@@ -38,11 +39,11 @@ for i = 1, #states, 2 do
     end
   end
 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7])
-if ARGV[3] == '0' then
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+if ARGV[4] == '0' then
   redis.call('DEL', KEYS[6])
 else
-  redis.call('EXPIRE', KEYS[6], ARGV[3])
+  redis.call('EXPIRE', KEYS[6], ARGV[4])
 end
-redis.call(ARGV[2], KEYS[8], 'ev')
+redis.call(ARGV[2], ARGV[3], 'ev')
 return 1

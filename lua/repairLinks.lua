@@ -46,10 +46,10 @@ for i = 1, count do
     end
   end
 end
-if #gone > 0 then
-  redis.call('ZREM', KEYS[1], unpack(gone))
-end
 if #entries > 2 then
   redis.call('ZADD', KEYS[1], unpack(entries))
+end
+if #gone > 0 then
+  redis.call('ZREM', KEYS[1], unpack(gone))  -- last: a Cluster whose slot moves lets no script touch a key that has gone
 end
 return {expired, moved, found, foreign}

@@ -1,20 +1,20 @@
 --[[
   Publish one pod's service state: the app's layer, merged with the operator's.
 
-  KEYS[1]  hash     the service states      sf:{ns:state:svc}
-  KEYS[2]  hash     the operator's records  sf:{ns:state:svc}#op
-  KEYS[3]  stream   effective changes       sf:{ns:state:svc}#ev
-  KEYS[4]  channel  wake-ups                sf:{ns:state:svc}#ch
+  KEYS[1]  hash    the service states      sf:{ns:state:svc}
+  KEYS[2]  hash    the operator's records  sf:{ns:state:svc}#op
+  KEYS[3]  stream  effective changes       sf:{ns:state:svc}#ev
   ARGV[1]  pod index
   ARGV[2]  load as JSON has it, smaller is less
   ARGV[3]  the app's word: READY, DENY_NEW_CALL or SHUTDOWN
   ARGV[4]  its incarnation <pod uid>/<restarts>, or <pod uid> when it does not know how often it was restarted, or ''
   ARGV[5]  PUBLISH, or SPUBLISH on a Redis Cluster
-  ARGV[6]  about how many entries the stream keeps
-  ARGV[7]  1 for the first word of an incarnation: whoever has spoken for this pod index before has a successor now; 0 for
+  ARGV[6]  the service's channel, where callers are woken  sf:{ns:state:svc}#ch
+  ARGV[7]  about how many entries the stream keeps
+  ARGV[8]  1 for the first word of an incarnation: whoever has spoken for this pod index before has a successor now; 0 for
            a further one: whoever has spoken since is its successor, unless it is known to be replaced; '' for unknown
-  ARGV[8]  when it spoke first, ms since the epoch by this server's clock, as it was told then; '' for unknown
-  ARGV[9…] pod uids that the caller knows to be replaced, the latest first: a store that was emptied has forgotten them
+  ARGV[9]  when it spoke first, ms since the epoch by this server's clock, as it was told then; '' for unknown
+  ARGV[10…] pod uids that the caller knows to be replaced, the latest first: a store that was emptied has forgotten them
 
   Returns  {effective routing state, ms since the epoch, 1 if there was a record before else 0, replaced pod uid, …}
   Error    REPLACED when the incarnation has a successor, also one of which only that speaks: nothing is written then
@@ -53,13 +53,13 @@ if life ~= '' then
   if other_life then
     list(before)
     local known = false
-    for i = 9, #ARGV do known = known or ARGV[i] == before end
-    local later = tonumber(state.since or 0) >= (tonumber(ARGV[8]) or 0)
-    if ARGV[7] == '0' and later and not known then  -- it finds another life where it has spoken before
+    for i = 10, #ARGV do known = known or ARGV[i] == before end
+    local later = tonumber(state.since or 0) >= (tonumber(ARGV[9]) or 0)
+    if ARGV[8] == '0' and later and not known then  -- it finds another life where it has spoken before
       return redis.error_reply('REPLACED')
     end
   end
-  for i = 9, #ARGV do list(ARGV[i]) end
+  for i = 10, #ARGV do list(ARGV[i]) end
   local known_uid, known_restarts = string.match(record and record.incarnation or '', '^(.*)/(%d+)$')
   if restarts and known_uid == uid and tonumber(restarts) < tonumber(known_restarts) then
     return redis.error_reply('REPLACED')
@@ -76,7 +76,7 @@ if before ~= effective or other_life then
   prior = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 end
 local life_field = life ~= '' and ',"inc":' .. cjson.encode(life) or ''
-local since = ARGV[7] == '1' and now or tonumber(ARGV[8])
+local since = ARGV[8] == '1' and now or tonumber(ARGV[9])
 if since then life_field = life_field .. string.format(',"since":%.0f', since) end
 if #former > 0 then
   life_field = life_field .. ',"former":' .. cjson.encode(former)
@@ -87,7 +87,7 @@ redis.call('HSET', KEYS[1], pod, string.format(fresh, ARGV[2], effective, now, w
 if before ~= effective or other_life then  -- who has spoken before has to see who speaks now
   local known = prior and prior[1] or '0-0'
   local id = before == effective and known
-    or redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
-  redis.call(ARGV[5], KEYS[4], 'ev ' .. known .. ' ' .. id .. ' ' .. pod .. '=' .. effective)
+    or redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[7], '*', 'pod', pod, 'from', before, 'to', effective, 'reason', 'App')
+  redis.call(ARGV[5], ARGV[6], 'ev ' .. known .. ' ' .. id .. ' ' .. pod .. '=' .. effective)
 end
 return {effective, now, found, unpack(former)}

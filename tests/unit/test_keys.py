@@ -139,7 +139,7 @@ def test_each_script_says_its_contract_in_its_head(name):
     head, closed, body = source.partition("]]")
     assert head.startswith("--[[\n  ")
     assert closed
-    assert re.search(r"^  KEYS\[\w+\] +(string|hash|zset|stream|channel) ", head, re.MULTILINE)
+    assert re.search(r"^  KEYS\[\w+\] +(string|hash|zset|stream) ", head, re.MULTILINE)
     assert re.search(r"^  Returns  \S", head, re.MULTILINE)
     assert ("ARGV" in body) is bool(re.search(r"^  ARGV\[\w", head, re.MULTILINE))
 

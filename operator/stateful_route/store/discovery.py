@@ -15,7 +15,8 @@ from redis.asyncio.connection import Connection, SSLConnection
 
 from stateful_route.domain.address import host_port
 from stateful_route.domain.witnesses import Word, believed, patience
-from stateful_route.store.failures import FAILURES
+from stateful_route.store.causes import cause_of
+from stateful_route.store.failures import FAILURES, NO_CLUSTER
 from stateful_route.store.runtime import Lock, hear, heeding_deadline
 from stateful_route.store.sockets import NOT_ALLOWED, nothing_sent
 
@@ -181,10 +182,7 @@ class Seeds:
             return _failed(place, error, "a node")
         except NOT_ALLOWED as error:
             if "cluster support disabled" in str(error):
-                return Word(
-                    host_port(*place),
-                    why=f"{host_port(*place)} is no node of a Redis Cluster, use redis:// or redis+sentinel://",
-                )
+                return Word(host_port(*place), why=f"{host_port(*place)} {NO_CLUSTER}, use redis://")
             return Word(host_port(*place), place)
         except FAILURES as error:
             return _failed(place, error, "a node")
@@ -214,12 +212,10 @@ class _Led:
 
 def _failed(place: Place, error: Exception, who: str) -> Word:
     """The word of a server that has not answered, or has refused."""
-    text = str(error) or type(error).__name__
+    text, witness = str(error), host_port(*place)
+    why = cause_of(error).removeprefix(f"{witness}: ").replace("it wants a password", f"{who} wants a password")
     denied = isinstance(error, DENIALS) or text.startswith(("NOAUTH", "WRONGPASS"))
-    if text.startswith("NOAUTH") or "Authentication required" in text:
-        text = f"{who} wants a password"
-    witness = host_port(*place)
-    return Word(witness, why=text if witness in text else f"{witness}: {text}", denied=denied)
+    return Word(witness, why=f"{witness}: {why}", denied=denied)
 
 
 def _word_of_sentinel(witness: str, address: Sequence[Any], about: Any) -> Word:

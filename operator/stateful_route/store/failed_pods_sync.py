@@ -52,8 +52,8 @@ def mark_recovered(store: Store, service: Service, ordinal: int) -> bool:
     Raises:
         OwnedElsewhere: an operator owns the service; nothing was written.
     """
-    keys = (service.states, service.records, service.owner, service.changes, service.channel)
-    args = (check_ordinal(ordinal), store.publish, STREAM_LENGTH, Reason.POD_FAILURE)
+    keys = (service.states, service.records, service.owner, service.changes)
+    args = (check_ordinal(ordinal), store.publish, service.channel, STREAM_LENGTH, Reason.POD_FAILURE)
     try:
         return bool(store.run(Call(script("operatorRecoverPod"), keys, args)))
     except StoreRejected as error:

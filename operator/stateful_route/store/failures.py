@@ -29,8 +29,8 @@ UNABLE = (rx.BusyLoadingError, rx.ClusterError, rx.TryAgainError)
 A replica that is asked to write has done nothing either: the primary is elsewhere by now.
 """
 
-NO_CLUSTER = "Cluster mode is not enabled"
-"""What redis-py says of a single server that it was to take for a node of a Cluster."""
+NO_CLUSTER = "is no node of a Redis Cluster"
+"""What is said of a single server that was to be one."""
 
 AT_FIRST_WRITE = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "WRONGTYPE ")
 """Refused before anything is written, also in a script: the server looks at its first write, our scripts at types."""
@@ -58,7 +58,7 @@ def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRou
         return Deposed(message)
     if isinstance(error, UNABLE) or is_wrong_server(error) or text.startswith(("BUSY ", "MASTERDOWN ")):
         return StoreUnavailable(message, maybe_written=False)
-    if isinstance(error, rx.MovedError) or text.startswith(("MOVED ", NO_CLUSTER)):
+    if isinstance(error, rx.MovedError) or text.startswith("MOVED ") or NO_CLUSTER in text:
         return UnfitServer(message)
     if isinstance(error, (rx.ConnectionError, rx.TimeoutError, rx.RedisClusterException, OSError, TimeoutError)):
         return StoreUnavailable(message, maybe_written=writes and sent)

@@ -67,7 +67,7 @@ def append_moves(
     calls = []
     for part, text in _entries(moved):
         targets = ",".join(str(ordinal) for ordinal in sorted({link.to for link in part}))
-        calls.append(_append_call(store, service, (source, reason, text, owner, targets, "")))
+        calls.append(_append_call(store, service, (source, reason, text), owner, (targets, "")))
     for reply in store.run_many(calls) if calls else ():
         if isinstance(reply, StatefulRouteError):
             raise _owned(reply, service) from reply
@@ -75,7 +75,7 @@ def append_moves(
 
 def append_purge(store: Store, service: Service, epoch: int) -> None:
     """Tell callers and pods that links were purged, none of which had an epoch above this one."""
-    store.run(_append_call(store, service, (NOBODY, PURGED, "[]", "", "purged", epoch)))
+    store.run(_append_call(store, service, (NOBODY, PURGED, "[]"), "", ("purged", epoch)))
 
 
 def trim_moves(store: Store, service: Service) -> int:
@@ -84,6 +84,7 @@ def trim_moves(store: Store, service: Service) -> int:
     return dropped
 
 
-def _append_call(store: Store, service: Service, args: Sequence[Any]) -> Call:
-    bounds = (store.publish, MOVES_STREAM_BYTES, MOVES_STREAM_SECONDS * 1000)
-    return Call(script("appendMoves"), (service.moves, service.channel, service.owner), (*bounds, *args))
+def _append_call(store: Store, service: Service, told: Sequence[Any], owner: str, where: Sequence[Any]) -> Call:
+    bounds = (store.publish, service.channel, MOVES_STREAM_BYTES, MOVES_STREAM_SECONDS * 1000)
+    keys = (service.moves, service.owner) if owner else (service.moves,)  # a key more that is not there is a hindrance
+    return Call(script("appendMoves"), keys, (*bounds, *told, owner, *where))

@@ -156,9 +156,10 @@ async def publish_state(store: Store, service: Service, ordinal: int, publicatio
     """As `set_state`, and what stood there before."""
     word, load, incarnation, begins, former, since_ms = publication
     check_state(ordinal, load, incarnation)
-    keys = (service.states, service.records, service.changes, service.channel)
+    keys = (service.states, service.records, service.changes)
     turn = ("" if begins is None else int(begins), "" if since_ms is None else since_ms)
-    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, *turn, *former]
+    args: list[Argument] = [ordinal, load, word, incarnation]
+    args += (store.publish, service.channel, STREAM_LENGTH, *turn, *former)
     try:
         effective, time_ms, found, *replaced = await store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
@@ -209,7 +210,7 @@ async def set_operator_states(
     ordinals = sorted(decisions)
     for start in range(0, len(ordinals), PODS_PER_CALL):
         batch = ordinals[start : start + PODS_PER_CALL]
-        args: list[Any] = [owner, store.publish, STREAM_LENGTH]
+        args: list[Any] = [owner, store.publish, service.channel, STREAM_LENGTH]
         for ordinal in batch:
             args += (check_ordinal(ordinal), decisions[ordinal].decision_json())
         reply = await _owned(store, service, Call(script("operatorSetStates"), _state_keys(service), args))
@@ -235,8 +236,11 @@ async def refresh_states(store: Store, service: Service, owner: str, ordinals: S
 
 async def remove_states(store: Store, service: Service, owner: str, ordinals: Sequence[int]) -> int:
     """Forget pods that are gone and have no links; how many there were. Errors as `set_operator_states`."""
-    args: list[Argument] = [owner, store.publish, STREAM_LENGTH, *ordinals]
-    removed: int = await _owned(store, service, Call(script("operatorRemoveStates"), _state_keys(service), args))
+    removed = 0
+    for start in range(0, len(ordinals), PODS_PER_CALL):
+        batch = ordinals[start : start + PODS_PER_CALL]
+        args: list[Argument] = [owner, store.publish, service.channel, STREAM_LENGTH, *batch]
+        removed += await _owned(store, service, Call(script("operatorRemoveStates"), _state_keys(service), args))
     return removed
 
 
@@ -256,7 +260,7 @@ async def claim(store: Store, service: Service, owner: str, config: Mapping[str,
     args: list[Any] = [owner, take_over]
     for name, value in config.items():
         args += (name, json.dumps(value) if isinstance(value, Mapping) else str(value))
-    mine, before = await store.run(Call(script("claimService"), (service.owner, service.config), args))
+    mine, before = await store.run(Call(script("claimService"), (service.owner, service.config, service.moves), args))
     if not mine:
         raise OwnedElsewhere(str(service), before.decode())
 
@@ -267,14 +271,15 @@ async def release(store: Store, service: Service, owner: str, *, keep_moves_seco
     ``keep_moves_seconds``: how long the stream of moves stays, for readers that have not read yet what it tells.
     """
     state_keys = (service.states, service.records, service.owner, service.config)
-    keys = (*state_keys, service.changes, service.moves, service.hints, service.channel)
-    return bool(await store.run(Call(script("releaseService"), keys, (owner, store.publish, keep_moves_seconds))))
+    keys = (*state_keys, service.changes, service.moves)
+    args = (owner, store.publish, service.channel, keep_moves_seconds)
+    return bool(await store.run(Call(script("releaseService"), keys, args)))
 
 
 async def report_unreachable(store: Store, service: Service, ordinal: int) -> None:
     """Leave the operator a hint that a caller could not reach a pod; it looks for itself before it does anything."""
-    args = (check_ordinal(ordinal), store.publish, HINT_SECONDS)
-    await store.run(Call(script("reportUnreachable"), (service.hints, service.channel), args))
+    args = (check_ordinal(ordinal), store.publish, service.channel, HINT_SECONDS)
+    await store.run(Call(script("reportUnreachable"), (service.hints,), args))
 
 
 async def get_hints(store: Store, service: Service) -> dict[int, int]:
@@ -294,7 +299,7 @@ async def _owned(store: Store, service: Service, call: Call) -> Any:
 
 
 def _state_keys(service: Service) -> tuple[str, ...]:
-    return service.states, service.records, service.owner, service.changes, service.channel
+    return service.states, service.records, service.owner, service.changes
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[int, bytes]:

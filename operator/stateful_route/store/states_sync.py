@@ -82,9 +82,10 @@ def publish_state(store: Store, service: Service, ordinal: int, publication: Pub
     """As `set_state`, and what stood there before."""
     word, load, incarnation, begins, former, since_ms = publication
     check_state(ordinal, load, incarnation)
-    keys = (service.states, service.records, service.changes, service.channel)
+    keys = (service.states, service.records, service.changes)
     turn = ("" if begins is None else int(begins), "" if since_ms is None else since_ms)
-    args: list[Argument] = [ordinal, load, word, incarnation, store.publish, STREAM_LENGTH, *turn, *former]
+    args: list[Argument] = [ordinal, load, word, incarnation]
+    args += (store.publish, service.channel, STREAM_LENGTH, *turn, *former)
     try:
         effective, time_ms, found, *replaced = store.run(Call(script("statefulSetState"), keys, args))
     except StoreRejected as error:
@@ -120,7 +121,7 @@ def set_operator_states(store: Store, service: Service, owner: str, decisions: M
     ordinals = sorted(decisions)
     for start in range(0, len(ordinals), PODS_PER_CALL):
         batch = ordinals[start : start + PODS_PER_CALL]
-        args: list[Any] = [owner, store.publish, STREAM_LENGTH]
+        args: list[Any] = [owner, store.publish, service.channel, STREAM_LENGTH]
         for ordinal in batch:
             args += (check_ordinal(ordinal), decisions[ordinal].decision_json())
         reply = _owned(store, service, Call(script("operatorSetStates"), _state_keys(service), args))
@@ -146,8 +147,11 @@ def refresh_states(store: Store, service: Service, owner: str, ordinals: Sequenc
 
 def remove_states(store: Store, service: Service, owner: str, ordinals: Sequence[int]) -> int:
     """Forget pods that are gone and have no links; how many there were. Errors as `set_operator_states`."""
-    args: list[Argument] = [owner, store.publish, STREAM_LENGTH, *ordinals]
-    removed: int = _owned(store, service, Call(script("operatorRemoveStates"), _state_keys(service), args))
+    removed = 0
+    for start in range(0, len(ordinals), PODS_PER_CALL):
+        batch = ordinals[start : start + PODS_PER_CALL]
+        args: list[Argument] = [owner, store.publish, service.channel, STREAM_LENGTH, *batch]
+        removed += _owned(store, service, Call(script("operatorRemoveStates"), _state_keys(service), args))
     return removed
 
 
@@ -167,7 +171,7 @@ def claim(store: Store, service: Service, owner: str, config: Mapping[str, objec
     args: list[Any] = [owner, take_over]
     for name, value in config.items():
         args += (name, json.dumps(value) if isinstance(value, Mapping) else str(value))
-    mine, before = store.run(Call(script("claimService"), (service.owner, service.config), args))
+    mine, before = store.run(Call(script("claimService"), (service.owner, service.config, service.moves), args))
     if not mine:
         raise OwnedElsewhere(str(service), before.decode())
 
@@ -178,14 +182,15 @@ def release(store: Store, service: Service, owner: str, *, keep_moves_seconds: i
     ``keep_moves_seconds``: how long the stream of moves stays, for readers that have not read yet what it tells.
     """
     state_keys = (service.states, service.records, service.owner, service.config)
-    keys = (*state_keys, service.changes, service.moves, service.hints, service.channel)
-    return bool(store.run(Call(script("releaseService"), keys, (owner, store.publish, keep_moves_seconds))))
+    keys = (*state_keys, service.changes, service.moves)
+    args = (owner, store.publish, service.channel, keep_moves_seconds)
+    return bool(store.run(Call(script("releaseService"), keys, args)))
 
 
 def report_unreachable(store: Store, service: Service, ordinal: int) -> None:
     """Leave the operator a hint that a caller could not reach a pod; it looks for itself before it does anything."""
-    args = (check_ordinal(ordinal), store.publish, HINT_SECONDS)
-    store.run(Call(script("reportUnreachable"), (service.hints, service.channel), args))
+    args = (check_ordinal(ordinal), store.publish, service.channel, HINT_SECONDS)
+    store.run(Call(script("reportUnreachable"), (service.hints,), args))
 
 
 def get_hints(store: Store, service: Service) -> dict[int, int]:

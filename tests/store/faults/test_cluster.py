@@ -4,7 +4,22 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.store.keys import META, tags
+from stateful_route.store.links import set_link
+from stateful_route.store.migrate import Batch, Moved, append_moves, append_purge
+from stateful_route.store.scripts import Call, script
+from stateful_route.store.states import (
+    claim,
+    get_service,
+    get_service_pod,
+    remove_states,
+    report_unreachable,
+    set_operator_states,
+    set_state,
+)
 from support.redis_cluster import thirds, three_nodes
 from support.replication import Replication
 
@@ -37,6 +52,10 @@ async def replica(own_cluster, start_server, until):
 
 def slot(key):
     return key_slot(key.encode())
+
+
+def keys_in(node, number):
+    return set(node.execute_command("CLUSTER GETKEYSINSLOT", number, 100))
 
 
 def knows_replica(node, port):
@@ -84,6 +103,119 @@ async def test_slots_that_move_key_by_key_while_their_links_are_written(
     assert len(slots) > 5
     assert set(giver.scan_iter()) <= {META}
     await all_is_well(load, own_cluster.url, slots=len(slots), keys=moved)
+
+
+OWNER = "cluster/route"
+WRITERS = {
+    "a pod's state": lambda store, service: set_state(store, service, 1, RoutingState.READY, load=3),
+    "the operator's states": lambda store, service: set_operator_states(
+        store, service, OWNER, {1: OperatorRecord(state=RoutingState.READY, reason=Reason.READY)}
+    ),
+    "pods that are gone": lambda store, service: remove_states(store, service, OWNER, [7]),
+    "the claim": lambda store, service: claim(store, service, OWNER, {"heartbeat": "Auto"}),
+    "moves": lambda store, service: append_moves(store, service, 1, "Drained", [Moved("ada", 2, 7)]),
+    "the operator's moves": lambda store, service: append_moves(store, service, 1, "Gone", [Moved("bob", 2, 7)], OWNER),
+    "a purge": lambda store, service: append_purge(store, service, 7),
+    "a hint": lambda store, service: report_unreachable(store, service, 1),
+    "a snapshot": get_service,
+    "one pod's state": lambda store, service: get_service_pod(store, service, 1),
+}
+
+
+async def outcomes(store, service):
+    """What became of each of the `WRITERS`: None, or the error."""
+    found = {}
+    for name, write in WRITERS.items():
+        try:
+            await write(store, service)
+            found[name] = None
+        except StatefulRouteError as error:
+            found[name] = error
+    return found
+
+
+@pytest.fixture
+async def claimed(own_cluster, connect, service):
+    """A store with a service that an operator has claimed and a pod serves; no link of it has moved yet."""
+    store = connect(own_cluster.url)
+    await claim(store, service, OWNER, {"heartbeat": "Auto"})
+    await WRITERS["a pod's state"](store, service)
+    await WRITERS["the operator's states"](store, service)
+    return store
+
+
+async def test_a_services_slot_that_moves_key_by_key(own_cluster, hosts, claimed, service):
+    giver, taker, ids = hosts
+    number, port = slot(service.states), own_cluster.servers[1].port
+    assert number in thirds()[0]
+    taker.execute_command("CLUSTER SETSLOT", number, "IMPORTING", ids[giver])
+    giver.execute_command("CLUSTER SETSLOT", number, "MIGRATING", ids[taker])
+    everything = dict.fromkeys(WRITERS)
+    assert await outcomes(claimed, service) == everything, "all keys are where they were"
+
+    keys = keys_in(giver, number)
+    while keys:
+        giver.execute_command("MIGRATE", "127.0.0.1", port, keys.pop(), 0, 1000)
+        met = await outcomes(claimed, service)
+        assert met["a hint"] is None
+        refused = [error for error in met.values() if error is not None]
+        assert all(isinstance(error, StoreUnavailable) and not error.maybe_written for error in refused)
+        assert bool(refused) is bool(keys), "on both sides: no script may look at all of them; else at the taker"
+    for node in (taker, giver, own_cluster.nodes[2]):
+        node.execute_command("CLUSTER SETSLOT", number, "NODE", ids[taker])
+    assert await outcomes(claimed, service) == everything
+
+
+async def test_what_leaves_nothing_behind_is_done_as_a_whole_while_its_slot_is_on_its_way(
+    own_cluster, hosts, claimed, service
+):
+    """Where a slot is on its way, a script is stopped half-way that touches a key again which has gone meanwhile."""
+    giver, taker, ids = hosts
+    await WRITERS["moves"](claimed, service)
+    taker.execute_command("CLUSTER SETSLOT", slot(service.states), "IMPORTING", ids[giver])
+    giver.execute_command("CLUSTER SETSLOT", slot(service.states), "MIGRATING", ids[taker])
+    await claim(claimed, service, OWNER, {"other": "field"})
+    assert giver.hgetall(service.config) == {"other": "field"}
+    assert await remove_states(claimed, service, OWNER, [0, 1, 2]) == 1
+    assert keys_in(giver, slot(service.states)) == {service.owner, service.config, service.changes, service.moves}
+
+
+async def test_a_purge_of_all_links_while_their_slot_is_on_its_way(own_cluster, hosts, claimed, service):
+    giver, taker, ids = hosts
+    uid = next(f"user-{n}" for n in range(1000) if service.bucket(f"user-{n}") in thirds()[0])
+    index, floor = service.index(service.bucket(uid)), service.floor(service.bucket(uid))
+    for whole in (True, False):  # with the highest epoch's entry, and without
+        await set_link(claimed, service, uid, 1)
+        giver.set(floor, 1)
+        if not whole:
+            giver.zrem(index, "")
+        taker.execute_command("CLUSTER SETSLOT", service.bucket(uid), "IMPORTING", ids[giver])
+        giver.execute_command("CLUSTER SETSLOT", service.bucket(uid), "MIGRATING", ids[taker])
+        purge = Call(
+            script("purgeLinks"), (*service.bucket_keys(service.bucket(uid), [uid]), floor), (service.name, 60, uid)
+        )
+        assert (await claimed.run(purge))[0] == 1
+        assert keys_in(giver, service.bucket(uid)) == {floor}
+        assert int(giver.get(floor)) > 1
+        for node in (taker, giver):
+            node.execute_command("CLUSTER SETSLOT", service.bucket(uid), "STABLE")
+
+
+async def test_links_move_and_are_told_while_the_services_slot_is_on_its_way(
+    own_cluster, hosts, claimed, executors, service
+):
+    giver, taker, ids = hosts
+    (executor,) = await executors(own_cluster.url, 1)
+    link = await executor.set_link(service.namespace, "ada", service.name, 1)
+    number = slot(service.states)
+    taker.execute_command("CLUSTER SETSLOT", number, "IMPORTING", ids[giver])
+    giver.execute_command("CLUSTER SETSLOT", number, "MIGRATING", ids[taker])
+    batch = Batch(service.bucket("ada"), ["ada"], [2])
+    (moved,) = await executor.migrate(service.namespace, service.name, 1, [batch], reason="Drained")
+    assert moved.epoch > link.epoch
+    assert executor.announcer.kept == 0
+    told = giver.xrange(service.moves)
+    assert [fields["moves"] for _, fields in told] == [f'[["ada",2,{moved.epoch}]]']
 
 
 async def test_slots_that_move_at_once_while_their_links_are_written(own_cluster, hosts, writers, all_is_well, until):
