@@ -59,7 +59,7 @@ class AuthenticationFailed(StoreRejected):
 
 
 class UnfitServer(StoreRejected):
-    """The server cannot be the store: too old, without scripts, or a Cluster's node without its Cluster or vice versa."""
+    """The server cannot be the store: too old, without scripts, or a Cluster's node where none is asked for."""
 
 
 class LayoutMismatch(StatefulRouteError):  # noqa: N818  names the fact

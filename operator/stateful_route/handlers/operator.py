@@ -6,9 +6,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from typing import Any, cast
 
 import kopf
@@ -17,6 +16,7 @@ from stateful_route import __version__
 from stateful_route.domain.leadership import Rhythm
 from stateful_route.handlers.health import Health, Readiness
 from stateful_route.handlers.metrics import metrics_site
+from stateful_route.handlers.transport import Backoffs, Transport
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import GROUP, PLURAL, cluster_id
 from stateful_route.kube.pods import POD_NAME_LABEL
@@ -117,6 +117,8 @@ class App:
 
     def readiness(self) -> Readiness:
         """Whether this process does its part, or could."""
+        if (why := self.kube.problem) is not None:
+            return Readiness(ready=False, text=why)
         if self.leadership is not None and not self.leadership.leading:
             if (why := self.leadership.problem) is not None:
                 return Readiness(ready=False, text=why)
@@ -213,14 +215,6 @@ def _end_at_once() -> None:
     os._exit(1)
 
 
-class Backoffs:
-    """Between the attempts of one of kopf's requests, without end: a watch that gives up is never begun again."""
-
-    def __iter__(self) -> Iterator[float]:
-        """Seconds."""
-        return chain((1.0, 1.0, 2.0, 3.0), repeat(5.0))
-
-
 @kopf.on.startup(registry=REGISTRY)
 async def on_startup(settings: kopf.OperatorSettings, memo: Any, **_: object) -> None:
     """Set kopf up as a transport that writes nothing itself, and start the reconcilers.
@@ -292,19 +286,9 @@ async def on_cleanup(memo: Any, **_: object) -> None:
 
 
 @kopf.on.login(registry=REGISTRY)
-async def on_login(memo: Any, **_: object) -> kopf.ConnectionInfo:
-    """Let kopf reach the API server the way our own client does."""
-    access = await memo.kube.credentials()
-    return kopf.ConnectionInfo(
-        server=access.server,
-        ca_path=access.ca_path,
-        ca_data=access.ca_data,
-        insecure=access.insecure,
-        certificate_path=access.cert_path,
-        private_key_path=access.key_path,
-        scheme="Bearer" if access.token else None,
-        token=access.token,
-    )
+async def on_login(memo: Any, **_: object) -> kopf.AiohttpSession:
+    """Let kopf reach the API server by our own client, which knows its address, too."""
+    return kopf.AiohttpSession(server="", aiohttp_session=cast(Any, Transport(memo.kube)))
 
 
 @kopf.on.event(GROUP, PLURAL, registry=REGISTRY)

@@ -1,4 +1,4 @@
-"""One small client over ``kubernetes.aio``: it brings configuration and transport, bodies stay plain dictionaries.
+"""One small client: ``kubernetes.aio`` reads the configuration, bodies stay plain dictionaries.
 
 The generated API classes are left out on purpose: importing them costs more memory than the whole operator.
 """
@@ -6,21 +6,28 @@ The generated API classes are left out on purpose: importing them costs more mem
 import asyncio
 import copy
 import json
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
-from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
+from kubernetes.aio.config import list_kube_config_contexts
 
 from stateful_route.domain.errors import StatefulRouteError
+from stateful_route.kube.connections import UNUSABLE, Connections, Read, Words
+from stateful_route.kube.login import (
+    UNREADABLE,
+    Login,
+    NoLogin,
+    cause,
+    config_files,
+    is_in_cluster,
+    login_of,
+    read_login,
+)
 
-SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105  a path
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE = "default"
 REQUEST_SECONDS = 15.0
@@ -28,6 +35,7 @@ QUICK_SECONDS = 5.0
 """For one object, which somebody waits for: an API server that is frozen must not hold up what time alone decides."""
 SILENT_SECONDS = 1.0
 """The same, when the last request got no answer at all."""
+ACCEPT = {"Accept": "application/json", "User-Agent": "stateful-route"}
 MERGE_PATCH = "application/merge-patch+json"
 Body = dict[str, Any]
 
@@ -57,10 +65,16 @@ class KubeError(StatefulRouteError):
     def refused(self) -> bool:
         """True when asking again would not help: the request itself is at fault, or we may not ask."""
         return HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR and self.status not in {
+            HTTPStatus.UNAUTHORIZED,  # other credentials may be there next time
             HTTPStatus.CONFLICT,
             HTTPStatus.TOO_MANY_REQUESTS,
             HTTPStatus.REQUEST_TIMEOUT,
         }
+
+    @property
+    def unauthorized(self) -> bool:
+        """True when the API server does not take the credentials."""
+        return self.status == HTTPStatus.UNAUTHORIZED
 
     @property
     def forbidden(self) -> bool:
@@ -72,25 +86,32 @@ class NotLeading(KubeError):  # noqa: N818  names the fact
     """A write was not sent: another process may lead by now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How to reach the API server, for a client other than this one (kopf's)."""
+class Answer(NamedTuple):
+    """What the API server has answered."""
 
-    server: str
-    ca_path: str | None
-    ca_data: str | None
-    insecure: bool
-    cert_path: str | None
-    key_path: str | None
-    token: str | None
+    status: int
+    reason: str | None
+    text: bytes
+
+    @property
+    def why(self) -> str:
+        """Of an error: the cause, as the API server names it."""
+        try:
+            said = str(json.loads(self.text).get("message", ""))
+        except (ValueError, AttributeError):
+            said = self.text.decode(errors="replace")[:200]
+        return said or self.reason or ""
 
 
 class Kube:
-    """The API server. Every request ends within ``REQUEST_SECONDS``, and raises `KubeError` when it fails."""
+    """The API server. Every request ends within ``REQUEST_SECONDS``, and raises `KubeError` when it fails.
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        self._client = ApiClient(configuration)
+    Credentials that have expired, or that the API server refuses (401), are read anew, and the request is sent again.
+    """
+
+    def __init__(self, login: Login | Configuration, read: Read | None = None) -> None:
+        """``read``: as of `Connections`; None: these credentials are all there are."""
+        self._connections = Connections(login if isinstance(login, Login) else login_of(login), read)
         self._silent = False
         self._check: Callable[[], None] = lambda: None
 
@@ -109,33 +130,19 @@ class Kube:
             context: One of the kubeconfig's; None: its current one.
 
         Raises:
-            KubeError: neither is there, or it does not parse, or it has no such context.
+            KubeError: neither is there, or it does not parse, or it has no such context, or its exec plugin fails.
         """
-        configuration: Any = Configuration()
         try:
-            if is_in_cluster(kubeconfig, context):
-                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            else:
-                await load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=_config_files(kubeconfig), context=context, client_configuration=configuration
-                )
-        except (ConfigException, OSError, ValueError) as error:
+            login = await read_login(kubeconfig, context)
+            kube = cls(login, lambda: read_login(kubeconfig, context))
+        except (NoLogin, *UNUSABLE) as error:
             raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
-        return cls(configuration)
+        return kube
 
-    async def credentials(self) -> Credentials:
-        """The same access for another client; read anew on each call, since tokens rotate."""
-        c: Any = self._configuration
-        header = await c.get_api_key_with_prefix("BearerToken") or ""
-        return Credentials(
-            server=c.host,
-            ca_path=c.ssl_ca_cert,
-            ca_data=c.ca_cert_data,
-            insecure=not c.verify_ssl,
-            cert_path=c.cert_file,
-            key_path=c.key_file,
-            token=header.partition(" ")[2] or header or None,
-        )
+    @property
+    def problem(self) -> str | None:
+        """Why the API server does not take the credentials, and since when; None: it does, as far as is known."""
+        return self._connections.problem
 
     async def get(self, path: str, **query: str | int) -> Body:
         """The object or list at ``path``."""
@@ -165,9 +172,34 @@ class Kube:
         self._check()
         await self._request("DELETE", path, query)
 
+    async def open(self, method: str, path: str, headers: Mapping[str, str], **words: Any) -> aiohttp.ClientResponse:
+        """Send a request whose answer the caller reads, such as a watch; it has the credentials of all others.
+
+        Args:
+            method: GET and the like.
+            path: With its query.
+            headers: Besides those of the credentials.
+            words: As of ``aiohttp.ClientSession.request``.
+
+        Returns:
+            The answer, of any status; one of 401 has been read.
+
+        Raises:
+            OSError, aiohttp.ClientError: no answer.
+        """
+
+        async def send(session: aiohttp.ClientSession, server: str, shown: Words) -> aiohttp.ClientResponse:
+            all_headers = {**headers, **shown.pop("headers", {})}
+            response = await session.request(method, f"{server}{path}", headers=all_headers, **words, **shown)
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                await response.read()
+            return response
+
+        return await self._connections.exchange(send, watch=True)
+
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()  # type: ignore[no-untyped-call]
+        await self._connections.close()
 
     async def _request(
         self,
@@ -177,37 +209,30 @@ class Kube:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Body:
-        client: Any = self._client
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        data = None if body is None else json.dumps(body)
+
+        async def send(session: aiohttp.ClientSession, server: str, words: Words) -> Answer:
+            headers = {**words.pop("headers", {}), **ACCEPT, "Content-Type": content_type}
+            url = f"{server}{path}"
+            async with session.request(method, url, params=query, data=data, headers=headers, **words) as response:
+                return Answer(response.status, response.reason, await response.read())
+
         try:
-            serialized = await client.param_serialize(
-                method,
-                path,
-                query_params=list(query.items()),
-                header_params=headers,
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            response = await client.call_api(*serialized, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS))
-            text = await response.read()
+            async with asyncio.timeout(REQUEST_SECONDS):
+                answer = await self._connections.exchange(send)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._silent = True
             raise KubeError(
                 0, f"the API server did not answer {method} {path}: {error or type(error).__name__}"
             ) from error
         self._silent = False
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            raise KubeError(response.status, f"{method} {path}: {_message(text) or response.reason}")
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise KubeError(answer.status, f"{method} {path}: {answer.why}")
         try:
-            parsed: Body = json.loads(text)
+            parsed: Body = json.loads(answer.text)
         except ValueError as error:
             raise KubeError(0, f"{method} {path}: the answer is no JSON; is it the API server that answers?") from error
         return parsed
-
-
-def is_in_cluster(kubeconfig: str | None, context: str | None = None) -> bool:
-    """Whether the pod's ServiceAccount is used: there is one, and nobody has asked for a kubeconfig."""
-    return kubeconfig is None and context is None and os.access(SERVICE_ACCOUNT_TOKEN, os.R_OK)
 
 
 def default_namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
@@ -219,33 +244,11 @@ def default_namespace(kubeconfig: str | None = None, context: str | None = None)
     if is_in_cluster(kubeconfig, context):
         return SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip()
     try:
-        contexts, current = list_kube_config_contexts(config_file=_config_files(kubeconfig))  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError, ValueError) as error:
-        raise KubeError(0, f"no way to reach a Kubernetes API server: {error}") from error
+        contexts, current = list_kube_config_contexts(config_file=config_files(kubeconfig))  # type: ignore[no-untyped-call]
+    except UNREADABLE as error:
+        raise KubeError(0, f"no way to reach a Kubernetes API server: {cause(error)}") from error
     chosen = current if context is None else next((c for c in contexts if c["name"] == context), None)
     if chosen is None:
         names = ", ".join(sorted(c["name"] for c in contexts)) or "none"
         raise KubeError(0, f"the kubeconfig has no context {context!r}; it has: {names}")
     return str((chosen.get("context") or {}).get("namespace") or DEFAULT_NAMESPACE)
-
-
-def _config_files(kubeconfig: str | None) -> str:
-    """The kubeconfig to read, or several as in ``$KUBECONFIG``.
-
-    Raises:
-        ConfigException: there is none; named here, since the library would call it invalid.
-    """
-    text = kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    paths = text.split(os.pathsep)
-    if not any(Path(path).expanduser().is_file() for path in paths):
-        raise ConfigException(
-            f"no kubeconfig at {' or '.join(paths)}: set KUBECONFIG, or run in a pod that has a ServiceAccount"
-        )
-    return text
-
-
-def _message(text: bytes) -> str:
-    try:
-        return str(json.loads(text).get("message", ""))
-    except (ValueError, AttributeError):
-        return text.decode(errors="replace")[:200]

@@ -16,7 +16,7 @@ from redis.connection import Connection, SSLConnection
 from stateful_route.domain.address import host_port
 from stateful_route.domain.witnesses import Word, believed, patience
 from stateful_route.store.discovery import Place, _failed, _text, _word_of_sentinel, log
-from stateful_route.store.failures import FAILURES
+from stateful_route.store.failures import FAILURES, NO_CLUSTER
 from stateful_route.store.runtime_sync import Lock, hear, heeding_deadline
 from stateful_route.store.sockets import NOT_ALLOWED, nothing_sent
 
@@ -167,10 +167,7 @@ class Seeds:
             return _failed(place, error, "a node")
         except NOT_ALLOWED as error:
             if "cluster support disabled" in str(error):
-                return Word(
-                    host_port(*place),
-                    why=f"{host_port(*place)} is no node of a Redis Cluster, use redis:// or redis+sentinel://",
-                )
+                return Word(host_port(*place), why=f"{host_port(*place)} {NO_CLUSTER}, use redis://")
             return Word(host_port(*place), place)
         except FAILURES as error:
             return _failed(place, error, "a node")

@@ -206,6 +206,8 @@ def run(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:
 def _advised(error: KubeError) -> str:
     if error.forbidden:
         return f"{error}\nyour Kubernetes user may not do that; stateful-route doctor lists what each command needs"
+    if error.unauthorized:
+        return f"{error}\nthe API server does not take the kubeconfig's credentials: log in again, as for kubectl"
     if error.status == 0:
         return f"{error}\nwithout Kubernetes there is stateful-route store, which needs the store alone"
     return str(error)
