@@ -40,6 +40,10 @@ class Tries:
         tail = self.tail()
         return tail[-1].ended if tail else float("inf")
 
+    def failed(self, since: float) -> int:
+        """How many failed that ended after a moment."""
+        return sum(one.trouble is not None and one.ended >= since for one in self.made)
+
     def slowest(self) -> float:
         """Seconds of the longest try."""
         return max((one.ended - one.began for one in self.made), default=0.0)

@@ -26,7 +26,8 @@ from support.recovery import Read, Tries, Try, Write, clock, wrong_reads
 from support.twins import Threaded
 from support.writers import Count, Numbered
 
-NS, ROOMS, COUNTS = "games", "room", "count"
+NS, ROOMS, COUNTS, NEWS = "games", "room", "count", ("headlines", "tidings")
+"""The states of all of them lie in the first third of a Cluster's slots."""
 OPTIONS = StoreOptions(timeout_seconds=0.5, deadline_seconds=1.5)
 BY_PUSH = cache.CacheOptions(refresh_seconds=60.0)
 """What is heard within a test was told by push."""
@@ -186,11 +187,11 @@ class Pod(StoreUser):
 class Hearer(StoreUser):
     """Publishes a pod's state as that pod would, past everything in trouble, and waits until a cache was told of it."""
 
-    def __init__(self, name: str, states: Any, straight_url: Callable[[], str]) -> None:
+    def __init__(self, name: str, states: Any, service: str, straight_url: Callable[[], str]) -> None:
         super().__init__(name)
         self._states = states
         self._straight_url = straight_url
-        self._service = Service(NS, f"news-of-{name.split(maxsplit=1)[0]}")
+        self._service = Service(NS, service)
         self._turns = itertools.cycle((RoutingState.DENY_NEW_CALL, RoutingState.READY))
         self._teller: executor.StatefulExecutor | None = None
         self._teller_url = ""
@@ -265,6 +266,10 @@ class StoreUsers:
         """When the last of them began to work again, and who that was."""
         return max((user.tries.back_at(struck), user.tries.name) for user in self.users)
 
+    def failed(self, struck: float) -> int:
+        """How many tries of all of them have failed since the fault."""
+        return sum(user.tries.failed(struck) for user in self.users)
+
     def slowest(self) -> tuple[float, str]:
         """The longest try in seconds, and whose it was."""
         return max((user.tries.slowest(), user.tries.name) for user in self.users)
@@ -318,8 +323,8 @@ async def store_users(url: str, straight_url: Callable[[], str]) -> AsyncIterato
             Pod("synchronous pod", drivers[1], 1, callers),
         ]
         hearers = [
-            Hearer("asynchronous push", a_caller.states, straight_url),
-            Hearer("synchronous push", Threaded(s_caller.states, cache.ServiceStateCache), straight_url),
+            Hearer("asynchronous push", a_caller.states, NEWS[0], straight_url),
+            Hearer("synchronous push", Threaded(s_caller.states, cache.ServiceStateCache), NEWS[1], straight_url),
         ]
         for hearer in hearers:
             stack.push_async_callback(hearer.close)

@@ -1,5 +1,6 @@
 """A Cluster of three primaries, each with a replica."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ SETTINGS = {
 }
 NAME = "node-0.store.test"
 MIGRATE_MS = 1000
+OPEN_SECONDS = 1.8
+"""Longer than a call may take."""
+MOST_SLOTS = 40
 
 
 @dataclass
@@ -45,10 +49,10 @@ class SixNodes(Topology):
     def url(self) -> str:
         if self.names is not None:
             return f"redis+cluster://{NAME}:{self.nodes[0].port}"
-        return "redis+cluster://" + ",".join(node.address for node in self.nodes[:3])
+        return f"redis+cluster://{self.login}{','.join(node.address for node in self.nodes[:3])}"
 
     def straight_url(self) -> str:
-        return "redis+cluster://" + ",".join(node.address for node in self._present())
+        return "redis+cluster://" + ",".join(node.address for node in self.answering())
 
     @property
     def primary_port(self) -> int:
@@ -58,7 +62,7 @@ class SixNodes(Topology):
         return marker(0)
 
     def serves(self) -> bool:
-        present = self._present()
+        present = self.answering()
         if not all(node.ask("CLUSTER INFO")["cluster_state"] == "ok" for node in present):
             return False
         owners = [self._owners(node) for node in present]
@@ -67,6 +71,9 @@ class SixNodes(Topology):
         if self._successor is not None and owners[0][0] != (self._successor.host, self._successor.port):
             return False
         return all(takes_writes(*owner, marker(part)) for part, owner in enumerate(owners[0]))
+
+    def answering(self) -> list[MovableStore]:
+        return [node for node in self.nodes if node not in self._away]
 
     def kill(self) -> None:
         """A primary is lost; its replica takes over by itself."""
@@ -104,11 +111,19 @@ class SixNodes(Topology):
             wait_until(lambda: self.serves() and all(map(knows_all, self.nodes)), f"node {place} is back")
 
     def move_slots_key_by_key(self) -> None:
-        """All slots in use of the first primary move to the second, and back."""
-        for giver, taker in ((0, 1), (1, 0)):
-            with self._primaries() as clients:
-                for slot in sorted(slots_in_use(clients[0] if giver == 0 else clients[1], thirds()[0])):
-                    migrate(slot, clients[giver], clients[taker], clients, self.nodes[taker])
+        """Slots in use of the first primary move to the second, and back, as ``--cluster reshard`` does it.
+
+        All of them stay for a while as they are before their first key moves: open, with all keys still there.
+        """
+        with self._primaries() as (first, second, third):
+            slots = slots_in_use(first, thirds()[0])[:MOST_SLOTS]
+            for giver, taker, there in ((first, second, self.nodes[1]), (second, first, self.nodes[0])):
+                open_slots(slots, giver, taker)
+                time.sleep(OPEN_SECONDS)
+                for slot in slots:
+                    while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, 10):
+                        giver.execute_command("MIGRATE", there.host, there.port, "", 0, MIGRATE_MS, "KEYS", *keys)
+                close_slots(slots, taker, (taker, giver, third))
 
     def move_slots_at_once(self) -> None:
         """All slots but one of the first primary move to the second, and back."""
@@ -118,9 +133,6 @@ class SixNodes(Topology):
                 goal = clients[taker].execute_command("CLUSTER MYID")
                 clients[giver].execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", goal)
                 wait_until(lambda giver=giver, clients=clients: has_ended(clients[giver]), "the slots have moved")
-
-    def _present(self) -> list[MovableStore]:
-        return [node for node in self.nodes if node not in self._away]
 
     def _lose(self, node: MovableStore) -> None:
         self._away.append(node)
@@ -155,22 +167,26 @@ def marker(part: int) -> str:
 MARKERS = [next(f"sf:{{{tag}}}marker" for tag in tags() if key_slot(tag.encode()) in third) for third in thirds()]
 
 
-def slots_in_use(node: redis.Redis, among: Sequence[int]) -> set[int]:
-    """Of some slots, those in which a node has keys."""
-    return {key_slot(key.encode()) for key in node.scan_iter(count=1000)} & {*among}
+def slots_in_use(node: redis.Redis, among: Sequence[int]) -> list[int]:
+    """Of some slots, those in which a node has keys; those with the states of services first."""
+    keys = sorted(node.scan_iter(count=1000), key=lambda key: ":state:" not in key)
+    return [slot for slot in dict.fromkeys(key_slot(key.encode()) for key in keys) if slot in among]
 
 
-def migrate(
-    slot: int, giver: redis.Redis, taker: redis.Redis, primaries: Sequence[redis.Redis], there: MovableStore
-) -> None:
-    """Move a slot to another primary, key by key, as ``--cluster reshard`` does."""
+def open_slots(slots: Sequence[int], giver: redis.Redis, taker: redis.Redis) -> None:
+    """Their keys may be on both sides from now on."""
     ids = {node: node.execute_command("CLUSTER MYID") for node in (giver, taker)}
-    taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[giver])
-    giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[taker])
-    while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, 10):
-        giver.execute_command("MIGRATE", there.host, there.port, "", 0, MIGRATE_MS, "KEYS", *keys)
-    for node in (taker, giver, *(other for other in primaries if other not in {giver, taker})):
-        node.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[taker])
+    for slot in slots:
+        taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[giver])
+        giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[taker])
+
+
+def close_slots(slots: Sequence[int], taker: redis.Redis, primaries: Sequence[redis.Redis]) -> None:
+    """They have moved."""
+    owner = taker.execute_command("CLUSTER MYID")
+    for slot in slots:
+        for node in primaries:
+            node.execute_command("CLUSTER SETSLOT", slot, "NODE", owner)
 
 
 def has_ended(node: redis.Redis) -> bool:

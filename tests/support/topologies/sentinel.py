@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ NAME = "main"
 QUORUM = 2
 HASTE = ("INFO-PERIOD", 300, "PING-PERIOD", 200, "PUBLISH-PERIOD", 300)
 """Milliseconds: what a Sentinel learns every second or ten it learns at once, so that a cell takes seconds."""
-NEVER_MS = 10**9
-STALE_EPOCH = 1000
-"""Of a configuration that is believed to be later than all that the others tell."""
+CUT_OFF_SECONDS = 1.5
+DEAF = "deaf"
+"""A user of the servers, and its password: a Sentinel that logs in so hears of no other Sentinel."""
 
 Address = tuple[str, int]
 
@@ -36,14 +37,17 @@ class SentinelProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
 
-    def start(self, primary: Address, *, name: str = NAME, quorum: int = QUORUM, epoch: int = 0) -> None:
-        """Start it to watch a primary. ``epoch``: of its configuration; one that is high believes no other's."""
+    def start(self, primary: Address, *, name: str = NAME, quorum: int = QUORUM, deaf: bool = False) -> None:
+        """Start it to watch a primary. ``deaf``: it hears nothing of the other Sentinels, and tells them nothing."""
         self._settings.write_text(
             f"sentinel monitor {name} {primary[0]} {primary[1]} {quorum}\n"
             f"sentinel down-after-milliseconds {name} 500\n"
             f"sentinel failover-timeout {name} 3000\n"
-            f"sentinel config-epoch {name} {epoch}\n"
         )
+        if deaf:
+            with self._settings.open("a") as settings:
+                settings.write(f"sentinel auth-user {name} {DEAF}\nsentinel auth-pass {name} {DEAF}\n")
+                settings.write("user default on nopass ~* &* +@all -publish\n")  # as the others tell it directly
         words = [self._settings, "--sentinel", "--port", str(self.port), "--bind", MANAGED_AT]
         self._process = subprocess.Popen([self._kind.path, *words], stdout=subprocess.DEVNULL)
         wait_until(lambda: self.ask("PING"), "the Sentinel answers")
@@ -97,11 +101,13 @@ class Sentinels(Topology):
 
     def __post_init__(self) -> None:
         self._primary = self.servers[0]
+        self._frozen = False
         self._gone: Address | None = None
+        """Where the primary was that the Sentinels shall name no more."""
 
     @property
     def url(self) -> str:
-        return "redis+sentinel://" + ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels) + f"/{NAME}"
+        return f"redis+sentinel://{self.login}{','.join(f'127.0.0.1:{one.port}' for one in self.sentinels)}/{NAME}"
 
     def straight_url(self) -> str:
         host, port = self.sentinels[-1].primary() or self._address(self._primary)
@@ -118,6 +124,9 @@ class Sentinels(Topology):
         (address,) = named
         return address is not None and takes_writes(*address)
 
+    def answering(self) -> list[MovableStore]:
+        return [server for server in self.servers if not (self._frozen and server is self._primary)]
+
     def at_rest(self) -> bool:
         """The former primary takes no writes: it is gone, frozen or a replica."""
         named = self.sentinels[-1].primary()
@@ -131,11 +140,13 @@ class Sentinels(Topology):
     def freeze(self) -> None:
         """The primary answers no more."""
         self._primary.pause()
+        self._frozen = True
         self._gone = self._address(self._primary)
 
     def thaw(self) -> None:
         """The frozen primary comes back, and is made a replica by the Sentinels."""
         self._primary.resume()
+        self._frozen = False
         wait_until(self.at_rest, "the former primary is a replica")
 
     def swap(self) -> None:
@@ -181,20 +192,25 @@ class Sentinels(Topology):
         self.swap()
 
     def mislead_sentinel(self) -> None:
-        """The first Sentinel comes back with an old configuration: it names the former primary, for good."""
-        former, first = self._address(self._primary), self.sentinels[0]
-        self._swap_without(first)
-        first.start(former, epoch=STALE_EPOCH)
-        first.ask("SENTINEL", "DEBUG", "PUBLISH-PERIOD", NEVER_MS)  # it shall convince nobody
-        assert first.primary() == former, "it is stale"
-        self._cut_clients()
+        """The first Sentinel, cut off from the others and with an old configuration, names the former primary."""
+        former = self._address(self._primary)
+        self._swap_without(self.sentinels[0])
+        self._start_stale(former)
+
+    def mislead_sentinel_to_the_frozen(self) -> None:
+        """The same, and the former primary takes connections and answers nothing."""
+        former = self._address(self._primary)
+        self.sentinels[0].kill()
+        self.freeze()
+        wait_until(self.serves, "a replica is promoted")
+        self._start_stale(former)
 
     def confuse_sentinel(self) -> None:
         """The first Sentinel comes back and watches something else: it knows no such service."""
         former, first = self._address(self._primary), self.sentinels[0]
         self._swap_without(first)
         first.start(former, name="other", quorum=9)
-        self._cut_clients()
+        self.cut()  # all clients must ask again where the primary is
 
     def lose_sentinel_and_primary(self) -> None:
         """The node of the first Sentinel and the primary is lost."""
@@ -206,11 +222,26 @@ class Sentinels(Topology):
         self.swap()
         wait_until(self.serves, "the planned failover")
 
-    def _cut_clients(self) -> None:
-        """All clients must ask again where the primary is."""
-        for server in self.servers:
-            for kind in ("normal", "pubsub"):
-                server.ask("CLIENT", "KILL", "TYPE", kind)
+    def _start_stale(self, former: Address) -> None:
+        self.ask_all("ACL", "SETUSER", DEAF, "on", f">{DEAF}", "~*", "&*", "+@all", "-publish", "-subscribe")
+        self.sentinels[0].start(former, deaf=True)
+        assert self.sentinels[0].primary() == former, "it is stale"
+        self.cut()  # all clients must ask again where the primary is
+
+    def mislead_sentinel_to_a_primary(self) -> None:
+        """The same, and the former primary is cut off with the Sentinel: for a while nobody makes it a replica."""
+        former, server = self._address(self._primary), self._primary
+        server.ask("ACL", "SETUSER", "default", "-replicaof", "-slaveof")  # the user of the other Sentinels
+        self._swap_without(self.sentinels[0])
+        self._start_stale(former)
+        time.sleep(CUT_OFF_SECONDS)
+        server.ask("ACL", "SETUSER", "default", "+@all")
+
+    def still_misleads(self) -> None:
+        """The first Sentinel has still learnt nothing; for the end of a cell, and then the frozen one comes back."""
+        assert self.sentinels[0].primary() == self._gone, "it is stale"
+        if self._frozen:
+            self.thaw()
 
     @staticmethod
     def _address(server: MovableStore) -> Address:

@@ -3,8 +3,11 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import redis
+
+from support.topologies.movable import MovableStore
 
 PATIENCE_SECONDS = 20.0
 MARKER = "sf:marker"
@@ -16,7 +19,9 @@ class Topology(ABC):
     """Servers, and how clients find them. All methods block: call them in a thread."""
 
     replicas = 1
-    """How many servers may be promoted in the place of `primary_port`; 0: nobody is."""
+    """How many servers may be promoted in the place of `primary_port`."""
+    login = ""
+    """``user:password@`` of the clients, or nothing."""
 
     @property
     @abstractmethod
@@ -35,6 +40,20 @@ class Topology(ABC):
     @abstractmethod
     def serves(self) -> bool:
         """Whether a plain client that knows nothing can write now, everywhere, where it shall after the fault."""
+
+    @abstractmethod
+    def answering(self) -> list[MovableStore]:
+        """All servers that are neither gone nor frozen."""
+
+    def ask_all(self, *words: Any) -> None:
+        """One command for each server, such as a change of users, which is not replicated."""
+        for server in self.answering():
+            server.ask(*words)
+
+    def cut(self) -> None:
+        """All connections of clients end, and nothing else happens."""
+        for kind in ("normal", "pubsub"):
+            self.ask_all("CLIENT", "KILL", "TYPE", kind)
 
     def at_rest(self) -> bool:
         """Whether nobody else takes writes any more, either."""

@@ -17,7 +17,6 @@ FAULTS = {
     "the primary is swapped": Sentinels.swap,
     "swapped, the first Sentinel is dead": Sentinels.lose_sentinel,
     "swapped, the first Sentinel is silent": Sentinels.silence_sentinel,
-    "swapped, the first Sentinel is stale": Sentinels.mislead_sentinel,
     "swapped, the first Sentinel is wrong": Sentinels.confuse_sentinel,
     "all addresses change one by one": Sentinels.move_one_by_one,
 }
@@ -26,6 +25,20 @@ FAULTS = {
 @pytest.mark.parametrize("sentence", FAULTS)
 async def test_all_work_again_when(sentence, sentinels, all_recover):
     await all_recover(sentinels, lambda: FAULTS[sentence](sentinels), may_lose=True)
+
+
+STALE = {
+    "a replica": Sentinels.mislead_sentinel,
+    "frozen": Sentinels.mislead_sentinel_to_the_frozen,
+    "a primary for a while": Sentinels.mislead_sentinel_to_a_primary,
+}
+
+
+@pytest.mark.parametrize("sentence", STALE)
+async def test_all_work_again_when_the_first_sentinel_is_stale_and_the_former_primary_is(
+    sentence, sentinels, all_recover
+):
+    await all_recover(sentinels, lambda: STALE[sentence](sentinels), sentinels.still_misleads, may_lose=True)
 
 
 async def test_all_work_again_when_the_primary_is_frozen_and_comes_back(sentinels, all_recover):
