@@ -61,11 +61,11 @@ CAUSES = {
     "no node of a Cluster listens": (
         "redis+cluster://{nobody},127.0.0.1:2",
         StoreUnavailable,
-        r"127\.0\.0\.1:[12]: connection refused",
+        r"no node of the Cluster answers: 127\.0\.0\.1:1: connection refused; 127\.0\.0\.1:2: connection refused",
     ),
     "no reply": ("redis://{deaf}", StoreUnavailable, r"timed out \(no reply in time\)"),
     "no reply to a TLS client": ("rediss://{deaf}", StoreUnavailable, r"timed out \(no connection in time\)"),
-    "no reply of a Cluster": ("redis+cluster://{deaf}", StoreUnavailable, r"timed out \(no reply in time\)"),
+    "no reply of a Cluster": ("redis+cluster://{deaf}", StoreUnavailable, r"\S+: timed out \(no reply in time\)"),
     "a name that does not resolve": (
         f"redis://{NO_NAME}",
         StoreUnavailable,
@@ -73,18 +73,18 @@ CAUSES = {
     ),
     "a Cluster's name": (f"redis+cluster://{NO_NAME}", StoreUnavailable, r"\S+ the host's name does not resolve .*"),
     "no password": ("redis://{server}", AuthenticationFailed, "it wants a password"),
-    "no password for a Cluster": ("redis+cluster://{server}", AuthenticationFailed, "it wants a password"),
+    "no password for a Cluster": ("redis+cluster://{server}", AuthenticationFailed, r"\S+: it wants a password"),
     "a wrong password": ("redis://:wr0ng@{server}", AuthenticationFailed, "wrong user or password"),
     "a wrong user": ("redis://ada:wr0ng@{server}", AuthenticationFailed, "wrong user or password"),
     "a wrong password for a Cluster": (
         "redis+cluster://:wr0ng@{server}",
         AuthenticationFailed,
-        "wrong user or password",
+        r"\S+: wrong user or password",
     ),
     "one server taken for a Cluster": (
         f"redis+cluster://:{PASSWORD}@{{server}}",
         UnfitServer,
-        "it is no node of a Redis Cluster, use redis://",
+        r"\S+ is no node of a Redis Cluster, use redis://",
     ),
     "no socket": ("unix:///nowhere/s.sock", StoreUnavailable, "there is no such socket"),
     "no file of certificates": (

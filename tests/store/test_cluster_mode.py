@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stateful_route.domain.errors import AuthenticationFailed, OwnedElsewhere, StoreUnavailable
+from stateful_route.domain.errors import AuthenticationFailed, OwnedElsewhere, StoreUnavailable, UnfitServer
 from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
@@ -240,7 +240,7 @@ async def test_a_cluster_that_is_not_there_is_unavailable(connect, service):
 
 
 async def test_a_single_server_is_no_cluster(server, connect, service):
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(UnfitServer, match="use redis://"):
         await get_link(connect(server.url.replace("redis://", "redis+cluster://")), service, "ada")
 
 

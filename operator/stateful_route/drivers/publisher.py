@@ -53,6 +53,7 @@ class Publisher:
         self._me = pod.me
         self._process = ProcessLoad(pod.now) if pod.options.cpu_factor else None
         self._lock = Lock()
+        self._saying = Lock()
         self._said: str | None = None
         """The service's word, as this pod has last published it."""
         self._published_at = -math.inf
@@ -130,13 +131,14 @@ class Publisher:
         Raises:
             StoreUnavailable, StoreRejected: see there.
         """
-        word = self.word_for_all(snapshot)
-        if word is None:
-            self._said = None
-            return False
-        await self._pod.executor.set_workload_state(self._me.namespace, self._me.service, word)
-        self._said = word
-        return True
+        async with self._saying:  # so that an older word never comes after a newer one
+            word = self.word_for_all(snapshot)
+            if word is None:
+                self._said = None
+                return False
+            await self._pod.executor.set_workload_state(self._me.namespace, self._me.service, word)
+            self._said = word
+            return True
 
     def word_for_all(self, snapshot: Snapshot | None) -> str | None:
         """The service's word; None: another pod says it."""

@@ -125,9 +125,7 @@ class Sentinels:
         words = await hear(jobs, lambda said: patience(said, len(jobs)))
         best = believed(words)
         if best is None or best.place is None:
-            why = "; ".join(word.why for word in words)
-            error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
-            raise error(f"no Sentinel tells where the primary of {self._service!r} is: {why}")
+            raise _nobody(words, f"no Sentinel tells where the primary of {self._service!r} is: ")
         self._places.sort(key=lambda place: host_port(*place) != best.witness)  # it is the first to be asked next time
         return best.place
 
@@ -170,22 +168,20 @@ class Seeds:
         await self._asking.close()
         best = believed(words)
         if best is None or best.place is None:
-            why = "; ".join(word.why for word in words)
-            error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
-            raise error(f"no node of the Cluster answers: {why}")
+            raise _nobody(words, "no node of the Cluster answers: " if len(words) > 1 else "")
         return best.place
 
     async def _ask(self, place: Place) -> Word:
         try:
             reply = await self._asking.ask(place, "CLUSTER", "INFO")
         except rx.ClusterDownError as error:
-            return _failed(place, error, "a node")
+            return _failed(place, error)
         except NOT_ALLOWED as error:
             if "cluster support disabled" in str(error):
                 return Word(host_port(*place), why=f"{host_port(*place)} {NO_CLUSTER}, use redis://")
             return Word(host_port(*place), place)
         except FAILURES as error:
-            return _failed(place, error, "a node")
+            return _failed(place, error)
         about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
         sound = about.get("cluster_state") == "ok"
         return Word(host_port(*place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)
@@ -210,10 +206,16 @@ class _Led:
         await super().connect_check_health(*args, **options)  # type: ignore[misc]
 
 
-def _failed(place: Place, error: Exception, who: str) -> Word:
+def _nobody(words: Sequence[Word], what: str) -> rx.ConnectionError:
+    """The error when nobody has said anything of use; an AuthenticationError is one of connecting, too."""
+    error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
+    return error(what + "; ".join(word.why for word in words))
+
+
+def _failed(place: Place, error: Exception, who: str = "it") -> Word:
     """The word of a server that has not answered, or has refused."""
     text, witness = str(error), host_port(*place)
-    why = cause_of(error).removeprefix(f"{witness}: ").replace("it wants a password", f"{who} wants a password")
+    why = cause_of(error).removeprefix(f"{witness}: ").replace("it wants", f"{who} wants")
     denied = isinstance(error, DENIALS) or text.startswith(("NOAUTH", "WRONGPASS"))
     return Word(witness, why=f"{witness}: {why}", denied=denied)
 

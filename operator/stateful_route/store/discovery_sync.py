@@ -15,7 +15,7 @@ from redis.connection import Connection, SSLConnection
 
 from stateful_route.domain.address import host_port
 from stateful_route.domain.witnesses import Word, believed, patience
-from stateful_route.store.discovery import Place, _failed, _text, _word_of_sentinel, log
+from stateful_route.store.discovery import Place, _failed, _nobody, _text, _word_of_sentinel, log
 from stateful_route.store.failures import FAILURES, NO_CLUSTER
 from stateful_route.store.runtime_sync import Lock, hear, heeding_deadline
 from stateful_route.store.sockets import NOT_ALLOWED, nothing_sent
@@ -110,9 +110,7 @@ class Sentinels:
         words = hear(jobs, lambda said: patience(said, len(jobs)))
         best = believed(words)
         if best is None or best.place is None:
-            why = "; ".join(word.why for word in words)
-            error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
-            raise error(f"no Sentinel tells where the primary of {self._service!r} is: {why}")
+            raise _nobody(words, f"no Sentinel tells where the primary of {self._service!r} is: ")
         self._places.sort(key=lambda place: host_port(*place) != best.witness)  # it is the first to be asked next time
         return best.place
 
@@ -155,22 +153,20 @@ class Seeds:
         self._asking.close()
         best = believed(words)
         if best is None or best.place is None:
-            why = "; ".join(word.why for word in words)
-            error = rx.AuthenticationError if any(word.denied for word in words) else rx.ConnectionError
-            raise error(f"no node of the Cluster answers: {why}")
+            raise _nobody(words, "no node of the Cluster answers: " if len(words) > 1 else "")
         return best.place
 
     def _ask(self, place: Place) -> Word:
         try:
             reply = self._asking.ask(place, "CLUSTER", "INFO")
         except rx.ClusterDownError as error:
-            return _failed(place, error, "a node")
+            return _failed(place, error)
         except NOT_ALLOWED as error:
             if "cluster support disabled" in str(error):
                 return Word(host_port(*place), why=f"{host_port(*place)} {NO_CLUSTER}, use redis://")
             return Word(host_port(*place), place)
         except FAILURES as error:
-            return _failed(place, error, "a node")
+            return _failed(place, error)
         about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
         sound = about.get("cluster_state") == "ok"
         return Word(host_port(*place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)

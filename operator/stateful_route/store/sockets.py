@@ -58,6 +58,9 @@ def introduced(base: Any, *, primary: bool) -> type:
 
 class _Telling:
     async def connect_check_health(self, *args: Any, **options: Any) -> None:
+        tls: Any = getattr(self, "ssl_context", None)
+        if tls is not None:
+            tls.context = None  # redis-py keeps it: certificates that were renewed are read anew
         with nothing_sent():
             await super().connect_check_health(*args, **options)  # type: ignore[misc]
 
