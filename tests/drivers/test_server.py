@@ -346,12 +346,11 @@ async def test_an_older_word_for_all_never_comes_after_a_newer_one(start_pod, ra
     write = executor.set_workload_state
 
     async def held_back(*words):
-        if held.is_set():
-            return await write(*words)
-        held.set()
-        await going_on.wait()
+        if not held.is_set():
+            held.set()
+            await going_on.wait()
+            asyncio.get_running_loop().call_soon(over.set)
         await write(*words)
-        over.set()
 
     monkeypatch.setattr(executor, "set_workload_state", held_back)
     pod.server._publisher._said = None
