@@ -36,6 +36,9 @@ test: $(if $(ARGS),$(STAMP),control-plane) ## Run all tests (ARGS="tests/unit -k
 test-kind: $(STAMP) ## Run tests/node on kind instead of nodes of this machine's own: Docker, kind and root
 	@STATEFUL_ROUTE_TEST_NODES=kind $(BIN)/python -m pytest tests/node $(ARGS)
 
+test-matrix: $(STAMP) ## Try the servers of docs/reference/servers.md, got from packages, and print its table (ARGS=stores)
+	@$(BIN)/python tools/matrix.py $(ARGS)
+
 node-packages: ## Install what tests/node needs, with apt: containerd and the like; root, on Debian or its kin
 	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 	echo "make node-packages needs root and apt-get; elsewhere install: $(NODE_PACKAGES)" >&2; exit 1; fi
@@ -79,5 +82,5 @@ lock: ## Refresh requirements.lock, and that of the image, from pyproject.toml
 clean: ## Remove .venv and caches of this checkout (the control plane's cache stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
-.PHONY: help setup control-plane demo test test-kind node-packages lint docs chart image release-check twins format bench \
+.PHONY: help setup control-plane demo test test-kind test-matrix node-packages lint docs chart image release-check twins format bench \
 	lock clean

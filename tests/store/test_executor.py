@@ -34,6 +34,7 @@ from stateful_route.store.reading import read_links
 from stateful_route.store.scripts import called_commands
 from stateful_route.store.server import SINCE, check_server
 from stateful_route.store.sockets import primary_of
+from support.redis_cluster import three_nodes
 from support.tcp_proxy import TcpProxy
 
 NS, SVC, UID = "games", "room", "ada"
@@ -366,6 +367,12 @@ async def test_a_server_that_runs_no_scripts_is_told_apart(start_server, opened)
     server = start_server(*(word for three in words for word in three))
     with pytest.raises(UnfitServer, match="runs no Lua scripts"):
         await opened(server.url).get_linked_pod(NS, UID, SVC)
+
+
+async def test_a_cluster_whose_client_lacks_a_command_is_told_apart(start_server, opened):
+    refused = pytest.raises(UnfitServer, match=r"'COMMAND'.*redis-py, the client, needs it")
+    with three_nodes(lambda *words: start_server(*words, "--rename-command", "COMMAND", "")) as nodes, refused:
+        await opened(nodes.url).get_linked_pod(NS, UID, SVC)
 
 
 @pytest.mark.parametrize("name", ["COMMAND", "ROLE", "CLIENT", "CONFIG", "SCRIPT", "SELECT", "PEXPIRETIME"])

@@ -47,7 +47,7 @@ def three_nodes(start_server: Callable[..., object]) -> Iterator[Cluster]:
     servers = [start_server("--cluster-enabled", "yes") for _ in range(3)]
     nodes = [redis.Redis(port=server.port, decode_responses=True) for server in servers]
     for node, slots in zip(nodes, thirds(), strict=True):
-        node.execute_command("CLUSTER", "ADDSLOTSRANGE", slots.start, slots.stop - 1)
+        node.execute_command("CLUSTER", "ADDSLOTS", *slots)
         node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", nodes.index(node) + 1)
     for server in servers[1:]:
         nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", server.port)

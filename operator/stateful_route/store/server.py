@@ -24,9 +24,12 @@ async def check_server(store: Store) -> None:
     except AuthenticationFailed:
         missing = []
     except StoreRejected as error:
-        if "unknown command" not in str(error).lower():
+        text = str(error).lower()
+        if "unknown command" not in text:
             raise
-        raise UnfitServer(f"{error}: the server runs no Lua scripts, or a proxy hands none on") from error
+        scripts = "the server runs no Lua scripts, or a proxy hands none on"
+        why = scripts if "eval" in text else "redis-py, the client, needs it there"  # COMMAND, on a Cluster
+        raise UnfitServer(f"{error}: {why}") from error
     if missing:
         names = ", ".join(_with_version(name.decode()) for name in missing)
         raise UnfitServer(f"{store.label} is too old or lacks commands: its scripts cannot call {names}")
