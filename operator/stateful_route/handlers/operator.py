@@ -126,7 +126,7 @@ class App:
         if self.routes is None or not self.routes.synced:
             why = self.waiting or (self.routes.problem if self.routes is not None else None)
             return Readiness(ready=False, text=why or "not all StatefulRoutes have been looked at")
-        return Readiness(ready=True, text=self.routes.problem or "ok")
+        return Readiness(ready=not self.routes.cut_off, text=self.routes.problem or "ok")
 
 
 async def run(options: Options) -> None:

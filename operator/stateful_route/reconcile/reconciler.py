@@ -219,7 +219,8 @@ class Reconciler:
         """Do one pass; what came of it, whatever that was."""
         outcome = Attempt(stalled=self._found.stalled, redis=self._found.redis, again=True)
         try:
-            outcome = Attempt(stalled=await self._pass())
+            with self._env.stores.judged(self.route):
+                outcome = Attempt(stalled=await self._pass())
         except Problem as problem:
             outcome = hindered(problem)
         except LeftAlone as left:
@@ -230,10 +231,7 @@ class Reconciler:
                 outcome = Attempt(again=True)  # the store was emptied under us, or an older one took over: look anew
             else:
                 outcome = owned_elsewhere(self.service, error.owner)
-        except (
-            Deposed,
-            NotLeading,
-        ) as error:  # it is about us, and not about the service: its conditions stay as they are
+        except (Deposed, NotLeading) as error:  # it is about us, not about the service: its conditions stay as they are
             log.debug("not leading", extra={"service": str(self.service), "error": str(error)})
         except (LayoutMismatch, StoreUnavailable, StoreRejected) as error:
             outcome = store_failed(error)

@@ -61,8 +61,14 @@ class Routes:
 
     @property
     def problem(self) -> str | None:
-        """What of all StatefulRoutes cannot be seen, and why; None: all can be."""
-        return "; ".join(self._complaints.values()) or None
+        """What of all StatefulRoutes cannot be seen, which stores cannot be used, and why; None: all is well."""
+        away = self._env.stores.away
+        return "; ".join([*self._complaints.values(), *([away] if away else [])]) or None
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether nothing can be done for any StatefulRoute: none of their stores can be used."""
+        return self._env.stores.all_away
 
     # Events
 

@@ -1,20 +1,42 @@
-"""The stores that StatefulRoutes name, one connection pool for each URL."""
+"""The stores that StatefulRoutes name, one client for each URL."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from stateful_route.api.conditions import Reason
 from stateful_route.api.statefulroute import StatefulRoute
-from stateful_route.domain.errors import InvalidArgument
+from stateful_route.domain.errors import (
+    InvalidArgument,
+    LayoutMismatch,
+    OwnedElsewhere,
+    StoreRejected,
+    StoreUnavailable,
+)
 from stateful_route.domain.meter import UNMETERED, Meter
+from stateful_route.domain.outage import Outage, due, everywhere, failed, missed, renewed, told
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import read_secret
 from stateful_route.reconcile.hearing import Hearing, Listener
 from stateful_route.reconcile.problem import Problem
 from stateful_route.store.connection import Store
+from stateful_route.store.keys import Service
+from stateful_route.store.layout import check_layout
+from stateful_route.store.states import get_service
 from stateful_route.store.tenure import ElectedStore, Tenure
 from stateful_route.store.urls import SCHEMES
 
+log = logging.getLogger(__name__)
+
 
 class Stores:
-    """Hands out stores; connects each once. Whoever writes there looks at its layout first."""
+    """Hands out stores; connects each once. Whoever writes there looks at its layout first.
+
+    A client that gets nothing done is not kept for ever: where it fails and a fresh one from the same URL reaches the
+    store, the fresh one takes its place. So this process reaches whatever one that is started anew would reach.
+    """
 
     def __init__(self, default_url: str | None, tenure: Tenure | None = None, meter: Meter = UNMETERED) -> None:
         """Stores for one term.
@@ -28,30 +50,61 @@ class Stores:
         self._tenure = tenure
         self._meter = meter
         self._stores: dict[str, Store] = {}
-        self._urls: dict[str, str] = {}
-        """uid of a StatefulRoute → the URL that it was last served with."""
+        """URL → the store that is handed out."""
+        self._used: dict[str, tuple[str, Store]] = {}
+        """uid of a StatefulRoute → the URL and the store that it was last served with."""
+        self._outages: dict[str, Outage] = {}
+        """uid of a StatefulRoute → since when and why nothing gets done on its store."""
         self._hearing: dict[Store, Hearing] = {}
 
+    @property
+    def away(self) -> str | None:
+        """Which stores cannot be used, since when, for whom and why; None: all can be."""
+        return told(self._outages.values(), time.monotonic(), time.time())
+
+    @property
+    def all_away(self) -> bool:
+        """Whether nothing can be done for any StatefulRoute."""
+        return everywhere(self._outages, len(self._used))
+
     async def of(self, kube: Kube, route: StatefulRoute) -> Store:
-        """The store of a StatefulRoute; another object when its URL has changed.
+        """The store of a StatefulRoute; another object when its URL has changed, or when a fresh client does better.
 
         Raises:
             Problem: no URL, a Secret without it, or a URL of no known form.
             KubeError: the Secret cannot be read, and never could.
         """
         url = await self._url(kube, route)
-        store = self._stores.get(url)
-        if store is None:
-            store = self._stores[url] = _connect(url, route, self._tenure)
-            store.meter = self._meter
-        await self._note(route.metadata.uid, url)
+        if url not in self._stores:
+            self._stores[url] = self._connected(url, route)
+        elif self._used.get(route.metadata.uid) == (url, self._stores[url]):
+            await self._replace_if_better(url, route)
+        store = self._stores[url]
+        await self._note(route.metadata.uid, url, store)
         if isinstance(store, ElectedStore):
             await store.introduced()
         return store
 
     def last(self, route: StatefulRoute) -> Store | None:
         """The store that the StatefulRoute was last served with, wherever its URL has gone; None: there was none."""
-        return self._stores.get(self._urls.get(route.metadata.uid, ""))
+        _, store = self._used.get(route.metadata.uid, (None, None))
+        return store
+
+    @contextmanager
+    def judged(self, route: StatefulRoute) -> Iterator[None]:
+        """Note whether the store does what the block asks for; an error of anything else says nothing of it."""
+        uid = route.metadata.uid
+        try:
+            yield
+        except (LayoutMismatch, OwnedElsewhere):
+            self._outages.pop(uid, None)
+            raise
+        except (StoreUnavailable, StoreRejected) as error:  # `Deposed`, too: the server's clock could not be noted
+            if (store := self.last(route)) is not None:
+                name = f"{route.metadata.namespace}/{route.metadata.name}"
+                self._outages[uid] = failed(self._outages.get(uid), name, store.label, error, time.monotonic())
+            raise
+        self._outages.pop(uid, None)
 
     async def listen(self, store: Store, channel: str, listener: Listener) -> None:
         """Have it told what the store says on a channel, as long as the store is open; repeatable."""
@@ -67,26 +120,62 @@ class Stores:
 
     async def forget(self, route: StatefulRoute) -> None:
         """The StatefulRoute is gone; close its store when nobody else uses it."""
-        await self._note(route.metadata.uid, None)
+        self._outages.pop(route.metadata.uid, None)
+        former = self._used.pop(route.metadata.uid, None)
+        if former is not None:
+            await self._close_if_unused(*former)
 
     async def close(self) -> None:
         """Close all connections."""
-        while self._stores:
-            _, store = self._stores.popitem()
+        stores = {*self._stores.values(), *(store for _, store in self._used.values())}
+        self._stores.clear()
+        self._used.clear()
+        for store in stores:
             await self._close(store)
 
-    async def _note(self, uid: str, url: str | None) -> None:
-        former = self._urls.get(uid)
-        if former == url:
+    def _connected(self, url: str, route: StatefulRoute) -> Store:
+        store = _connect(url, route, self._tenure)
+        store.meter = self._meter
+        return store
+
+    async def _replace_if_better(self, url: str, route: StatefulRoute) -> None:
+        """Try a fresh client, where the present one has got nothing done for long enough."""
+        uid = route.metadata.uid
+        outage, former = self._outages.get(uid), self._stores[url]
+        if outage is None or not due(outage, time.monotonic()):
             return
-        if url is None:
-            del self._urls[uid]
+        fresh = self._connected(url, route)
+        try:
+            async with asyncio.timeout(fresh.options.deadline_seconds):
+                await check_layout(fresh, stamp=False)
+                await get_service(fresh, Service(route.metadata.namespace, route.service_name))
+        except (TimeoutError, LayoutMismatch, StoreUnavailable, StoreRejected):
+            self._outages[uid] = missed(outage, time.monotonic())
         else:
-            self._urls[uid] = url
-        if former is not None and former not in self._urls.values():
-            store = self._stores.pop(former, None)
-            if store is not None:  # else everything has just been closed
-                await self._close(store)
+            if self._stores.get(url) is former:
+                self._stores[url] = fresh
+                facts = {"store": fresh.label, "route": outage.route, "cause": outage.cause}
+                log.warning("a fresh client reaches the store; it takes the place of the old one", extra=facts)
+        finally:
+            if self._stores.get(url) is not fresh:
+                await fresh.close()
+
+    async def _note(self, uid: str, url: str, store: Store) -> None:
+        former = self._used.get(uid)
+        self._used[uid] = (url, store)
+        if former is None or former[1] is store:
+            return
+        if (outage := self._outages.get(uid)) is not None:
+            self._outages[uid] = renewed(outage, time.monotonic())
+        await self._close_if_unused(*former)
+
+    async def _close_if_unused(self, url: str, store: Store) -> None:
+        """A store that has been replaced is used by each StatefulRoute until its next full pass."""
+        urls, stores = zip(*self._used.values(), strict=True) if self._used else ((), ())
+        if url not in urls and self._stores.get(url) is store:
+            del self._stores[url]
+        if store not in stores and store not in self._stores.values():
+            await self._close(store)
 
     async def _close(self, store: Store) -> None:
         if (hearing := self._hearing.pop(store, None)) is not None:
@@ -115,8 +204,8 @@ class Stores:
                     f"the operator may not read Secret {secret.name!r} in namespace {namespace!r}: grant it get on "
                     f"secrets there ({error})",
                 ) from error
-            if known := self._urls.get(route.metadata.uid):
-                return known  # the API server is away: the store need not be
+            if known := self._used.get(route.metadata.uid):
+                return known[0]  # the API server is away: the store need not be
             raise
         if not url:
             raise Problem(

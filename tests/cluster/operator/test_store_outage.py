@@ -1,16 +1,23 @@
 """Redis stops, freezes, refuses, or comes back empty under the operator."""
 
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.domain.routing import Reason
+from stateful_route.store.connection import Store
 from stateful_route.store.keys import META
+from support.health import ask
+from support.ports import free_port
 from support.process import OperatorProcess
-from support.scene import READY, SHUTDOWN, Scene
+from support.scene import DENY, READY, SHUTDOWN, Scene
+from support.tcp_proxy import TcpProxy
 from support.waiting import always, eventually
 
+MakeScene = Callable[..., Awaitable[Scene]]
 StartOperator = Callable[..., OperatorProcess]
 
 OUTAGE_SECONDS = 10
@@ -143,3 +150,68 @@ async def test_an_operator_that_starts_before_its_store_serves_when_it_comes(
     server.start()
     await scene.wait_all_ready(range(2))
     await scene.wait_condition("RedisConnected", "True")
+
+
+class Vip(TcpProxy):
+    """An address behind which servers change places: old connections stay where they are."""
+
+    def lead_to(self, port: int) -> None:
+        self._target_port = port
+
+
+async def test_an_operator_whose_connections_stay_at_a_former_primary_reaches_the_new_one(
+    make_scene: MakeScene, server: EmbeddedStore, start_operator: StartOperator
+) -> None:
+    """As behind a Service or a managed endpoint: the replica is promoted, the primary becomes its replica."""
+    port = free_port()
+    with EmbeddedStore() as replica:
+        now = Store.from_url(replica.url)
+        await now.command("REPLICAOF", "127.0.0.1", server.port)
+        async with Vip(server.port) as vip:
+            scene = await make_scene(store=now)
+            start_operator(scene, redis_url=vip.url, resync_seconds=1, health_port=port)
+            await scene.make_workload(2)
+            await scene.make_route({"failover": {"delaySeconds": 300}})
+            await scene.wait_all_ready(range(2))
+            await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well")
+            await now.command("REPLICAOF", "NO", "ONE")
+            was = Store.from_url(server.url)
+            await was.command("REPLICAOF", "127.0.0.1", replica.port)
+            vip.lead_to(replica.port)
+            began = time.monotonic()
+            await scene.set_ready(1, ready=False)
+            await scene.wait_states({1: DENY}, seconds=30)
+            print(f"the new primary has the state {time.monotonic() - began:.1f} s after the change of places")
+            await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well")
+            await scene.wait_condition("RedisConnected", "True")
+            await was.close()
+        await now.close()
+
+
+async def test_readiness_names_the_stores_that_are_away_and_fails_when_all_are(
+    make_scene: MakeScene, store: Store, start_operator: StartOperator, redis_url: str
+) -> None:
+    """Liveness never does: a new process would not reach them either."""
+    port = free_port()
+    scene = await make_scene()
+    start_operator(scene, redis_url=redis_url, resync_seconds=1, health_port=port)
+    await scene.make_workload(1)
+    await scene.make_route()
+    await scene.wait_all_ready([0])
+    other = Scene(scene.kube, scene.namespace, store, "chat", scene.access)
+    with EmbeddedStore(password="secret") as server:
+        await other.make_secret("store", {"url": server.url})
+        server.kill()
+        await other.make_route({"redis": {"urlSecretRef": {"name": "store"}}, "workloadRef": {"name": "rooms"}})
+        away = f"cannot be used since 20[0-9TZ:-]* for {scene.namespace}/chat: .*127.0.0.1:{server.port}"
+        named = await eventually(lambda: ask(port, "/readyz"), lambda seen: re.search(away, seen[1]), "it is named")
+        assert named[0] == 200, "the others are served"
+        assert "secret" not in named[1]
+        await scene.delete_route()
+        cut_off = await eventually(lambda: ask(port, "/readyz"), lambda seen: seen[0] == 503, "nobody is served")
+        assert re.search(away, cut_off[1])
+        assert (await ask(port, "/healthz")) == (200, "ok")
+        server.start()
+        await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well", seconds=20)
+        await other.delete_route()
+        await eventually(other.route, lambda body: not body, "its keys are removed while the store is there")
