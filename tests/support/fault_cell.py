@@ -1,6 +1,7 @@
 """One cell of the matrix *topology × fault*: all users of a store at work while the fault comes and goes."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ GENEROUS_SECONDS = 15.0
 """Within so long after the topology is at rest, all users work again."""
 AT_WORK_SECONDS = 0.5
 """So long all have been at work before the fault."""
+ON_ITS_WAY_SECONDS = 0.3
+"""So long an answer may be on its way to a user, who counts it as of now."""
+LOOKS, PAUSE_SECONDS = 3, 0.5
 SLOW_SECONDS = 5.0
 """No try takes longer, with a deadline of 1.5 s for each of its calls."""
 
@@ -100,20 +104,11 @@ async def endure(
         users = await stack.enter_async_context(store_users(topology.url, topology.straight_url))
         await users.all_work(clock(), GENEROUS_SECONDS)
         await asyncio.sleep(AT_WORK_SECONDS)
-        confirmed = users.counts.moment()
-        if may_lose:
-            async with Replication(
-                topology.primary_port, topology.marker(), users.counts, topology.replicas
-            ) as replication:
-                struck = clock()
-                await asyncio.to_thread(strike)
-            confirmed = replication.confirmed
-        else:
-            struck = clock()
-            await asyncio.to_thread(strike)
+        struck, confirmed = await _strike(topology, strike, users, may_lose=may_lose)
         await asyncio.to_thread(wait_until, topology.serves, "a plain client can write")
         detected = clock() - struck
         await asyncio.to_thread(wait_until, topology.at_rest, "nobody else takes writes")
+        await asyncio.sleep(ON_ITS_WAY_SECONDS)
         rest, at_rest = clock(), users.counts.moment()
         await users.all_work(rest, GENEROUS_SECONDS)
         back, who = users.back_at(struck)
@@ -124,7 +119,7 @@ async def endure(
         await _nobody_owned_twice(users)
         await users.stop()
         looker = await stack.enter_async_context(StatefulExecutor.from_url(topology.straight_url()))
-        count = await users.counts.settle(looker, lambda moment: may_lose and confirmed < moment < at_rest)
+        count = await users.counts.settle(looker, lambda moment: confirmed < moment < at_rest)
         return Outcome(
             detected=detected,
             back=(back - struck, who),
@@ -136,6 +131,20 @@ async def endure(
             owned_twice=users.owned_twice(),
             linked_twice=await _linked_twice(looker),
         )
+
+
+async def _strike(
+    topology: Topology, strike: Callable[[], None], users: StoreUsers, *, may_lose: bool
+) -> tuple[float, float]:
+    """When it struck, and the moment up to which nothing may be lost (infinite: nothing at all)."""
+    if not may_lose:
+        struck = clock()
+        await asyncio.to_thread(strike)
+        return struck, math.inf
+    async with Replication(topology.primary_port, topology.marker(), users.counts, topology.replicas) as replication:
+        struck = clock()
+        await asyncio.to_thread(strike)
+    return struck, replication.confirmed
 
 
 async def _arrive(url: str) -> float:
@@ -162,13 +171,14 @@ async def _nobody_owned_twice(users: StoreUsers) -> None:
 
 
 async def _linked_twice(looker: StatefulExecutor) -> set[str]:
-    """Pods still assert what was lost: index and links, which are read one after the other, agree when that is over."""
-
-    async def twice() -> set[str]:
+    """Looks again where the pods' drivers, which go on, may have linked somebody between two scans."""
+    found: set[str] = set()
+    for _ in range(LOOKS):
         found = set()
         for name in (COUNTS, ROOMS):
             indexed, linked = await everywhere(looker, Service(NS, name))
             found |= {uid for uid, _ in indexed.items() ^ linked.items()}
-        return found
-
-    return await eventually(twice, lambda found: not found, "each user is linked as the index says")
+        if not found:
+            break
+        await asyncio.sleep(PAUSE_SECONDS)
+    return found

@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from stateful_route.devcluster.embedded_store import StoreServer
 from stateful_route.store.keys import tags
 from support.redis_cluster import thirds
-from support.topologies.movable import MANAGED_AT, MovableStore
+from support.topologies.movable import MANAGED_AT, MovableStore, plain_client
 from support.topologies.topology import Topology, takes_writes, wait_until
 from support.topologies.vip import follows
 
@@ -23,6 +23,7 @@ SETTINGS = {
     "repl-diskless-sync-delay": "0",
 }
 NAME = "node-0.store.test"
+MOVE_SECONDS = 5.0
 MIGRATE_MS = 1000
 OPEN_SECONDS = 1.8
 """Longer than a call may take."""
@@ -153,10 +154,7 @@ class SixNodes(Topology):
     @contextmanager
     def _primaries(self) -> Iterator[list[redis.Redis]]:
         with ExitStack() as stack:
-            yield [
-                stack.enter_context(redis.Redis(host=MANAGED_AT, port=node.port, decode_responses=True))
-                for node in self.nodes[:3]
-            ]
+            yield [stack.enter_context(plain_client(MANAGED_AT, node.port, MOVE_SECONDS)) for node in self.nodes[:3]]
 
 
 def marker(part: int) -> str:

@@ -2,12 +2,20 @@
 
 from typing import Any
 
-import redis
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from stateful_route.devcluster.embedded_store import EmbeddedStore, StoreServer
 
 MANAGED_AT = "127.0.0.1"
 """Every server listens here, too, on the same port: for the test alone."""
+
+
+def plain_client(host: str, port: int, seconds: float = 1.0) -> Redis:
+    """A client that tries once, waits no longer than that, and gives replies as text."""
+    patience = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+    return Redis(host=host, port=port, decode_responses=True, **patience)
 
 
 class MovableStore(EmbeddedStore):
@@ -31,7 +39,7 @@ class MovableStore(EmbeddedStore):
 
     def ask(self, *words: Any) -> Any:
         """The reply to one command, over a connection of its own."""
-        with redis.Redis(host=MANAGED_AT, port=self.port, decode_responses=True, socket_timeout=2) as client:
+        with plain_client(MANAGED_AT, self.port, 2.0) as client:
             return client.execute_command(*words)
 
     def move(self, host: str) -> None:

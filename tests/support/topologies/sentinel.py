@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from stateful_route.devcluster.embedded_store import StoreServer
-from support.ports import free_port
-from support.topologies.movable import MANAGED_AT, MovableStore
+from stateful_route.devcluster.ports import COMPONENT_PORTS, free_ports
+from support.topologies.movable import MANAGED_AT, MovableStore, plain_client
 from support.topologies.topology import TROUBLE, Topology, takes_writes, wait_until
 from support.topologies.vip import follows
 
@@ -35,7 +33,7 @@ class SentinelProcess:
         self._kind = kind
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        (self.port,) = free_ports(COMPONENT_PORTS, 1)  # which no client is given while it is away
 
     def start(self, primary: Address, *, name: str = NAME, quorum: int = QUORUM, deaf: bool = False) -> None:
         """Start it to watch a primary. ``deaf``: it hears nothing of the other Sentinels, and tells them nothing."""
@@ -61,7 +59,7 @@ class SentinelProcess:
 
     def ask(self, *words: Any) -> Any:
         """The reply to one command."""
-        with redis.Redis(host=MANAGED_AT, port=self.port, decode_responses=True, socket_timeout=1) as client:
+        with plain_client(MANAGED_AT, self.port) as client:
             return client.execute_command(*words)
 
     def primary(self) -> Address | None:

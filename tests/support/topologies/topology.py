@@ -7,9 +7,10 @@ from typing import Any
 
 import redis
 
-from support.topologies.movable import MovableStore
+from support.topologies.movable import MovableStore, plain_client
 
 PATIENCE_SECONDS = 20.0
+LOOK_SECONDS = 0.3
 MARKER = "sf:marker"
 TROUBLE = (redis.RedisError, OSError)
 """What a plain client meets while a topology is in trouble."""
@@ -86,5 +87,5 @@ def holds_now(holds: Callable[[], object]) -> bool:
 
 def takes_writes(host: str, port: int, key: str = MARKER) -> bool:
     """Whether a plain client can write there."""
-    with redis.Redis(host=host, port=port, socket_timeout=0.3, socket_connect_timeout=0.3) as client:
+    with plain_client(host, port, LOOK_SECONDS) as client:
         return holds_now(lambda: client.set(key, "1"))
