@@ -28,5 +28,7 @@ for i = 3, #ARGV, 2 do stale[ARGV[i]] = nil end
 for field in pairs(stale) do redis.call('HDEL', KEYS[2], field) end
 if redis.call('EXISTS', KEYS[3]) == 0 then
   redis.call('XADD', KEYS[3], 'MAXLEN', 0, '*', 'from', '')
+elseif redis.call('PTTL', KEYS[3]) >= 0 then
+  redis.call('PERSIST', KEYS[3])  -- the service was given up a moment ago
 end
 return {1, owner}

@@ -278,8 +278,11 @@ class _Pool:
         self._network, self._cable = network, cable
         self.connection_kwargs: dict[str, Any] = {}
 
-    def connection_class(self) -> "_Ear":
+    def apart(self) -> "_Ear":
         return _Ear(self._network, self._cable)
+
+    def doubt(self) -> None:
+        """There is one server."""
 
     async def get_connection(self) -> "_Connection":
         await self._cable.demand()

@@ -61,7 +61,7 @@ CAUSES = {
     "no node of a Cluster listens": (
         "redis+cluster://{nobody},127.0.0.1:2",
         StoreUnavailable,
-        r"no node of the Cluster answers: 127\.0\.0\.1:1: connection refused; 127\.0\.0\.1:2: connection refused",
+        r"no node of the Cluster answers: 127\.0\.0\.1:[12]: connection refused; \S+:[12]: connection refused",
     ),
     "no reply": ("redis://{deaf}", StoreUnavailable, r"timed out \(no reply in time\)"),
     "no reply to a TLS client": ("rediss://{deaf}", StoreUnavailable, r"timed out \(no connection in time\)"),

@@ -182,6 +182,14 @@ async def test_a_record_of_somebody_else_in_our_hash_stops_no_release(store, raw
     assert await raw.keys() == [service.states]
 
 
+async def test_what_was_told_of_moves_stays_when_a_service_is_claimed_again_at_once(store, raw, service):
+    await claim(store, service, MINE, CONFIG)
+    await release(store, service, MINE, keep_moves_seconds=60)
+    assert await raw.ttl(service.moves) > 0
+    await claim(store, service, OTHER, CONFIG)
+    assert await raw.ttl(service.moves) == -1
+
+
 async def test_a_released_service_can_be_claimed_by_another(store, service):
     await claim(store, service, MINE, CONFIG)
     await release(store, service, MINE)

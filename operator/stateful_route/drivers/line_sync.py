@@ -102,8 +102,8 @@ class Line:
                     self._take(self._connection.read_response())
                 except rx.ResponseError as refusal:
                     self._answer(refusal)
-        except (rx.RedisError, OSError, ValueError) as broken:  # ValueError: the socket was closed under it
-            why = broken
+        except (rx.RedisError, OSError, ValueError, TypeError, AttributeError) as broken:  # the last three: see below
+            why = broken  # another thread has closed the socket under redis-py's hands: it finds a closed one, or None
         finally:
             self._closed = True
             while self._asked:

@@ -17,7 +17,7 @@ from stateful_route.store.runtime import Lock
 
 log = logging.getLogger(__name__)
 
-PING_SECONDS = 5.0
+PING_SECONDS = 1.0
 """How often a connection is asked whether it is still there; a firewall tells nobody that it has dropped one."""
 
 FIRST_PAUSE_SECONDS = 0.1

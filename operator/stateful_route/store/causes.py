@@ -117,4 +117,5 @@ def _said(text: str) -> str:
     for pattern, meaning in _SAID:
         if pattern.match(text):
             return meaning
-    return " ".join(_DUMP.sub("", text).split())
+    text = _DUMP.sub("", text)
+    return " ".join(text.split()) if "\n" in text else text  # a script's own word may end with a space

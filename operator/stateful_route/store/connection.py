@@ -14,7 +14,7 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
+from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
 from stateful_route.domain.trust import Trust
 from stateful_route.store.clients import (
@@ -38,15 +38,12 @@ from stateful_route.store.urls import DEFAULT_PORT, DEFAULT_SENTINEL_PORT, SCHEM
 
 UNLIMITED = 2**31 - 1
 
-REDIRECTIONS = (rx.MovedError, rx.AskError, rx.TryAgainError)
+REDIRECTIONS = (rx.MovedError, rx.AskError)
 STALE = (rx.ConnectionError, rx.TimeoutError, rx.ClusterDownError, rx.RedisClusterException, OSError, *WRONG_SERVER)
 """What a node answers, or fails to, when somebody else may have its slots by now."""
 
 SLOTS_SECONDS = 0.1
 """The Cluster is not asked more often who has which slots: a node that stays away fails its own calls alone."""
-
-KEYLESS = frozenset({"COMMAND INFO"})
-"""Plain commands that any node of a Cluster answers, but redis-py does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +170,12 @@ class Store:
             )
         return await self._shared[node].run(call)
 
-    def late(self, *, writes: bool) -> StoreUnavailable:
-        """The error of a call that has not ended within its deadline."""
+    def late(self, *, writes: bool, before: StatefulRouteError | None = None) -> StoreUnavailable:
+        """The error of a call that has not ended within its deadline; ``before``: what an earlier attempt failed of."""
         self.meter.store_failed(WRITE if writes else READ, "late")
+        why = "" if before is None else "; before: " + str(before).removeprefix(f"{self.label}: ")
         return StoreUnavailable(
-            f"{self.label}: no answer within {self.options.deadline_seconds:g} s", maybe_written=writes
+            f"{self.label}: no answer within {self.options.deadline_seconds:g} s{why}", maybe_written=writes
         )
 
     async def run_many(self, calls: Sequence[Call]) -> list[Any]:
@@ -210,8 +208,7 @@ class Store:
         """One plain command; errors as with `run`."""
         with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation(), self._leaving_wrong_server():
             await self._slots_known()
-            where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
-            return await self._client.execute_command(*words, **where)
+            return await self._client.execute_command(*words)
 
     async def ask(self, *words: Any) -> Any:
         """One command about the server itself, without a key; on a Cluster any of its primaries is asked."""

@@ -14,7 +14,7 @@ from redis.cluster import RedisCluster
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
-from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
+from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
 from stateful_route.domain.trust import Trust
 from stateful_route.store.clients_sync import (
@@ -26,7 +26,7 @@ from stateful_route.store.clients_sync import (
     known_places,
     own_connection,
 )
-from stateful_route.store.connection import KEYLESS, REDIRECTIONS, SLOTS_SECONDS, STALE, UNLIMITED, StoreOptions
+from stateful_route.store.connection import REDIRECTIONS, SLOTS_SECONDS, STALE, UNLIMITED, StoreOptions
 from stateful_route.store.discovery import SENTINEL_LOOK_SECONDS
 from stateful_route.store.discovery_sync import Asking, Seeds, Sentinels, led
 from stateful_route.store.failures import FAILURES, as_ours, raise_broken, translated
@@ -142,11 +142,12 @@ class Store:
             )
         return self._shared[node].run(call)
 
-    def late(self, *, writes: bool) -> StoreUnavailable:
-        """The error of a call that has not ended within its deadline."""
+    def late(self, *, writes: bool, before: StatefulRouteError | None = None) -> StoreUnavailable:
+        """The error of a call that has not ended within its deadline; ``before``: what an earlier attempt failed of."""
         self.meter.store_failed(WRITE if writes else READ, "late")
+        why = "" if before is None else "; before: " + str(before).removeprefix(f"{self.label}: ")
         return StoreUnavailable(
-            f"{self.label}: no answer within {self.options.deadline_seconds:g} s", maybe_written=writes
+            f"{self.label}: no answer within {self.options.deadline_seconds:g} s{why}", maybe_written=writes
         )
 
     def run_many(self, calls: Sequence[Call]) -> list[Any]:
@@ -179,8 +180,7 @@ class Store:
         """One plain command; errors as with `run`."""
         with metered(self.meter, COMMAND), translated(self.label), heeding_cancellation(), self._leaving_wrong_server():
             self._slots_known()
-            where = {"target_nodes": self._client.get_random_node()} if self.cluster and words[0] in KEYLESS else {}
-            return self._client.execute_command(*words, **where)
+            return self._client.execute_command(*words)
 
     def ask(self, *words: Any) -> Any:
         """One command about the server itself, without a key; on a Cluster any of its primaries is asked."""

@@ -29,6 +29,12 @@ UNABLE = (rx.BusyLoadingError, rx.ClusterError, rx.TryAgainError)
 A replica that is asked to write has done nothing either: the primary is elsewhere by now.
 """
 
+NOT_NOW = ("BUSY ", "MASTERDOWN ", "TTL exhausted")
+"""How the same begins without a class of its own; the last is redis-py's, of a slot on the move."""
+
+NOT_HERE = "non local key"
+"""In what a script is told that touches a key which has just gone to another node of a Cluster."""
+
 NO_CLUSTER = "is no node of a Redis Cluster"
 """What is said of a single server that was to be one."""
 
@@ -56,8 +62,8 @@ def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRou
         return AuthenticationFailed(message, maybe_written=half_way)
     if isinstance(error, Untimely) or text.startswith("DEPOSED "):
         return Deposed(message)
-    if isinstance(error, UNABLE) or is_wrong_server(error) or text.startswith(("BUSY ", "MASTERDOWN ")):
-        return StoreUnavailable(message, maybe_written=False)
+    if isinstance(error, UNABLE) or is_wrong_server(error) or text.startswith(NOT_NOW) or NOT_HERE in text:
+        return StoreUnavailable(message, maybe_written=half_way and NOT_HERE in text)
     if isinstance(error, rx.MovedError) or text.startswith("MOVED ") or NO_CLUSTER in text:
         return UnfitServer(message)
     if isinstance(error, (rx.ConnectionError, rx.TimeoutError, rx.RedisClusterException, OSError, TimeoutError)):

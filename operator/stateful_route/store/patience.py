@@ -95,7 +95,7 @@ class PatientStore(Store):
         except TimeoutError:
             for place in open_places:
                 if sent or replies[place] is None:
-                    replies[place] = self.late(writes=calls[place].script.writes)
+                    replies[place] = self.late(writes=calls[place].script.writes, before=replies[place])
         return replies
 
     async def _patiently(
@@ -126,7 +126,7 @@ class PatientStore(Store):
                     trying = False
         except TimeoutError:
             earlier = last is not None and last.maybe_written
-            raise self.late(writes=earlier or (trying and writes)) from last
+            raise self.late(writes=earlier or (trying and writes), before=last) from last
 
 
 def _harmless(error: object, repeatable: bool) -> bool:

@@ -86,7 +86,7 @@ class PatientStore(Store):
         except TimeoutError:
             for place in open_places:
                 if sent or replies[place] is None:
-                    replies[place] = self.late(writes=calls[place].script.writes)
+                    replies[place] = self.late(writes=calls[place].script.writes, before=replies[place])
         return replies
 
     def _patiently(
@@ -117,4 +117,4 @@ class PatientStore(Store):
                     trying = False
         except TimeoutError:
             earlier = last is not None and last.maybe_written
-            raise self.late(writes=earlier or (trying and writes)) from last
+            raise self.late(writes=earlier or (trying and writes), before=last) from last
