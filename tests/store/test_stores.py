@@ -5,17 +5,19 @@ from contextlib import suppress
 
 import pytest
 
+from stateful_route.api.conditions import Reason
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.domain import outage
 from stateful_route.domain.errors import AuthenticationFailed, LayoutMismatch, OwnedElsewhere, StoreUnavailable
 from stateful_route.kube.client import KubeError
+from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.stores import Stores
 from stateful_route.store.layout import check_layout
 from stateful_route.store.tenure import Tenure
 
 
-def route(number: int, url: str) -> StatefulRoute:
+def route(number: int, url: str | None) -> StatefulRoute:
     names = {"namespace": "games", "name": f"room-{number}", "uid": f"uid-{number}"}
     meta = {**names, "generation": 1, "resourceVersion": "1", "creationTimestamp": "2026-01-31T12:00:00Z"}
     return StatefulRoute.parse({"metadata": meta, "spec": {"redis": {"url": url}}})
@@ -40,6 +42,21 @@ async def test_routes_that_name_one_url_share_its_store_until_the_last_is_gone(s
     assert stores.last(second) is shared
     await stores.forget(second)
     assert stores.last(second) is None
+
+
+async def test_a_route_cannot_have_a_file_of_the_operator_sent_to_a_server_that_it_names(server, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("s3cret")
+    url = f"redis://127.0.0.1:{server.port}?password_file={file}"
+    stores = Stores(url)  # which the operator itself may use
+    with pytest.raises(Problem, match=r"spec\.redis\.url: .* from a file is for the operator's own store") as told:
+        await stores.of(None, route(0, url))
+    assert told.value.reason is Reason.INVALID_URL
+    assert str(file) not in str(told.value)
+    await stores.of(None, route(1, None))
+    with pytest.raises(Problem):
+        await stores.of(None, route(0, url))
+    await stores.close()
 
 
 async def test_a_route_that_leaves_while_all_is_closed_does_no_harm(served):

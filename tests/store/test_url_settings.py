@@ -11,6 +11,7 @@ from redis.exceptions import AuthenticationError
 
 from stateful_route.domain.errors import InvalidArgument, StoreUnavailable
 from stateful_route.store import connection, connection_sync
+from stateful_route.store.credentials import LoginFiles
 from stateful_route.store.url_settings import NOT_ON_A_CLUSTER, RESERVED, SETTINGS, read_settings
 from stateful_route.store.urls import DEFAULT_PORT, DEFAULT_SENTINEL_PORT, SCHEMES, UrlError, url_parts
 from support.certificates import authority
@@ -22,6 +23,8 @@ VALUES = {
     "db": ("3", 3),
     "username": ("ada", "ada"),
     "password": ("p%40s%2Bs", "p@s+s"),
+    "username_file": ("/run/login/username", LoginFiles({"username_file": "/run/login/username"})),
+    "password_file": ("/run/login/pass%20word", LoginFiles({"password_file": "/run/login/pass word"})),
     "client_name": ("rooms", "rooms"),
     "socket_keepalive": ("no", False),
     "ssl_ca_certs": ("/etc/tls/ca.pem", "/etc/tls/ca.pem"),
@@ -53,7 +56,8 @@ async def test_a_setting_reaches_the_connections_as_its_type(name, twin):
     text, value = VALUES[name]
     store = twin.Store.from_url(f"rediss://h?{name}={text}")
     made = store.own_connection(None)
-    assert store._client.connection_pool.connection_kwargs[name] == value
+    reached = "credential_provider" if isinstance(value, LoginFiles) else name
+    assert store._client.connection_pool.connection_kwargs[reached] == value
     if hasattr(made, name):
         assert getattr(made, name) == value
 
@@ -115,6 +119,18 @@ REFUSED = {
     "a Sentinel's at one server": ("redis://h?sentinel_password=s3cret", "for Sentinel alone"),
     "files for Sentinels without TLS": ("redis+sentinel://h/m?sentinel_ssl_ca_certs=/s3cret", "sentinel_ssl=true"),
     "a key without its certificate": ("rediss://h?ssl_keyfile=/s3cret", "needs ssl_certfile"),
+    "a password and its file": ("redis://h?password=s3cret&password_file=/f", "the password is given twice"),
+    "a password before the host and a file": (
+        "redis://:s3cret@h?password_file=/f",
+        "the password is given twice, before the host and by password_file",
+    ),
+    "a user and its file": ("redis+cluster://s3cret@h?username_file=/f", "the username is given twice"),
+    "a Sentinel's password and its file": (
+        "redis+sentinel://h/m?sentinel_password=s3cret&sentinel_password_file=/f",
+        "the sentinel_password is given twice, as a setting and by sentinel_password_file",
+    ),
+    "a password in the place of its file": ("redis://h?password_file=s3cret", "password_file takes the path of a file"),
+    "what may be the rest of a path": ("redis://h?password_file=/f&s3cret=1", "of the name that follows password_file"),
     "TLS by a setting": ("redis://h?ssl=true", "rediss://"),
     "a timeout": ("redis://h?socket_timeout=5", "StoreOptions.timeout_seconds"),
     "bytes that are no text": ("redis://h?password=%FF", "no text in UTF-8"),
@@ -176,6 +192,10 @@ SENTINELS = {
     "TLS for Sentinels alone": (
         "redis+sentinel://h/main?sentinel_ssl=yes&sentinel_ssl_ca_certs=/ca",
         {"ssl": True, "ssl_ca_certs": "/ca"},
+    ),
+    "a password from a file": (
+        "redis+sentinel://ada:pw@h/main?sentinel_password_file=/f&sentinel_username=sam",
+        {"credential_provider": LoginFiles({"password_file": "/f"}, "sam", whose="sentinel_")},
     ),
     "another kind of store": ("rediss://h?ssl_ca_certs=/ca", {}),
 }

@@ -55,7 +55,10 @@ class StoreRejected(StatefulRouteError):  # noqa: N818  the reference's name
 
 
 class AuthenticationFailed(StoreRejected):
-    """Redis wants another user, password or permission than the URL (or its Secret) gives."""
+    """Redis wants another user, password or permission than the URL (or its Secret) gives.
+
+    Or a file that the URL names for one cannot be used; it is looked at again with the next connection.
+    """
 
 
 class UnfitServer(StoreRejected):

@@ -41,7 +41,8 @@ def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> At
             finding = (Reason.LAYOUT_MISMATCH, str(error))
             return Attempt(stalled=finding, redis=finding)
         case AuthenticationFailed():
-            finding = (Reason.AUTHENTICATION_FAILED, f"{error}: correct the user or password in the store's URL")
+            why = f"{error}: correct the user or password in the store's URL, or in the file that it names"
+            finding = (Reason.AUTHENTICATION_FAILED, why)
             return Attempt(stalled=finding, redis=finding, again=True)
         case StoreRejected():
             return Attempt(redis=(Reason.STORE_REJECTED, str(error)), again=True)

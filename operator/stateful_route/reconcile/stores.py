@@ -26,7 +26,7 @@ from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
 from stateful_route.store.states import get_service
 from stateful_route.store.tenure import ElectedStore, Tenure
-from stateful_route.store.urls import SCHEMES
+from stateful_route.store.urls import SCHEMES, reads_login
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Stores:
     async def _url(self, kube: Kube, route: StatefulRoute) -> str:
         redis = route.spec.redis
         if redis.url:
-            return redis.url
+            return _without_files(redis.url, "spec.redis.url")
         if (secret := redis.url_secret_ref) is None:
             if self._default_url is None:
                 raise Problem(
@@ -213,7 +213,22 @@ class Stores:
                 f"Secret {secret.name!r} has no key {secret.key!r} in namespace {namespace!r}: "
                 "create it with the store's URL, or correct spec.redis.urlSecretRef",
             )
-        return url
+        return _without_files(url, f"key {secret.key!r} of Secret {secret.name!r}")
+
+
+def _without_files(url: str, where: str) -> str:
+    """The URL of a StatefulRoute, which may not have files of the operator's sent to a server that it names.
+
+    Raises:
+        Problem: it names some for a login.
+    """
+    if reads_login(url):
+        raise Problem(
+            Reason.INVALID_URL,
+            f"{where}: a user or password from a file is for the operator's own store: put the password itself into "
+            "the Secret of spec.redis.urlSecretRef, which is read again and again",
+        )
+    return url
 
 
 def _connect(url: str, route: StatefulRoute, tenure: Tenure | None) -> Store:

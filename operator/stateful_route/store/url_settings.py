@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
+from stateful_route.store.credentials import FILES, with_files
+
 TRUE, FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 CERT_REQS = ("none", "optional", "required")
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -55,6 +57,12 @@ def _word(text: str) -> str:
     raise ValueError
 
 
+def _path(text: str) -> str:
+    if text.startswith("/"):  # else it may be the password itself, and failures name the path
+        return _text(text)
+    raise ValueError
+
+
 def _cert_reqs(text: str) -> str:
     return CERT_REQS[CERT_REQS.index(text.lower())]
 
@@ -76,12 +84,14 @@ def _verify_flags(text: str) -> list[ssl.VerifyFlags]:
 BOOLEAN = Setting("true, yes, 1, false, no or 0", _boolean, shown=True)
 FILE = Setting("the path of a file", _text)
 TEXT = Setting("a text", _text)
+LOGIN_FILE = Setting("the path of a file, beginning with a slash", _path)
 FLAGS = Setting("names of Python's ssl.VerifyFlags with commas between them", _verify_flags, shown=True)
 
 PLAIN: Mapping[str, Setting] = {
     "db": Setting("the number of a database, from 0", _number, shown=True),
     "username": TEXT,
     "password": TEXT,
+    **dict.fromkeys(FILES.values(), LOGIN_FILE),
     "client_name": Setting("a text without spaces, of ASCII characters", _word),
     "socket_keepalive": BOOLEAN,
 }
@@ -102,6 +112,7 @@ TLS: Mapping[str, Setting] = {
 SENTINEL: Mapping[str, Setting] = {
     "sentinel_username": TEXT,
     "sentinel_password": TEXT,
+    **{f"sentinel_{name}": LOGIN_FILE for name in FILES.values()},
     "sentinel_ssl": BOOLEAN,
     **{f"sentinel_{name}": setting for name, setting in TLS.items()},
 }
@@ -154,6 +165,7 @@ def read_settings(query: str, scheme: str) -> dict[str, Any]:
         except ValueError:
             raise UrlError(f"the setting {name} takes {setting.takes}") from None
     _check_tls(found, scheme)
+    _check_files(found)
     return found
 
 
@@ -165,6 +177,7 @@ def sentinel_arguments(settings: Mapping[str, Any], *, tls: bool) -> dict[str, A
         tls: Whether the URL's scheme says TLS.
     """
     own = {name.removeprefix("sentinel_"): value for name, value in settings.items() if name in SENTINEL}
+    own = with_files(own, "sentinel_")
     if not own.pop("ssl", tls):
         return own
     shared = {name: value for name, value in settings.items() if name in TLS}
@@ -237,7 +250,7 @@ def _refused(name: str, scheme: str) -> str | None:
 
 def _unknown(name: str, scheme: str, before: Mapping[str, Any]) -> str:
     """That there is no such setting; its name is told unless it may be the rest of a password that has an &."""
-    secret = next((known for known in before if SETTINGS[known].parse is _text), None)
+    secret = next((known for known in before if SETTINGS[known].parse in {_text, _path}), None)
     if secret is not None:
         which = f"of the name that follows {secret} (an & in a value is written as %26)"
     else:
@@ -262,6 +275,14 @@ def _check_tls(found: Mapping[str, Any], scheme: str) -> None:
     for begin in ("", "sentinel_"):
         if f"{begin}ssl_keyfile" in found and f"{begin}ssl_certfile" not in found:
             raise UrlError(f"{begin}ssl_keyfile needs {begin}ssl_certfile, the certificate that the key belongs to")
+
+
+def _check_files(found: Mapping[str, Any]) -> None:
+    """See that a user or password has one source."""
+    for begin in ("", "sentinel_"):
+        for name, file in FILES.items():
+            if f"{begin}{name}" in found and f"{begin}{file}" in found:
+                raise UrlError(f"the {begin}{name} is given twice, as a setting and by {begin}{file}")
 
 
 def _shown(piece: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from stateful_route.domain.address import is_ipv6
+from stateful_route.store.credentials import FILES, with_files
 from stateful_route.store.url_settings import (
     UrlError,
     begins_with_a_setting,
@@ -18,7 +19,16 @@ from stateful_route.store.url_settings import (
     shown_settings,
 )
 
-__all__ = ["DEFAULT_PORT", "DEFAULT_SENTINEL_PORT", "SCHEMES", "UrlError", "UrlParts", "redacted", "url_parts"]
+__all__ = [
+    "DEFAULT_PORT",
+    "DEFAULT_SENTINEL_PORT",
+    "SCHEMES",
+    "UrlError",
+    "UrlParts",
+    "reads_login",
+    "redacted",
+    "url_parts",
+]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 DEFAULT_PORT = 6379
@@ -38,7 +48,8 @@ class UrlParts(NamedTuple):
         hosts: Name and port of each; none for ``unix://``.
         path: Without the slashes around it; that of a socket as it is. A database in it is in ``query`` too,
             if there is one server.
-        login: ``username``, ``password`` and ``ssl``, as redis-py's clients take them; empty: none of these.
+        login: ``username`` and ``password``, or a ``credential_provider`` that reads files, and ``ssl``, as redis-py's
+            clients take them; empty: none of these.
         query: The other settings, each as its type, for redis-py's clients.
         sentinel: How Sentinels themselves are reached, for redis-py's client of one: ``username``, ``password``,
             ``ssl``, ``ssl_ca_certs`` …; empty: without a login and without TLS.
@@ -73,12 +84,25 @@ def url_parts(url: str, default_port: int) -> UrlParts:
     settings = read_settings(query, scheme)
     sentinel = sentinel_arguments(settings, tls=is_tls(scheme)) if is_sentinel(scheme) else {}
     login = _login(login_text, settings) if at else {}
-    login |= {name: settings.pop(name) for name in ("username", "password") if name in settings}
+    login |= {name: settings.pop(name) for name in (*FILES, *FILES.values()) if name in settings}
+    login = with_files(login)
     if is_tls(scheme):
         login["ssl"] = True
     settings = {name: value for name, value in settings.items() if not name.startswith("sentinel_")}
     hosts = _hosts(scheme, hosts_text, default_port)
     return UrlParts(hosts, _path(scheme, decoded(path, unquote), settings), login, settings, sentinel)
+
+
+def reads_login(url: str) -> bool:
+    """Whether a user or password is read from a file of this machine; False, too, for what is no valid URL.
+
+    Whoever can name both a file and a host is sent the file's content.
+    """
+    try:
+        parts = url_parts(url, DEFAULT_PORT)
+    except ValueError:
+        return False
+    return any("credential_provider" in arguments for arguments in (parts.login, parts.sentinel))
 
 
 def redacted(url: str) -> str:
@@ -114,8 +138,12 @@ def _login(text: str, settings: dict[str, Any]) -> dict[str, Any]:
     user, _, password = text.partition(":")
     login = {"username": decoded(user, unquote) or None, "password": decoded(password, unquote) or None}
     for name, value in login.items():
-        if value is not None and name in settings:
+        if value is None:
+            continue
+        if name in settings:
             raise UrlError(f"the {name} is given twice, before the host and as a setting")
+        if FILES[name] in settings:
+            raise UrlError(f"the {name} is given twice, before the host and by {FILES[name]}")
     return login
 
 

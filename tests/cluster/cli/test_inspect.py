@@ -372,6 +372,8 @@ def test_a_store_that_only_the_cluster_knows_is_reached_by_a_port_forward(cli, f
             await scene.make_secret("store", {"url": fleet.redis_url})
             await scene.make_route({"redis": {"urlSecretRef": {"name": "store"}}}, name="halls")
             await scene.make_route(name="yards")
+            url = f"{fleet.redis_url}?password_file=/etc/hostname"
+            await scene.make_route({"redis": {"url": url}}, name="lanes")
 
     asyncio.run(make())
     done = cli("where", "alice", "--service", "rooms", "-n", elsewhere)
@@ -382,6 +384,9 @@ def test_a_store_that_only_the_cluster_knows_is_reached_by_a_port_forward(cli, f
     nowhere = cli("where", "alice", "--service", "yards", "-n", elsewhere)
     assert nowhere.returncode == 1
     assert "names no store, it uses the operator's: give --redis-url" in nowhere.stderr
+    a_file = cli("where", "alice", "--service", "lanes", "-n", elsewhere)
+    assert a_file.returncode == 1, "whoever has written the URL would be sent the file"
+    assert "'lanes' reads its login from files here: give --redis-url" in a_file.stderr
     assert cli("where", "alice", "-n", elsewhere, "--redis-url", fleet.redis_url).returncode == 0
     seen = cli("status", "-n", elsewhere)
     assert seen.returncode == 1, "one of the services cannot be read"

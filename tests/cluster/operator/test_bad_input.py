@@ -28,6 +28,7 @@ from support.waiting import eventually
 StartOperator = Callable[..., OperatorProcess]
 PASSWORD = "Tr0ub4dor"
 WRONG_PASSWORD = "correct-horse"
+ROTATED = "n3xt-in-turn"
 SECRETS = (PASSWORD, WRONG_PASSWORD)
 """Recognisable, so that they can be looked for in all that anybody can read."""
 
@@ -81,6 +82,16 @@ MISTAKES = {
     ),
     "an-option-that-nobody-knows": by_secret(
         "redis://127.0.0.1:1/0?nonsense=1", "RedisConnected", "InvalidURL", "key 'url' of Secret", "setting 'nonsense'"
+    ),
+    "a-login-from-a-file": by_url(
+        "redis://127.0.0.1:1?password_file=/etc/hostname", "RedisConnected", "InvalidURL", "spec.redis.url", "a file"
+    ),
+    "a-login-from-a-file-by-a-secret": by_secret(
+        "redis://127.0.0.1:1?username_file=/etc/hostname",
+        "RedisConnected",
+        "InvalidURL",
+        "key 'url' of Secret",
+        "a file",
     ),
     "no-password": by_url("redis://{locked}", "RedisConnected", "AuthenticationFailed", "{locked}", "password"),
     "a-wrong-password": by_secret(
@@ -237,6 +248,42 @@ async def test_a_password_that_is_corrected_is_used_soon(
     await scene.wait_condition("Stalled", "False")
     assert PASSWORD not in operator.text()
     assert PASSWORD not in json.dumps([await scene.route(), await scene.events()])
+    await store.close()
+
+
+async def connections(store: Store, user: str) -> set[str]:
+    """The ids of a user's connections."""
+    return {client["id"] for client in await store.ask_node(None, "CLIENT LIST") if client["user"] == user}
+
+
+async def test_a_password_that_is_rotated_is_followed_without_a_restart(
+    make_scene: Callable[..., Any], locked: EmbeddedStore, start_operator: StartOperator
+) -> None:
+    store = Store.from_url(locked.url)
+    await store.command("ACL", "SETUSER", "operator", "on", f">{PASSWORD}", "+@all", "~*", "&*")
+    scene: Scene = await make_scene(store=store)
+    operator = start_operator(scene, resync_seconds=1)
+    url = f"redis://operator:{PASSWORD}@127.0.0.1:{locked.port}"
+    await scene.make_workload(2)
+    await scene.make_secret("store", {"url": url})
+    await scene.make_route({"redis": {"urlSecretRef": {"name": "store"}}})
+    await scene.wait_all_ready(range(2))
+    former = await connections(store, "operator")
+
+    await store.command("ACL", "SETUSER", "operator", f">{ROTATED}")
+    await scene.change_secret("store", {"url": url.replace(PASSWORD, ROTATED)})
+    await eventually(
+        lambda: connections(store, "operator"),
+        lambda present: present and not present & former,
+        "the operator has connected anew",
+    )
+    await store.command("ACL", "SETUSER", "operator", f"<{PASSWORD}")
+    await store.command("CLIENT", "KILL", "USER", "operator")
+    await scene.scale(3)
+    await scene.wait_all_ready(range(3))
+    await scene.wait_condition("RedisConnected", "True")
+    assert operator.running
+    assert ROTATED not in operator.text()
     await store.close()
 
 

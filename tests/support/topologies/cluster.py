@@ -50,7 +50,7 @@ class SixNodes(Topology):
     def url(self) -> str:
         if self.names is not None:
             return f"redis+cluster://{NAME}:{self.nodes[0].port}"
-        return f"redis+cluster://{self.login}{','.join(node.address for node in self.nodes[:3])}"
+        return f"redis+cluster://{self.login}{','.join(node.address for node in self.nodes[:3])}{self.settings}"
 
     def straight_url(self) -> str:
         return "redis+cluster://" + ",".join(node.address for node in self.answering())

@@ -105,7 +105,8 @@ class Sentinels(Topology):
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://{self.login}{','.join(f'127.0.0.1:{one.port}' for one in self.sentinels)}/{NAME}"
+        places = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
+        return f"redis+sentinel://{self.login}{places}/{NAME}{self.settings}"
 
     def straight_url(self) -> str:
         host, port = self.sentinels[-1].primary() or self._address(self._primary)

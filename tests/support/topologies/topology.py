@@ -23,6 +23,8 @@ class Topology(ABC):
     """How many servers may be promoted in the place of `primary_port`."""
     login = ""
     """``user:password@`` of the clients, or nothing."""
+    settings = ""
+    """``?name=value`` and so on, at the end of the clients' URL, or nothing."""
 
     @property
     @abstractmethod

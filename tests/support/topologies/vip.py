@@ -19,19 +19,20 @@ class Vip(Topology):
     """The address leads to one of two servers; who is connected stays where he is.
 
     Attributes:
-        ca: The file of the authority whose certificate the address shows; empty: it speaks no TLS.
+        tls: Clients speak TLS.
     """
 
     proxy: TcpProxy
     primary: MovableStore
     replica: MovableStore
     login: str = ""
-    ca: str = ""
+    settings: str = ""
+    tls: bool = False
 
     @property
     def url(self) -> str:
-        where = f"{self.login}127.0.0.1:{self.proxy.port}/0"
-        return f"rediss://{where}?ssl_ca_certs={self.ca}" if self.ca else f"redis://{where}"
+        scheme = "rediss" if self.tls else "redis"
+        return f"{scheme}://{self.login}127.0.0.1:{self.proxy.port}/0{self.settings}"
 
     def straight_url(self) -> str:
         return self.primary.url
@@ -95,7 +96,7 @@ async def vip(kind: StoreServer, tls: ssl.SSLContext | None = None) -> AsyncIter
     """Two servers and the address, which leads to the first."""
     with pair(kind) as (primary, replica):
         async with TcpProxy(primary.port, tls=tls) as proxy:
-            yield Vip(proxy, primary, replica)
+            yield Vip(proxy, primary, replica, tls=tls is not None)
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
+from stateful_route.store.urls import reads_login
 
 T = TypeVar("T")
 
@@ -127,7 +128,7 @@ class Session:
             NotThere: nobody says where it is.
             StatefulRouteError: as a store's first call.
         """
-        url = self.access.redis_url or await self._url(route)
+        url = self.access.redis_url or _without_files(await self._url(route), route.metadata.name)
         if url not in self._stores:
             store = Store.from_url(url)
             self._stores[url] = store
@@ -176,6 +177,17 @@ class Session:
             raise NotThere(
                 "the cluster does not know StatefulRoutes: install the CRD (kubectl apply -f crds/, or the chart)"
             ) from None
+
+
+def _without_files(url: str, name: str) -> str:
+    """The URL of a StatefulRoute, which may not have files of this machine sent to a server that it names.
+
+    Raises:
+        NotThere: it names some for a login.
+    """
+    if reads_login(url):
+        raise NotThere(f"the URL of StatefulRoute {name!r} reads its login from files here: give --redis-url")
+    return url
 
 
 def run(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:

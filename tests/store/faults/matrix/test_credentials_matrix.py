@@ -9,7 +9,7 @@ import pytest
 
 from support.certificates import authority, renew
 from support.topologies.cluster import six_nodes
-from support.topologies.sentinel import three_sentinels
+from support.topologies.sentinel import Sentinels, three_sentinels
 from support.topologies.vip import vip
 
 FIRST, SECOND = ">f1rst", ">sec0nd"
@@ -50,10 +50,70 @@ async def test_all_work_again_when_their_password_was_withdrawn_too_early_and_is
 
 
 @pytest.fixture
+def login_files(guarded, tmp_path):
+    """The password of the clients is in files, as a Secret's volume has it; gives them: one, or two with Sentinels."""
+    guarded.login = "app@"
+    named = {"password_file": tmp_path / "password"}
+    if isinstance(guarded, Sentinels):
+        named["sentinel_password_file"] = tmp_path / "sentinel-password"
+        for sentinel in guarded.sentinels:
+            sentinel.ask("ACL", "SETUSER", "app", "on", FIRST, "~*", "&*", "+@all")
+    guarded.settings = "?" + "&".join(f"{name}={path}" for name, path in named.items())
+    if isinstance(guarded, Sentinels):
+        guarded.settings += "&sentinel_username=app"
+    for path in named.values():
+        path.write_text(f"{FIRST[1:]}\n")
+    return list(named.values())
+
+
+async def test_all_work_on_when_the_password_in_their_file_is_rotated(guarded, login_files, all_recover):
+    """Added, written to the files, and the old one withdrawn: a connection made from then on needs the new one."""
+    asked = [guarded.ask_all, *(one.ask for one in getattr(guarded, "sentinels", []))]
+
+    def rotate():
+        for ask in asked:
+            ask("ACL", "SETUSER", "app", SECOND)
+        for path in login_files:
+            replace(path, f"{SECOND[1:]}\n")
+        for ask in asked:
+            ask("ACL", "SETUSER", "app", f"<{FIRST[1:]}")
+            ask("CLIENT", "KILL", "USER", "app")
+
+    await all_recover(guarded, rotate)
+
+
+def replace(path, text):
+    """As a Secret's volume does it: whoever opens the file reads the old text or the new one."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+@pytest.fixture
 def files(tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl here to make certificates")
     return authority(tmp_path / "first")
+
+
+@pytest.fixture
+async def wanting(kind, files, tmp_path):
+    """An address that wants a certificate of each client; the clients' files; and how to want others from now on."""
+    clients = authority(tmp_path / "clients")
+    current = {}
+
+    def want(signed_by):
+        current["context"] = context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=signed_by.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(files.certificate, files.key)
+        return context
+
+    context = want(clients)
+    context.sni_callback = lambda session, *_: setattr(session, "context", current["context"])
+    async with vip(kind, context) as running:
+        named = {"ssl_ca_certs": files.ca, "ssl_certfile": clients.certificate, "ssl_keyfile": clients.key}
+        running.settings = "?" + "&".join(f"{name}={path}" for name, path in named.items())
+        yield running, clients, want
 
 
 @pytest.fixture
@@ -62,7 +122,7 @@ async def shown(kind, files):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)
     async with vip(kind, context) as running:
-        running.ca = str(files.ca)
+        running.settings = f"?ssl_ca_certs={files.ca}"
         yield running, context
 
 
@@ -89,3 +149,18 @@ async def test_all_work_on_when_another_authority_has_signed_and_its_file_is_rep
         address.cut()
 
     await all_recover(address, replace_both)
+
+
+async def test_all_work_on_when_their_own_certificates_are_renewed_and_the_old_ones_are_refused(
+    wanting, tmp_path, all_recover
+):
+    address, clients, want = wanting
+    other = authority(tmp_path / "other-clients")
+
+    def renew_the_clients():
+        shutil.copy(other.certificate, clients.certificate)
+        shutil.copy(other.key, clients.key)
+        want(other)
+        address.cut()
+
+    await all_recover(address, renew_the_clients)
