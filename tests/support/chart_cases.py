@@ -12,6 +12,11 @@ CASES = {
         "redis.caSecret.name": "store-ca",
         "redis.caSecret.key": "root.pem",
     },
+    "a password in a Secret that is mounted": {
+        "redis.url": "redis://operator@valkey:6379?password_file=/etc/stateful-route/login/password",
+        "redis.passwordSecret.name": "store-login",
+        "redis.passwordSecret.key": "secret",
+    },
     "Secrets that StatefulRoutes name": {"redis.secretNames": {GAMES: ["rooms", "lobby"], CHAT: ["store"]}},
     "the same, in a namespace that is served": {
         "watchNamespaces": [GAMES],
