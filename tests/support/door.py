@@ -13,11 +13,13 @@ class Door:
     Attributes:
         keys: The tokens it takes.
         refused: How often it has answered with 401.
+        busy: It answers everybody with 503.
     """
 
     def __init__(self, *keys: str, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.keys = set(keys)
         self.refused = 0
+        self.busy = False
         self._tls, self._port = tls, port
         self._runner: web.AppRunner | None = None
 
@@ -43,7 +45,9 @@ class Door:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.busy:
+            return web.json_response({"kind": "Status", "code": 503, "message": "busy"}, status=503)
+        key = request.headers.get("Authorization", "").partition(" ")[2]
         if key in self.keys:
             await asyncio.sleep(0.01)  # others may ask meanwhile
             return web.json_response({"key": key})

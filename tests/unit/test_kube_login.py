@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 from aiohttp import ClientTimeout
+from kubernetes.aio.config import incluster_config
 
 from stateful_route.handlers.operator import App, Options
 from stateful_route.handlers.transport import Transport
@@ -122,6 +123,23 @@ async def test_a_token_file_is_read_again_before_its_former_token_ends(door, kub
     await kube.close()
 
 
+async def test_a_pod_reads_the_token_of_its_service_account_again(tmp_path, monkeypatch):
+    of, token = authority(tmp_path / "ca"), tmp_path / "token"
+    token.write_text("first")
+    monkeypatch.setattr(login, "SERVICE_ACCOUNT_TOKEN", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(of.ca))
+    async with Door("first", tls=_server_side(of)) as door:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(door.port))
+        kube = await Kube.connect()
+        assert await shown(kube) == "first"
+        token.write_text("second")
+        door.keys = {"second"}
+        assert await shown(kube) == "second"
+        await kube.close()
+
+
 async def test_a_plugin_is_asked_again_when_its_token_has_expired_and_not_before(door, kubeconfig, connect):
     kubeconfig.write_with_plugin(door.url, "first", seconds=3)
     kube = await connect()
@@ -157,6 +175,10 @@ async def test_who_is_refused_for_good_says_so_and_asks_the_plugin_at_a_measured
     assert kubeconfig.times_asked == 2
     assert kube.problem is not None
     assert kube.problem.startswith("the API server refuses the credentials since 20")
+    door.busy = True
+    with pytest.raises(KubeError, match="busy"):
+        await shown(kube)
+    assert kube.problem is not None, "nobody has looked at them"
     await kube.close()
 
 

@@ -122,13 +122,13 @@ class Connections:
             return await send(session, login.server, words)
 
     def _heard(self, reply: Reply) -> None:
-        if reply.status != HTTPStatus.UNAUTHORIZED:
-            if self._refused is not None:
-                log.info("the API server takes the credentials again")
-            self._refused = None
-        elif self._refused is None:
+        if reply.status == HTTPStatus.UNAUTHORIZED and self._refused is None:
             self._refused = (reply.reason or str(reply.status), datetime.now(UTC))
             log.warning("the API server refuses the credentials", extra={"why": self.problem})
+        elif reply.status < HTTPStatus.INTERNAL_SERVER_ERROR and reply.status != HTTPStatus.UNAUTHORIZED:
+            if self._refused is not None:  # what a proxy in between says of itself is no answer to it
+                log.info("the API server takes the credentials again")
+            self._refused = None
 
     async def _read_anew(self) -> None:
         """Read it, or wait for whoever does; the reading goes on when this caller gives up earlier."""

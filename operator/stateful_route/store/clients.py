@@ -12,7 +12,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from stateful_route.domain.trust import Due, Trust
 from stateful_route.store.failures import FAILURES
 from stateful_route.store.packing import packing
-from stateful_route.store.runtime import Aside
+from stateful_route.store.runtime import Aside, heeding_deadline
 from stateful_route.store.sockets import NotPrimary, nothing_sent, telling
 
 log = logging.getLogger(__name__)
@@ -177,6 +177,6 @@ def cluster_client(hosts: Iterable[tuple[str, int]], settings: Mapping[str, Any]
     """A client that connects when it is told to `discover`."""
     startup = [ClusterNode(host, port) for host, port in hosts]
     client: Any = RedisCluster(startup_nodes=startup, dynamic_startup_nodes=False, **settings)
-    connection_class = packing(telling(client.connection_kwargs["connection_class"]))
+    connection_class = packing(telling(heeding_deadline(client.connection_kwargs["connection_class"])))
     client.connection_kwargs["connection_class"] = connection_class  # of the nodes that it will find
     return client

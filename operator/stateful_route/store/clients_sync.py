@@ -13,8 +13,9 @@ from redis.cluster import ClusterNode
 
 from stateful_route.domain.trust import Due, Trust
 from stateful_route.store.failures import FAILURES
-from stateful_route.store.runtime_sync import Aside, remaining
+from stateful_route.store.runtime_sync import Aside, heeding_deadline, remaining
 from stateful_route.store.sockets import NotPrimary, nothing_sent
+from stateful_route.store.sockets_sync import telling
 
 NOT_HERE = {"max_connections"}
 """Settings of the asynchronous client that redis-py's synchronous one does not know as such."""
@@ -138,7 +139,7 @@ class NodePool:
 
     def __init__(self, client: Any, node: Any) -> None:
         """``client``: what `cluster_client` gave; ``node``: one of its nodes."""
-        self._pool = client.get_redis_connection(node).connection_pool
+        self._pool = _pool_of(client, node)
 
     def get_connection(self) -> Any:
         """A connection that is free, connected and, if it was idle for long, has answered a PING."""
@@ -151,6 +152,14 @@ class NodePool:
 
     def doubt(self) -> None:
         """Who has the node's slots is asked elsewhere."""
+
+
+def _pool_of(client: Any, node: Any) -> Any:
+    """redis-py's pool of a node, whose connections heed the deadline of a call from now on."""
+    pool = client.get_redis_connection(node).connection_pool
+    if not getattr(pool.connection_class, "punctual", False):
+        pool.connection_class = telling(heeding_deadline(pool.connection_class))
+    return pool
 
 
 def _healthy(connection: Any, pool: Any) -> Any:
@@ -166,7 +175,7 @@ def own_connection(client: Any, node: str | None) -> Any:
     """A connection that no call is given, not connected yet: to the node of that name, or the one server (None)."""
     if node is None:
         return client.connection_pool.apart()
-    pool = client.get_redis_connection(client.get_node(node_name=node)).connection_pool
+    pool = _pool_of(client, client.get_node(node_name=node))
     return pool.connection_class(**pool.connection_kwargs)
 
 

@@ -19,7 +19,7 @@ from stateful_route.store.layout import check_layout
 from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Removed, Tried
 from stateful_route.store.migrate import NOBODY, Batch, BatchResult, Moved
 from stateful_route.store.patience import PatientStore
-from stateful_route.store.runtime import Lock
+from stateful_route.store.runtime import Lock, deadline
 from stateful_route.store.scripts import script
 from stateful_route.store.server import check_server
 
@@ -393,13 +393,16 @@ class StatefulExecutor:
             await self.announcer.announce(service, source, reason, links_of_pod)
 
     async def store(self) -> Store:
-        """The store, once it is known to be usable."""
+        """The store, once it is known to be usable; who waits while it is looked at has the deadline of a call, too."""
         if not self._checked:
-            async with self._checking:
-                if not self._checked:
-                    await check_server(self._patient)
-                    await check_layout(self._patient)
-                    self._checked = True
+            try:
+                async with deadline(self._patient.options.deadline_seconds), self._checking:
+                    if not self._checked:
+                        await check_server(self._patient)
+                        await check_layout(self._patient)
+                        self._checked = True
+            except TimeoutError:
+                raise self._patient.late(writes=False) from None
         return self._patient
 
 

@@ -23,7 +23,7 @@ from stateful_route.store.layout_sync import check_layout
 from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Tried
 from stateful_route.store.migrate import Batch, BatchResult, Moved
 from stateful_route.store.patience_sync import PatientStore
-from stateful_route.store.runtime_sync import Lock
+from stateful_route.store.runtime_sync import Lock, deadline
 from stateful_route.store.scripts import script
 from stateful_route.store.server_sync import check_server
 
@@ -368,11 +368,14 @@ class StatefulExecutor:
             self.announcer.announce(service, source, reason, links_of_pod)
 
     def store(self) -> Store:
-        """The store, once it is known to be usable."""
+        """The store, once it is known to be usable; who waits while it is looked at has the deadline of a call, too."""
         if not self._checked:
-            with self._checking:
-                if not self._checked:
-                    check_server(self._patient)
-                    check_layout(self._patient)
-                    self._checked = True
+            try:
+                with deadline(self._patient.options.deadline_seconds), self._checking:
+                    if not self._checked:
+                        check_server(self._patient)
+                        check_layout(self._patient)
+                        self._checked = True
+            except TimeoutError:
+                raise self._patient.late(writes=False) from None
         return self._patient

@@ -7,9 +7,13 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+NEXT_ADDRESS_SECONDS = 0.25
+"""So long after one address of a name the next one is tried, too; the first that answers is taken (RFC 8305)."""
 
 Lock = asyncio.Lock
 
@@ -77,9 +81,18 @@ class Aside:
             await asyncio.wait([task])
 
 
+@cache
 def heeding_deadline(base: Any) -> Any:
-    """The class of redis-py's connections that waits no longer than the `deadline` around it: each does."""
-    return base
+    """The class of redis-py's connections that waits no longer than the `deadline` around it, for no address alone."""
+    return type(f"Punctual{base.__name__}", (_Punctual, base), {})
+
+
+class _Punctual:
+    """A task is cancelled at its deadline, wherever it waits; what is left is a name with addresses that are gone."""
+
+    def _connection_arguments(self) -> Any:
+        arguments = super()._connection_arguments()  # type: ignore[misc]
+        return {**arguments, "happy_eyeballs_delay": NEXT_ADDRESS_SECONDS}
 
 
 @contextmanager

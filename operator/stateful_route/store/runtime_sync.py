@@ -132,6 +132,8 @@ def heeding_deadline(base: Any) -> Any:
 
 
 class _Punctual:
+    punctual = True
+
     def _connect(self) -> Any:
         """Connect to the first address of the host that answers, each of them in its part of the time."""
         connection: Any = self

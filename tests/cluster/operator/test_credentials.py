@@ -1,9 +1,14 @@
 """The operator's credentials end while it runs: a token in a file, or from a plugin, of which there is a new one."""
 
+import asyncio
 import json
+import os
 import shlex
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -161,3 +166,36 @@ async def test_an_operator_that_nobody_lets_in_says_so_and_is_back_with_a_new_to
 
 def _is_well(answer: Answer) -> bool:
     return answer == (200, "ok")
+
+
+async def test_a_command_that_goes_on_does_so_with_the_next_token(
+    scene: Scene, start_operator: StartOperator, tokens: Tokens, login: Path, redis_url: str
+) -> None:
+    start_operator(scene)
+    first = await tokens.issue()
+    await scene.make_workload(2)
+    await scene.make_route()
+    await scene.wait_all_ready(range(2))
+    words = ["status", "rooms", "--watch", "--output", "json", "--namespace", scene.namespace, "--redis-url", redis_url]
+    watching = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "stateful_route", *words, env={**os.environ, "KUBECONFIG": str(login)}, stdout=PIPE
+    )
+    assert watching.stdout is not None
+    try:
+        await _line(watching.stdout, '"READY"')
+        await tokens.issue()
+        await tokens.revoke(*first)
+        await scene.set_ready(1, ready=False)
+        await _line(watching.stdout, '"DENY_NEW_CALL"')
+        assert watching.returncode is None
+    finally:
+        with suppress(ProcessLookupError):
+            watching.terminate()
+        await watching.communicate()
+
+
+async def _line(lines: asyncio.StreamReader, words: str) -> None:
+    """Until a line has these words in it."""
+    async with asyncio.timeout(20):
+        while words not in (line := (await lines.readline()).decode()):
+            assert line, f"it has ended without {words}"

@@ -159,8 +159,9 @@ class Vip(TcpProxy):
         self._target_port = port
 
 
+@pytest.mark.parametrize("elected", [False, True], ids=["alone", "elected"])
 async def test_an_operator_whose_connections_stay_at_a_former_primary_reaches_the_new_one(
-    make_scene: MakeScene, server: EmbeddedStore, start_operator: StartOperator
+    make_scene: MakeScene, server: EmbeddedStore, start_operator: StartOperator, *, elected: bool
 ) -> None:
     """As behind a Service or a managed endpoint: the replica is promoted, the primary becomes its replica."""
     port = free_port()
@@ -169,7 +170,8 @@ async def test_an_operator_whose_connections_stay_at_a_former_primary_reaches_th
         await now.command("REPLICAOF", "127.0.0.1", server.port)
         async with Vip(server.port) as vip:
             scene = await make_scene(store=now)
-            start_operator(scene, redis_url=vip.url, resync_seconds=1, health_port=port)
+            election = {"lease_name": "stateful-route", "lease_namespace": scene.namespace} if elected else {}
+            start_operator(scene, redis_url=vip.url, resync_seconds=1, health_port=port, **election)
             await scene.make_workload(2)
             await scene.make_route({"failover": {"delaySeconds": 300}})
             await scene.wait_all_ready(range(2))
