@@ -121,9 +121,11 @@ class Sentinels:
             if not address:
                 return Word(host_port(*place), why=f"{host_port(*place)} knows no primary of that name")
             about = self._about(place)
+            return _word_of_sentinel(host_port(*place), address, about)
         except FAILURES as error:
             return _failed(place, error, "Sentinel")
-        return _word_of_sentinel(host_port(*place), address, about)
+        except ValueError:
+            return Word(host_port(*place), why=f"{host_port(*place)} does not answer as a Sentinel does")
 
     def _about(self, place: Place) -> Any:
         try:
@@ -168,8 +170,9 @@ class Seeds:
         except FAILURES as error:
             return _failed(place, error)
         about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
-        sound = about.get("cluster_state") == "ok"
-        return Word(host_port(*place), place, int(about.get("cluster_current_epoch", 0)) if sound else -1)
+        epoch = about.get("cluster_current_epoch", "")
+        sound = about.get("cluster_state") == "ok" and epoch.isdigit()
+        return Word(host_port(*place), place, int(epoch) if sound else -1)
 
 
 @cache

@@ -37,7 +37,7 @@ async def hear(jobs: Sequence[Callable[[], Awaitable[T]]], patience: Callable[[S
     """Do things at the same time, until enough is known; what is still under way then is given up.
 
     Args:
-        jobs: What to do; none may raise.
+        jobs: What to do. What one raises is raised here.
         patience: Says, given the results so far, for how many more seconds others are waited for; asked anew with each.
 
     Returns:

@@ -81,7 +81,7 @@ def hear(jobs: Sequence[Callable[[], T]], patience: Callable[[Sequence[T]], floa
     """Do things at the same time, each in a thread of its own, until enough is known; the others are left to end.
 
     Args:
-        jobs: What to do; none may raise, and each ends by itself.
+        jobs: What to do; each ends by itself. What one raises is raised here.
         patience: Says, given the results so far, for how many more seconds others are waited for; asked anew with each.
 
     Returns:
@@ -90,24 +90,30 @@ def hear(jobs: Sequence[Callable[[], T]], patience: Callable[[Sequence[T]], floa
     Raises:
         TimeoutError: the `deadline` around it has passed.
     """
-    results: queue.SimpleQueue[T] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[list[T], Exception | None]] = queue.SimpleQueue()
     end = getattr(_ends, "nearest", None)
 
     def do(job: Callable[[], T]) -> None:
         _ends.nearest = end
-        results.put(job())
+        try:
+            results.put(([job()], None))
+        except Exception as error:  # noqa: BLE001  it shows in the caller's thread
+            results.put(([], error))
 
     for job in jobs:
         threading.Thread(target=do, args=(job,), name="stateful-route ask", daemon=True).start()
     heard: list[T] = []
     while len(heard) < len(jobs) and (seconds := patience(heard)) > 0:
-        seconds = remaining(seconds)
+        wait = remaining(seconds)
         try:
-            heard.append(results.get(timeout=None if math.isinf(seconds) else seconds))
+            one, error = results.get(timeout=None if math.isinf(wait) else wait)
         except queue.Empty:
-            if patience(heard) == math.inf:  # so it was the deadline
+            if math.isinf(seconds):  # so it was the deadline
                 raise TimeoutError("the deadline has passed") from None
             break
+        if error is not None:
+            raise error
+        heard += one
     return heard
 
 
