@@ -2,18 +2,22 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from stateful_route.api.crd import load_crd
+from stateful_route.api.spec import Redis
 from stateful_route.cli.inspect.rights import operator_rights
 from support.account import Account, Permission, permissions
 from support.chart_cases import CASES
-from support.helm import CHART, REPO, HelmFailed, of_kind
+from support.helm import CHART, REPO, HelmFailed, of_kind, parsed
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -107,6 +111,8 @@ def word(name):
 def worded(name):
     """A value of the right form with that text in it."""
     default, text = LEAVES[name], word(name)
+    if name == "redis.url":
+        return f"redis://{text}?password_file=/etc/stateful-route/login/password"
     if name == "redis.secretNames":
         return {word("watchNamespaces"): [text]}
     if name == "watchNamespaces":
@@ -124,8 +130,10 @@ def worded_manifests(helm):
     for store in STORES:
         others = {"redis.url": "", "redis.existingSecret.name": "", "valkey.enabled": False} | {"image.digest": ""}
         one = {store: True if store == "valkey.enabled" else replaced[store]}
+        if store != "redis.url":
+            one["redis.passwordSecret.name"] = ""
         manifests.append(helm.template(ALL_ON | replaced | others | one, "--skip-schema-validation"))
-    by_digest = replaced | {"redis.url": "", "redis.existingSecret.name": ""}
+    by_digest = replaced | {"redis.url": "", "redis.existingSecret.name": "", "redis.passwordSecret.name": ""}
     manifests.append(helm.template(ALL_ON | by_digest, "--skip-schema-validation"))
     return "".join(manifests)
 
@@ -153,9 +161,9 @@ BAD = {
     "a word for a number": ({"replicas": "two"}, "/replicas"),
     "a negative number": ({"replicas": -1}, "/replicas"),
     "a port that needs root": ({"healthPort": 80}, "/healthPort"),
-    "a password in the URL": ({"redis.url": "redis://app:secret@valkey:6379"}, "/redis/url"),
-    "a password in the query": ({"redis.url": "redis://valkey:6379?password=secret"}, "/redis/url"),
-    "a URL of something else": ({"redis.url": "http://valkey"}, "/redis/url"),
+    "a password in the URL": ({"redis.url": "redis://app:secret@valkey:6379"}, "redis.url"),
+    "a URL of something else": ({"redis.url": "http://:secret@valkey"}, "redis.url"),
+    "a URL with a space": ({"redis.url": "redis://valkey :secret@valkey"}, "redis.url"),
     "a namespace that cannot be": ({"watchNamespaces": ["Games"]}, "/watchNamespaces/0"),
     "a namespace twice": ({"watchNamespaces": ["games", "games"]}, "/watchNamespaces"),
     "all Secrets of a namespace": ({"redis.secretNames": {"games": []}}, "/redis/secretNames/games"),
@@ -176,7 +184,62 @@ def test_the_message_names(helm, values, named):
     assert "=secret" not in said, "the message holds no password"
 
 
+WITH_A_PASSWORD = [
+    "redis://app:secret@valkey:6379",
+    "redis://:secret@valkey",
+    "redis://app:sec/ret@valkey",
+    "redis://valkey:6379?password=secret",
+    "redis+sentinel://valkey:26379/main?sentinel_password=secret",
+    "redis://valkey?sentinel_password=secret",
+    "rediss://valkey?db=1&ssl_password=secret",
+    "rediss+sentinel://valkey/main?sentinel_ssl_password=secret",
+    "unix:///run/valkey.sock?password=secret",
+    "redis://valkey?passwor%64=secret",
+    "redis://valkey?PASSWORD=secret",
+]
+
+
+@pytest.mark.parametrize("url", WITH_A_PASSWORD)
+def test_a_url_with_a_password_is_refused_in_words_that_do_not_have_it(helm, url):
+    with pytest.raises(HelmFailed) as refused:
+        helm.template({"redis.url": url})
+    assert "redis.url has a password" in str(refused.value)
+    assert "redis.existingSecret.name" in str(refused.value)
+    assert "=secret" not in str(refused.value)
+    assert "secret@" not in str(refused.value)
+    with pytest.raises(ValidationError, match="password"):  # of a StatefulRoute, too
+        Redis(url=url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://app@a:1,b:2/main?sentinel_password_file=/etc/stateful-route/login/password",
+        "redis://valkey?password_file=%2Fetc%2Fstateful-route%2Flogin%2Fpassword&db=3",
+        "rediss+cluster://[fd00::5]:6379,[fd00::6]:6379?password_file=/etc/stateful-route/login/password",
+    ],
+)
+def test_a_url_that_names_the_mounted_password_is_taken(helm, url):
+    env = operator_env(helm, {"redis.url": url, "redis.passwordSecret.name": "login"})
+    assert env["STATEFUL_ROUTE_REDIS_URL"]["value"] == url
+
+
+LOGIN = {"redis.passwordSecret.name": "login"}
 CONTRADICTIONS = {
+    "a password for no URL": (LOGIN, ["redis.passwordSecret.name", "redis.url"]),
+    "a password beside a URL in a Secret": (
+        LOGIN | {"redis.existingSecret.name": "store"},
+        ["redis.passwordSecret.name", "redis.existingSecret"],
+    ),
+    "a password for the Valkey of the chart": (LOGIN | {"valkey.enabled": True}, ["redis.passwordSecret.name"]),
+    "a password that the URL does not name": (
+        LOGIN | {"redis.url": "redis://app@valkey"},
+        ["redis.passwordSecret.name", "password_file=/etc/stateful-route/login/password"],
+    ),
+    "a password that the URL seeks elsewhere": (
+        LOGIN | {"redis.url": "redis://app@valkey?password_file=/etc/password"},
+        ["redis.passwordSecret.name", "password_file=/etc/stateful-route/login/password"],
+    ),
     "two default stores": ({"redis.url": "redis://a", "valkey.enabled": True}, ["redis.url", "valkey.enabled"]),
     "two operators without an election": (
         {"replicas": 2, "leaderElection.enabled": False},
@@ -194,6 +257,40 @@ def test_the_message_explains(helm, values, named):
     with pytest.raises(HelmFailed) as refused:
         helm.template(values)
     assert all(word in str(refused.value) for word in named)
+
+
+# What the documents say
+
+SET = re.compile(r"^\s*(helm (?:install|upgrade) (?:.*\\\n)*.*)$|`(--set[^`]* [^`]+)`", re.MULTILINE)
+PAGES = [REPO / "README.md", CHART / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
+
+
+def documented_flags():
+    """The ``--set…`` flags of each command, and of each piece of code that begins with one."""
+    for page in PAGES:
+        for match in SET.finditer(page.read_text()):
+            words = shlex.split(match[1] or match[2])
+            flags = [word for pair in pairwise(words) for word in pair if pair[0].startswith("--set")]
+            if flags:
+                yield f"{page.relative_to(REPO)}: {' '.join(flags)}", flags
+
+
+FLAGS = dict(documented_flags())
+
+
+@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
+def test_the_documented_flags_are_taken(helm, flags):
+    (operator,) = of_kind(list(parsed(helm.template(None, *flags))), "Deployment")
+    for _, given in filter(lambda pair: pair[0].startswith("--set"), pairwise(flags)):
+        name, _, url = given.partition("=")
+        if name == "redis.url":
+            assert {"name": "STATEFUL_ROUTE_REDIS_URL", "value": url.replace("\\,", ",")} in (
+                operator["spec"]["template"]["spec"]["containers"][0]["env"]
+            )
+
+
+def test_urls_with_commas_are_documented():
+    assert any("redis.url=redis+cluster://node-0:6379,node-1:6379" in flags for flags in FLAGS.values())
 
 
 # What is in the objects

@@ -79,6 +79,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if gt (int $sources) 1 }}
 {{- fail "set one of redis.url, redis.existingSecret.name and valkey.enabled: the operator has one default store" }}
 {{- end }}
+{{- /* Not in the schema: what it says of a pattern has the value, which may be a password, and not the way out. */}}
+{{- if not (regexMatch "^((rediss?(\\+(cluster|sentinel))?|unix)://[^\\s]+)?$" .Values.redis.url) }}
+{{- fail "redis.url is not the URL of a store: it begins with redis://, rediss://, unix://, redis+cluster://, rediss+cluster://, redis+sentinel:// or rediss+sentinel://, and has no spaces" }}
+{{- end }}
+{{- if regexMatch "://.*:.*@|[?&](?i:[^=&]*password|[^=&]*%[^=&]*)=" .Values.redis.url }}
+{{- fail "redis.url has a password, or a setting whose name is %-encoded: values end up in manifests. Put the URL into a Secret and name that in redis.existingSecret.name, or the password alone into one that redis.passwordSecret.name names" }}
+{{- end }}
+{{- if .Values.redis.passwordSecret.name }}
+{{- if not .Values.redis.url }}
+{{- fail "redis.passwordSecret.name is for the URL in redis.url, which is not set; a URL in redis.existingSecret has its password itself, and so has that of valkey.enabled" }}
+{{- end }}
+{{- if not (regexMatch "[?&](sentinel_)?password_file=(/|%2[Ff])etc(/|%2[Ff])stateful-route(/|%2[Ff])login(/|%2[Ff])password(&|$)" .Values.redis.url) }}
+{{- fail "redis.passwordSecret.name is set, but redis.url does not use the password: add password_file=/etc/stateful-route/login/password to its settings (or sentinel_password_file=…, where only Sentinels want it)" }}
+{{- end }}
+{{- end }}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) }}
 {{- fail (printf "replicas is %d, but leaderElection.enabled is false: two operators at once would contradict each other" (int .Values.replicas)) }}
 {{- end }}

@@ -22,7 +22,9 @@ MIN_REPAIR_PERIOD_SECONDS = 30
 
 LossPolicy = Literal["Move", "Keep"]
 
-_PASSWORD = re.compile(r"://.*:.*@|[?&][a-z_]*password=")
+_PASSWORD = re.compile(r"://.*:.*@|[?&](?i:[^=&]*password|[^=&]*%[^=&]*)=")
+"""A password before the host or as a setting; a setting's name that is %-encoded may be one, too."""
+
 _TEMPLATE = re.compile(r"([^{}]|[{](" + "|".join(PLACEHOLDERS) + r")[}])*")
 _PERCENT = re.compile(r"(100|[1-9]?[0-9])%")
 

@@ -11,6 +11,11 @@ SECRET = {"urlSecretRef": {"name": "cache"}}
 RULES = {
     "two sources of the store": ({"redis": SECRET | {"url": "redis://cache"}}, "remove one of them"),
     "a password": ({"redis": {"url": "redis://:hunter2@cache"}}, "redis.urlSecretRef"),
+    "a password in a setting whose name is %-encoded": (
+        {"redis": {"url": "redis://cache?passwor%64=hunter2"}},
+        "redis.urlSecretRef",
+    ),
+    "a password of Sentinels": ({"redis": {"url": "redis+sentinel://a/m?sentinel_password=x"}}, "redis.urlSecretRef"),
     "a user and a password": ({"redis": {"url": "redis+cluster://me:hunter2@a:1,b:2"}}, "redis.urlSecretRef"),
     "a password with a slash": ({"redis": {"url": "rediss://:hunter/2@cache"}}, "redis.urlSecretRef"),
     "a password as a parameter": ({"redis": {"url": "unix:///run/cache?db=1&password=x"}}, "redis.urlSecretRef"),
