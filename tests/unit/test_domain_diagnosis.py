@@ -148,6 +148,20 @@ def test_the_grace_period(case):
     assert bool(found.advice) == (severity is WARNING)
 
 
+@pytest.mark.parametrize("drain", [DrainPolicy(), DrainPolicy(by_app=False)], ids=["by the app", "by the operator"])
+def test_a_grace_period_is_not_judged_where_nobody_could_count_the_links(drain):
+    found = judge_grace("rooms", 30, drain, None, {})
+    assert found.severity is UNKNOWN
+    assert "at most 0" not in found.message
+
+
+def test_the_memory_of_a_server_that_does_not_say_is_unknown():
+    (found,) = [
+        f for f in judge_server(ServerFacts(name="a:1", memory_limit=None, memory_used=None)) if "memory" in f.check
+    ]
+    assert found.severity is UNKNOWN
+
+
 def test_nothing_found_is_well():
     assert worst([]) is OK
     assert worst([Finding(UNKNOWN, "a", "", ""), Finding(OK, "a", "", "")]) is UNKNOWN

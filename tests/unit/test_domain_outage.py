@@ -5,8 +5,15 @@ from datetime import UTC, datetime
 import pytest
 
 from stateful_route.domain import outage
-from stateful_route.domain.errors import AuthenticationFailed, Deposed, StoreRejected, StoreUnavailable, UnfitServer
-from stateful_route.domain.outage import due, everywhere, failed, fresh_may_help, missed, renewed, told
+from stateful_route.domain.errors import (
+    AuthenticationFailed,
+    Deposed,
+    StatefulRouteError,
+    StoreRejected,
+    StoreUnavailable,
+    UnfitServer,
+)
+from stateful_route.domain.outage import answered, due, everywhere, failed, fresh_may_help, missed, renewed, told
 
 STORE = "redis://valkey:6379"
 REFUSED = StoreUnavailable(f"{STORE}: connection refused")
@@ -68,6 +75,33 @@ def test_what_is_told_names_store_moment_and_cause_and_the_first_of_those_who_mi
         "more: connection refused; the store redis://elsewhere cannot be used since 2026-01-31T12:00:00Z for other/x: "
         "redis://valkey:6379: connection refused"
     )
+
+
+def test_another_store_has_its_own_beginning():
+    known = failed(first(), "games/rooms", "redis://elsewhere", StoreUnavailable("redis://elsewhere: late"), 160)
+    assert (known.store, known.since, known.cause, known.try_at) == ("redis://elsewhere", 160, "late", 170)
+    nowhere = failed(known, "games/rooms", "", StatefulRouteError("there is no Secret 'a'"), 170)
+    assert (nowhere.since, nowhere.hopeful) == (170, False)
+
+
+def test_each_route_without_a_store_is_told_with_its_own_cause():
+    routes = [failed(None, f"games/{name}", "", StatefulRouteError(f"no Secret {name}"), 160) for name in "ab"]
+    assert told(routes, 160, NOON) == (
+        "no store is known since 2026-01-31T12:00:00Z for games/a: no Secret a; "
+        "no store is known since 2026-01-31T12:00:00Z for games/b: no Secret b"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "well"),
+    [
+        (Deposed(f"{STORE}: DEPOSED the deadline of this write has passed 6021 ms ago"), True),
+        (Deposed(f"{STORE}: the server's clock has not been noted yet"), False),
+        (StoreUnavailable(f"{STORE}: timed out"), False),
+    ],
+)
+def test_a_server_that_says_that_a_write_came_too_late_is_well(error, well):
+    assert answered(error) is well
 
 
 def test_an_operator_that_serves_somebody_is_not_cut_off():

@@ -10,7 +10,7 @@ class Severity(StrEnum):
 
     OK = "ok"
     UNKNOWN = "unknown"
-    """It could not be looked at: a permission is missing."""
+    """It could not be looked at: a permission is missing, or what would know does not answer."""
     WARNING = "warning"
     """It works now, and will not some day."""
     ERROR = "error"
@@ -47,7 +47,7 @@ class ServerFacts:
         saves: It writes snapshots by itself (``save``).
         appends: It keeps an append-only file.
         write_failed: Its last snapshot or its append-only file could not be written.
-        memory_limit: Bytes (``maxmemory``); 0: none.
+        memory_limit: Bytes (``maxmemory``); 0: there is none.
         memory_used: Bytes.
         policy: ``maxmemory-policy``.
         replicas: How many follow it.
@@ -62,8 +62,8 @@ class ServerFacts:
     saves: bool | None = None
     appends: bool | None = None
     write_failed: bool = False
-    memory_limit: int = 0
-    memory_used: int = 0
+    memory_limit: int | None = 0
+    memory_used: int | None = 0
     policy: str | None = None
     replicas: int = 0
     replicas_to_write: int | None = None
@@ -190,6 +190,8 @@ def _persistence(server: ServerFacts) -> Finding:
 
 def _memory(server: ServerFacts) -> Finding:
     check, limit, policy = "Redis memory", server.memory_limit, server.policy
+    if limit is None or server.memory_used is None:
+        return Finding(Severity.UNKNOWN, check, server.name, "the server does not say (INFO is not allowed)")
     used = f"{server.memory_used / 2**20:,.0f} MiB used"
     if limit and policy not in {None, NO_EVICTION}:
         volatile = str(policy).startswith("volatile-")

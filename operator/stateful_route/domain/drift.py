@@ -47,7 +47,7 @@ def judge_drift(facts: ServiceFacts) -> Iterator[Finding]:
 
 
 def judge_grace(
-    name: str, grace_seconds: int, drain: DrainPolicy, links: Mapping[int, int], pods: Mapping[int, str]
+    name: str, grace_seconds: int, drain: DrainPolicy, links: Mapping[int, int] | None, pods: Mapping[int, str]
 ) -> Finding:
     """Whether a pod that is deleted has the time to give its users away.
 
@@ -55,10 +55,13 @@ def judge_grace(
         name: The StatefulRoute's, for findings.
         grace_seconds: ``terminationGracePeriodSeconds`` of the pods.
         drain: How they are drained.
-        links: Pod index → links.
+        links: Pod index → links; None: nobody could count them.
         pods: Pod index → the pod's name.
     """
     check = "grace period"
+    if links is None:
+        message = f"pods have {grace_seconds} s to stop; how many links they have to give away could not be looked at"
+        return Finding(Severity.UNKNOWN, check, name, message)
     fullest = max(links, key=lambda ordinal: links[ordinal], default=None)
     most = 0 if fullest is None else links[fullest]
     needs = min(most / drain.links_per_second, drain.deadline_seconds)

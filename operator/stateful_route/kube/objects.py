@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
+from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.kube.client import Kube, KubeError
 
 GROUP, VERSION, PLURAL, KIND = "statefulroute.io", "v1alpha1", "statefulroutes", "StatefulRoute"
@@ -18,6 +19,10 @@ MAX_NOTE_BYTES = 1024
 """What the API server takes of an Event's note."""
 
 Body = Mapping[str, Any]
+
+
+class SecretLacking(StatefulRouteError):  # noqa: N818  names the fact
+    """There is no such Secret, it has no such key, or what the key holds is no text; the message says which of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +94,40 @@ async def set_finalizers(kube: Kube, namespace: str, name: str, finalizers: list
     await kube.merge(_route(namespace, name), {"metadata": meta})
 
 
-async def read_secret(kube: Kube, namespace: str, name: str, key: str) -> str | None:
-    """The text under ``key`` of a Secret, or None when there is no such Secret or key, or it is no text."""
+async def read_secret(kube: Kube, namespace: str, name: str, key: str) -> str:
+    """The text under ``key`` of a Secret, without spaces around it; never empty.
+
+    Raises:
+        SecretLacking: there is no such Secret, key or text.
+        KubeError: the Secret cannot be read.
+    """
     try:
-        data = (await kube.get_quickly(f"/api/v1/namespaces/{namespace}/secrets/{name}")).get("data") or {}
-        return base64.b64decode(data[key]).decode().strip()
+        body = await kube.get_quickly(f"/api/v1/namespaces/{namespace}/secrets/{name}")
     except KubeError as error:
-        if error.not_found:
-            return None
-        raise
-    except (KeyError, binascii.Error, UnicodeDecodeError):
-        return None
+        if not error.not_found:
+            raise
+        raise SecretLacking(f"there is no Secret {name!r} in namespace {namespace!r}") from None
+    return text_of_secret(body, key)
+
+
+def text_of_secret(body: Body, key: str) -> str:
+    """The text under ``key`` in a Secret's body, without spaces around it; never empty.
+
+    Raises:
+        SecretLacking: there is no such key, or no text under it.
+    """
+    meta, data = body["metadata"], body.get("data") or {}
+    which = f"Secret {meta['name']!r} in namespace {meta['namespace']!r}"
+    if key not in data:
+        there = ", ".join(repr(name) for name in sorted(data)) or "none at all"
+        raise SecretLacking(f"{which} has no key {key!r}, its keys are: {there}")
+    try:
+        text = base64.b64decode(data[key]).decode().strip()
+    except (binascii.Error, UnicodeDecodeError):
+        raise SecretLacking(f"key {key!r} of {which} holds no text in UTF-8") from None
+    if not text:
+        raise SecretLacking(f"key {key!r} of {which} is empty")
+    return text
 
 
 async def is_node_lost(kube: Kube, name: str) -> bool:

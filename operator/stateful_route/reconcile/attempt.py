@@ -30,8 +30,8 @@ def hindered(problem: Problem) -> Attempt:
     """Somebody has to act."""
     finding = (Reason(problem.reason), str(problem))
     lost = problem.reason == Reason.OWNED_ELSEWHERE
-    of_the_store = not lost and problem.reason != Reason.MISSING_PERMISSION
-    return Attempt(stalled=finding, redis=finding if of_the_store else None, lost=lost, again=problem.reason in PASSING)
+    redis = finding if problem.of_the_store else None
+    return Attempt(stalled=finding, redis=redis, lost=lost, again=problem.reason in PASSING)
 
 
 def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> Attempt:

@@ -1,5 +1,6 @@
 """What keeps a StatefulRoute from being served, in the words of its condition Stalled."""
 
+from stateful_route.api.conditions import Reason
 from stateful_route.domain.errors import StatefulRouteError
 
 
@@ -8,8 +9,10 @@ class Problem(StatefulRouteError):  # noqa: N818  it is a state of affairs, show
 
     Attributes:
         reason: The condition's reason.
+        of_the_store: Whether it is that nobody knows which store to use, so that RedisConnected is False, too.
     """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.of_the_store = reason in {Reason.SECRET_NOT_FOUND, Reason.INVALID_URL}

@@ -12,13 +12,23 @@ from stateful_route.domain.errors import (
     InvalidArgument,
     LayoutMismatch,
     OwnedElsewhere,
+    StatefulRouteError,
     StoreRejected,
     StoreUnavailable,
 )
 from stateful_route.domain.meter import UNMETERED, Meter
-from stateful_route.domain.outage import Outage, due, everywhere, failed, missed, renewed, told
+from stateful_route.domain.outage import (
+    Outage,
+    answered,
+    due,
+    everywhere,
+    failed,
+    missed,
+    renewed,
+    told,
+)
 from stateful_route.kube.client import Kube, KubeError
-from stateful_route.kube.objects import read_secret
+from stateful_route.kube.objects import SecretLacking, read_secret
 from stateful_route.reconcile.hearing import Hearing, Listener
 from stateful_route.reconcile.problem import Problem
 from stateful_route.store.connection import Store
@@ -65,7 +75,7 @@ class Stores:
     @property
     def all_away(self) -> bool:
         """Whether nothing can be done for any StatefulRoute."""
-        return everywhere(self._outages, len(self._used))
+        return everywhere(self._outages, len(self._used.keys() | self._outages.keys()))
 
     async def of(self, kube: Kube, route: StatefulRoute) -> Store:
         """The store of a StatefulRoute; another object when its URL has changed, or when a fresh client does better.
@@ -92,19 +102,25 @@ class Stores:
 
     @contextmanager
     def judged(self, route: StatefulRoute) -> Iterator[None]:
-        """Note whether the store does what the block asks for; an error of anything else says nothing of it."""
-        uid = route.metadata.uid
+        """Note whether there is a store, and does what the block asks for; other errors say nothing of it."""
         try:
             yield
+        except Problem as problem:
+            if problem.of_the_store:
+                self._note_failure(route, "", problem)
+            else:
+                self._outages.pop(route.metadata.uid, None)
+            raise
         except (LayoutMismatch, OwnedElsewhere):
-            self._outages.pop(uid, None)
+            self._outages.pop(route.metadata.uid, None)
             raise
-        except (StoreUnavailable, StoreRejected) as error:  # `Deposed`, too: the server's clock could not be noted
-            if (store := self.last(route)) is not None:
-                name = f"{route.metadata.namespace}/{route.metadata.name}"
-                self._outages[uid] = failed(self._outages.get(uid), name, store.label, error, time.monotonic())
+        except (StoreUnavailable, StoreRejected) as error:
+            if answered(error):
+                self._outages.pop(route.metadata.uid, None)
+            elif (store := self.last(route)) is not None:
+                self._note_failure(route, store.label, error)
             raise
-        self._outages.pop(uid, None)
+        self._outages.pop(route.metadata.uid, None)
 
     async def listen(self, store: Store, channel: str, listener: Listener) -> None:
         """Have it told what the store says on a channel, as long as the store is open; repeatable."""
@@ -137,6 +153,10 @@ class Stores:
         store = _connect(url, route, self._tenure)
         store.meter = self._meter
         return store
+
+    def _note_failure(self, route: StatefulRoute, store: str, error: StatefulRouteError) -> None:
+        uid, name = route.metadata.uid, f"{route.metadata.namespace}/{route.metadata.name}"
+        self._outages[uid] = failed(self._outages.get(uid), name, store, error, time.monotonic())
 
     async def _replace_if_better(self, url: str, route: StatefulRoute) -> None:
         """Try a fresh client, where the present one has got nothing done for long enough."""
@@ -197,6 +217,11 @@ class Stores:
         namespace = route.metadata.namespace
         try:
             url = await read_secret(kube, namespace, secret.name, secret.key)
+        except SecretLacking as error:
+            raise Problem(
+                Reason.SECRET_NOT_FOUND,
+                f"{error}: create it with the store's URL, or correct spec.redis.urlSecretRef",
+            ) from error
         except KubeError as error:
             if error.forbidden:
                 raise Problem(
@@ -207,12 +232,6 @@ class Stores:
             if known := self._used.get(route.metadata.uid):
                 return known[0]  # the API server is away: the store need not be
             raise
-        if not url:
-            raise Problem(
-                Reason.SECRET_NOT_FOUND,
-                f"Secret {secret.name!r} has no key {secret.key!r} in namespace {namespace!r}: "
-                "create it with the store's URL, or correct spec.redis.urlSecretRef",
-            )
         return _without_files(url, f"key {secret.key!r} of Secret {secret.name!r}")
 
 
@@ -225,8 +244,8 @@ def _without_files(url: str, where: str) -> str:
     if reads_login(url):
         raise Problem(
             Reason.INVALID_URL,
-            f"{where}: a user or password from a file is for the operator's own store: put the password itself into "
-            "the Secret of spec.redis.urlSecretRef, which is read again and again",
+            f"{where}: only the operator's own store may read a user or password from a file. Put the password itself "
+            "into the URL in the Secret of spec.redis.urlSecretRef; the operator reads this Secret again in each pass",
         )
     return url
 

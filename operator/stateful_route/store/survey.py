@@ -1,6 +1,7 @@
 """What each server of a store says of itself: version, persistence, memory, clock."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from stateful_route.domain.address import host_port
@@ -42,8 +43,8 @@ async def _facts(store: Store, node: str | None) -> ServerFacts:
         saves=bool(settings["save"]) if "save" in settings else None,
         appends=None if aof is None else aof == "yes",
         write_failed=any(word != "ok" for word in failed),
-        memory_limit=int(info.get("maxmemory", 0)),
-        memory_used=int(info.get("used_memory", 0)),
+        memory_limit=_number(info, "maxmemory"),
+        memory_used=_number(info, "used_memory"),
         policy=settings.get("maxmemory-policy") or info.get("maxmemory_policy"),
         replicas=int(info.get("connected_slaves", 0)),
         replicas_to_write=int(replicas_to_write) if replicas_to_write.isdigit() else None,
@@ -73,6 +74,11 @@ async def _allowed(store: Store, node: str | None, *words: str) -> Any:
         return await store.ask_node(node, *words)
     except StoreRejected:
         return None
+
+
+def _number(info: Mapping[str, Any], name: str) -> int | None:
+    """What INFO says; None: it does not."""
+    return int(info[name]) if name in info else None
 
 
 def _text(value: Any) -> str:

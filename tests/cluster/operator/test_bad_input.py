@@ -65,9 +65,12 @@ MISTAKES = {
         {"redis": {"urlSecretRef": {"name": "absent"}}},
         "RedisConnected",
         "SecretNotFound",
-        ("Secret 'absent' has no key 'url'", "create it", "spec.redis.urlSecretRef"),
+        ("there is no Secret 'absent' in namespace", "create it", "spec.redis.urlSecretRef"),
     ),
-    "no-such-key": by_secret("redis://127.0.0.1:1", "RedisConnected", "SecretNotFound", "has no key 'url'", key="uri"),
+    "no-such-key": by_secret(
+        "redis://127.0.0.1:1", "RedisConnected", "SecretNotFound", "has no key 'url', its keys are: 'uri'", key="uri"
+    ),
+    "an-empty-key": by_secret(" ", "RedisConnected", "SecretNotFound", "key 'url' of Secret", "is empty"),
     "another-scheme": by_secret(
         f"http://:{PASSWORD}@127.0.0.1:1",
         "RedisConnected",

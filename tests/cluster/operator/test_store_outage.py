@@ -205,7 +205,8 @@ async def test_readiness_names_the_stores_that_are_away_and_fails_when_all_are(
         await other.make_secret("store", {"url": server.url})
         server.kill()
         await other.make_route({"redis": {"urlSecretRef": {"name": "store"}}, "workloadRef": {"name": "rooms"}})
-        away = f"cannot be used since 20[0-9TZ:-]* for {scene.namespace}/chat: .*127.0.0.1:{server.port}"
+        since = f"cannot be used since 20[0-9TZ:-]* for {scene.namespace}/chat"
+        away = f"127.0.0.1:{server.port}/0 {since}: connection refused"
         named = await eventually(lambda: ask(port, "/readyz"), lambda seen: re.search(away, seen[1]), "it is named")
         assert named[0] == 200, "the others are served"
         assert "secret" not in named[1]
@@ -217,3 +218,38 @@ async def test_readiness_names_the_stores_that_are_away_and_fails_when_all_are(
         await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well", seconds=20)
         await other.delete_route()
         await eventually(other.route, lambda body: not body, "its keys are removed while the store is there")
+
+
+async def test_readiness_follows_a_secret_through_each_of_its_mistakes(
+    make_scene: MakeScene, start_operator: StartOperator, redis_url: str
+) -> None:
+    port = free_port()
+    scene = await make_scene()
+    start_operator(scene, redis_url=redis_url, resync_seconds=1, health_port=port)
+    await scene.make_workload(1)
+    await scene.let_read_secret("store")
+    await scene.make_route({"redis": {"urlSecretRef": {"name": "store"}}})
+
+    async def told(words: str, not_any_more: str = "") -> None:
+        def says(seen: tuple[int, str]) -> bool:
+            return bool(re.search(words, seen[1])) and not (not_any_more and not_any_more in seen[1])
+
+        seen = await eventually(lambda: ask(port, "/readyz"), says, words, seconds=20)
+        assert seen[0] == 503, "it is the only StatefulRoute"
+        assert f"{scene.namespace}/{scene.service.name}" in seen[1]
+
+    await told("no store is known since .*: there is no Secret 'store'")
+    with EmbeddedStore(password="secret") as server:
+        wrong, where = server.url.replace("secret", "other"), f"127.0.0.1:{server.port}"
+        await scene.make_secret("store", {"url": wrong})
+        await told(f"{where}/0 cannot be used since .*: wrong user or password", "no Secret")
+        await scene.change_secret("store", {"url": f"redis://{where}?nonsense=1"})
+        await told("key 'url' of Secret 'store' does not hold the URL of a store: .*'nonsense'", "wrong user")
+        await scene.delete_secret("store")
+        await scene.make_secret("store", {"uri": server.url})
+        await told("has no key 'url', its keys are: 'uri'", "nonsense")
+        await scene.change_secret("store", {"url": server.url})
+        await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well", seconds=20)
+        await scene.wait_condition("RedisConnected", "True")
+        await scene.delete_route()
+        await eventually(scene.route, lambda body: not body, "its keys are removed while the store is there")

@@ -36,7 +36,7 @@ async def examine_service(session: Session, route: StatefulRoute, store: Store) 
 
 
 async def examine_workload(session: Session, route: StatefulRoute, facts: ServiceFacts | None = None) -> list[Finding]:
-    """The StatefulSet and its Service; ``facts``: what is known of the pods, None: nothing of their links."""
+    """The StatefulSet and its Service; ``facts``: of the pods and their links, None: the store could not be asked."""
     name, namespace = route.metadata.name, route.metadata.namespace
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{route.workload_name}"
     try:
@@ -51,7 +51,7 @@ async def examine_workload(session: Session, route: StatefulRoute, facts: Servic
         found.append(await _of_headless_service(session, route, spec.get("serviceName") or ""))
     grace = (spec["template"].get("spec") or {}).get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
     pods = {o: pod.name for o, pod in facts.pods.items()} if facts else {}
-    found.append(judge_grace(name, grace, policy_of(route).drain, facts.links if facts else {}, pods))
+    found.append(judge_grace(name, grace, policy_of(route).drain, facts.links if facts else None, pods))
     return found
 
 
@@ -73,9 +73,12 @@ def examine_operator(route: StatefulRoute) -> list[Finding]:
     ]
     silent = datetime.now(UTC) - status.last_probe_time if status.last_probe_time else None
     if silent is not None and silent > SILENT:
-        message = f"it was last heard of {int(silent.total_seconds())} s ago; it writes its word each 60 s"
+        message = f"it last wrote into the status {int(silent.total_seconds())} s ago; it does so every 60 s"
         return [*found, Finding(Severity.ERROR, "operator", name, message, "look at its pod and its log")]
-    message = "it is at work" if silent is None else f"it was heard of {max(0, int(silent.total_seconds()))} s ago"
+    if silent is None:
+        message = "it has seen this StatefulRoute; the status does not say when it last looked"
+        return [*found, Finding(Severity.UNKNOWN, "operator", name, message)]
+    message = f"it wrote into the status {max(0, int(silent.total_seconds()))} s ago"
     return [*found, Finding(Severity.OK, "operator", name, message)]
 
 

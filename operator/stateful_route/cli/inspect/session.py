@@ -14,7 +14,7 @@ from stateful_route.cli.inspect.reach import forwarding
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.pod import PodFacts
 from stateful_route.kube.client import Kube, KubeError, default_namespace
-from stateful_route.kube.objects import WorkloadFacts, get_stateful_set, list_routes, read_secret
+from stateful_route.kube.objects import SecretLacking, WorkloadFacts, get_stateful_set, list_routes, read_secret
 from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
@@ -157,16 +157,15 @@ class Session:
                 "  … --redis-url redis://127.0.0.1:6379"
             )
         try:
-            url = await read_secret(self.kube, route.metadata.namespace, secret.name, secret.key)
+            return await read_secret(self.kube, route.metadata.namespace, secret.name, secret.key)
+        except SecretLacking as error:
+            raise NotThere(f"{error}: create it with the store's URL, or give --redis-url") from error
         except KubeError as error:
             if not error.forbidden:
                 raise
             raise NotThere(
                 f"the store's URL is in Secret {secret.name!r}, which you may not read: give --redis-url ({error})"
             ) from error
-        if not url:
-            raise NotThere(f"Secret {secret.name!r} has no key {secret.key!r}: give --redis-url, or create it")
-        return url
 
     async def _bodies(self) -> list[Mapping[str, Any]]:
         try:
