@@ -167,6 +167,21 @@ SAID = {
         ),
         "connection refused",
     ),
+    "a refusal whose socket's error is lost": (
+        rx.ConnectionError("Error 111 connecting to 127.0.0.1:6380. Connect call failed ('127.0.0.1', 6380)."),
+        "127.0.0.1:6380: connection refused",
+    ),
+    "a name whose resolver's error is lost": (
+        rx.ConnectionError("Error -2 connecting to h:6380. Name or service not known."),
+        "h:6380: the host's name does not resolve (Name or service not known)",
+    ),
+    "a certificate whose TLS error is lost": (
+        rx.ConnectionError(
+            "Error 1 connecting to h:6380. "
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1006)."
+        ),
+        "h:6380: TLS: certificate verify failed: certificate has expired",
+    ),
     "a node of a Cluster": (
         rx.MovedError("3999 127.0.0.1:6381"),
         "it is a node of a Redis Cluster, use redis+cluster://",

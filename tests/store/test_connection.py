@@ -17,6 +17,7 @@ from stateful_route.domain.errors import (
     StoreUnavailable,
 )
 from stateful_route.store.connection import Store, StoreOptions
+from stateful_route.store.failures import FAILURES
 from stateful_route.store.index import linked_uids
 from stateful_route.store.keys import Service
 from stateful_route.store.links import get_link, set_link, set_link_call
@@ -448,4 +449,24 @@ async def test_a_cluster_of_which_no_node_answers_is_given_up_in_time(kind):
             await set_link(store, SERVICE, UID, 1)
         assert time.monotonic() - started < 2, "not one node after the other"
         assert not caught.value.maybe_written
+        await store.close()
+
+
+async def test_a_connection_that_listens_is_ended_as_any_other_while_it_connects(server):
+    """Another call finds a new primary just then: what the one that listens meets is an error of connections."""
+    store = Store.from_url(server.url)
+    await store.command("PING")
+    connection = store.own_connection(None)
+    introduce = connection.on_connect_check_health
+
+    async def introduce_too_late(*words, **options):
+        asyncio.get_running_loop().call_soon(store._client.connection_pool.doubt)  # before its first command goes out
+        await introduce(*words, **options)
+
+    connection.on_connect_check_health = introduce_too_late
+    try:
+        with pytest.raises(FAILURES):
+            await connection.connect()
+    finally:
+        await connection.disconnect(nowait=True)
         await store.close()

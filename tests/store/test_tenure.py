@@ -159,6 +159,17 @@ async def test_a_server_that_was_not_noted_is_not_written_until_it_was(elect, se
     await write(store, service)
 
 
+async def test_a_write_waits_for_the_renewal_that_notes_its_server(elect, server, raw, service, tenure):
+    tenure.extend(math.inf, {}, LEASE)
+    store = elect(server.url)
+    several = [asyncio.create_task(write(store, service, uid)) for uid in ("ada", "bob")]
+    await asyncio.wait_for(tenure.doubted.wait(), 5)
+    assert not any(task.done() for task in several)
+    await renew(tenure)
+    assert [link.ordinal for link in await asyncio.wait_for(asyncio.gather(*several), 5)] == [3, 3]
+    assert not tenure.refused
+
+
 async def test_a_server_that_was_started_anew_is_another(elect, start_server, service, tenure):
     server = start_server()
     store = elect(server.url)

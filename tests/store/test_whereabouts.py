@@ -8,12 +8,15 @@ from contextlib import AsyncExitStack, closing, contextmanager
 import pytest
 import redis
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.retry import Retry
 
 from stateful_route.domain.errors import StoreUnavailable
 from stateful_route.store import executor_sync
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor import StatefulExecutor
+from stateful_route.store.keys import META
+from support.redis_cluster import thirds, three_nodes
 from support.tcp_proxy import TcpProxy
 from support.twins import Threaded
 
@@ -169,3 +172,44 @@ async def test_sentinels_are_asked_over_connections_that_are_kept(start_server, 
             await asyncio.sleep(0.1)
             await executor.get_link(NS, "ada", SVC)
         assert made() <= before + 1
+
+
+async def test_a_process_that_was_idle_looks_before_it_goes_on(start_server, connect):
+    """Nobody calls while the address is turned to another primary; the first call finds it there."""
+    former, now = start_server(), start_server()
+    async with TcpProxy(former.port) as address:
+        executor = await connect(address.url, look_seconds=0.2)
+        await executor.set_link(NS, "ada", SVC, 1)
+        address.lead_to(now.port)
+        await asyncio.sleep(0.5)
+        await executor.set_link(NS, "bob", SVC, 1)
+        assert await executor.get_link(NS, "ada", SVC) is None
+    with redis.Redis(port=former.port) as plain:
+        assert not plain.exists(f"sf:{{{NS}:lk:bob}}{SVC}")
+
+
+async def test_a_first_call_has_one_deadline_with_its_look_at_the_server(start_server, connect):
+    server = start_server()
+    async with TcpProxy(server.port) as slow:
+        executor = await connect(slow.url, timeout_seconds=1.0, deadline_seconds=1.0)
+        slow.keeps = b"EVAL"
+        assert await seconds_of(executor.get_link(NS, "ada", SVC)) < 1 + SLACK_SECONDS
+        slow.released.set()
+
+
+async def test_of_a_cluster_without_a_node_the_others_serve_a_new_client(start_server, connect):
+    with three_nodes(start_server) as cluster:
+        for node in cluster.nodes:
+            node.config_set("cluster-require-full-coverage", "no")
+        owner = cluster.servers[[key_slot(META.encode()) in range_ for range_ in thirds()].index(True)]
+        executor = await connect(cluster.url)
+        await executor.get_link(NS, "ada", SVC)
+        victim = next(server for server in cluster.servers if server is not owner)
+        victim.kill()
+        fresh, found = await connect(cluster.url), set()
+        for n in range(30):
+            try:
+                found.add(await fresh.get_link(NS, f"user-{n}", SVC))
+            except StoreUnavailable as error:
+                print("ERR", error)
+        assert found == {None}

@@ -48,3 +48,18 @@ def test_one_of_all_who_ask_takes_a_look(trust):
     assert trust.look_is_due(110)
     assert not trust.look_is_due(110)
     assert trust.look_is_due(120), "the look has shown nothing"
+
+
+def test_after_a_pause_the_look_is_waited_for_once(trust):
+    trust.met("a", 0)
+    assert not trust.look_is_overdue(15)
+    assert trust.look_is_overdue(16)
+    trust.confirm(16)
+    assert not trust.look_is_overdue(17)
+
+
+def test_a_look_in_vain_is_not_waited_for_again_for_a_while(trust):
+    trust.met("a", 0)
+    trust.excuse(20)
+    assert not trust.look_is_overdue(100)
+    assert trust.look_is_overdue(140)

@@ -8,6 +8,7 @@ from stateful_route.domain.witnesses import STRAGGLER_SECONDS, Word, believed, p
 
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 GONE = Word("gone", why="gone: connection refused")
+VACANT = Word("down", why="down cannot reach the primary so far", vacant=True)
 
 
 def test_the_newest_word_is_believed_whoever_was_quicker():
@@ -39,7 +40,11 @@ def test_nobody_is_believed_who_said_nothing_of_use():
         ([GONE, GONE, GONE], 3, 0),
         ([Word("a", NEW, 1)], 2, STRAGGLER_SECONDS),
         ([Word("a", NEW, 1)], 1, 0),
+        ([VACANT], 3, math.inf),
+        ([VACANT, GONE], 3, math.inf),
+        ([VACANT, VACANT], 3, STRAGGLER_SECONDS),
+        ([VACANT, VACANT, GONE], 3, 0),
     ],
 )
-def test_others_are_waited_for_until_most_have_said_something_of_use(words, asked, seconds):
+def test_others_are_waited_for_until_most_have_said_something_of_use_or_that_nobody_is_there(words, asked, seconds):
     assert patience(words, asked) == seconds

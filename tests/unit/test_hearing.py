@@ -40,14 +40,17 @@ class Desk:
     """What an ear has asked for."""
 
     def __init__(self):
-        self.hints, self.looks = 0, []
-        self.ear = Ear(lambda: RECORDS, self._hint, self._look)
+        self.hints, self.looks, self.restored = 0, [], 0
+        self.ear = Ear(lambda: RECORDS, self._hint, self._look, self._restore)
 
     def _hint(self):
         self.hints += 1
 
     def _look(self):
         self.looks.append(asyncio.get_running_loop().time())
+
+    def _restore(self):
+        self.restored += 1
 
     async def asked(self):
         return self.hints, len(self.looks)
@@ -70,7 +73,9 @@ async def test_hints_are_handed_on_and_what_was_missed_may_have_been_either():
     desk = Desk()
     desk.ear.hear("hi 3")
     assert await desk.asked() == (1, 0)
+    assert not desk.restored
     desk.ear.missed()
+    assert desk.restored == 1, "at once: an attempt may wait for the store"
     await eventually(desk.asked, lambda asked: asked == (2, 1), "it looks at everything")
 
 

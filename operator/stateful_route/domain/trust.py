@@ -10,6 +10,13 @@ connection that is made for that: another server than before, and all older conn
 from enum import Enum
 from typing import NamedTuple
 
+OVERDUE = 1.5
+"""So many times the look's period: while calls are made, each look is over long before the next one."""
+
+
+EXCUSED = 10
+"""So many of them a look is not waited for after one that was waited for in vain."""
+
 
 class Due(Enum):
     """What is to be done with a connection before it is used."""
@@ -46,6 +53,7 @@ class Trust:
         self._generation = 0
         self._server = ""
         self._look_at = float("inf")
+        self._confirmed = float("-inf")
 
     @property
     def generation(self) -> int:
@@ -60,6 +68,18 @@ class Trust:
             return Due.RENEW
         return Due.ASK if now - standing.seen >= self._ask_seconds else Due.NOTHING
 
+    def look_is_overdue(self, now: float) -> bool:
+        """Whether nobody has seen for long who stands behind the address: the look is to be waited for."""
+        return now - self._confirmed > self._look_seconds * OVERDUE
+
+    def excuse(self, now: float) -> None:
+        """It was waited for in vain: nobody can tell, so it is not waited for again for a while."""
+        self._confirmed = now + self._look_seconds * EXCUSED
+
+    def confirm(self, now: float) -> None:
+        """It was seen that the address leads where it led before."""
+        self._confirmed = now
+
     def look_is_due(self, now: float) -> bool:
         """Whether somebody is to look who stands behind the address now; said to one of all who ask."""
         if now < self._look_at:
@@ -73,6 +93,7 @@ class Trust:
             self._generation += 1
         self._server = server
         self._look_at = now + self._look_seconds
+        self._confirmed = now
         return Standing(self._generation, now)
 
     def doubt(self) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 STRAGGLER_SECONDS = 0.2
-"""How long others are waited for once somebody has said something of use, unless most of them have."""
+"""How long others are waited for once somebody has said something of use, unless most of them have, or once most have
+said that nobody is there for now: that changes with time, and is asked again."""
 
 
 class Word(NamedTuple):
@@ -22,6 +23,7 @@ class Word(NamedTuple):
         epoch: How new its word is; -1: it does not say.
         why: Why it said nothing of use; empty where it did.
         denied: It wants a user or a password that it was not given.
+        vacant: It knows the place, and says that it is not to be reached for now: a failover may be under way.
     """
 
     witness: str
@@ -29,6 +31,7 @@ class Word(NamedTuple):
     epoch: int = -1
     why: str = ""
     denied: bool = False
+    vacant: bool = False
 
 
 def patience(words: Sequence[Word], asked: int) -> float:
@@ -41,7 +44,8 @@ def patience(words: Sequence[Word], asked: int) -> float:
     useful = sum(word.place is not None for word in words)
     if len(words) == asked or useful > asked // 2:
         return 0
-    return STRAGGLER_SECONDS if useful else math.inf
+    vacant = sum(word.vacant for word in words)
+    return STRAGGLER_SECONDS if useful or vacant > asked // 2 else math.inf
 
 
 def believed(words: Sequence[Word]) -> Word | None:

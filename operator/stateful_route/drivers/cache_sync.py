@@ -229,7 +229,8 @@ class ServiceStateCache:
         if self._trouble is not None:
             due = due[:1]  # one is enough to see whether the store is back
         done = together([self._refreshed(followed) for followed in due])
-        behind = [followed for followed in list(self._followed.values()) if followed.behind]
+        away = self._trouble is not None  # who has read well is caught up when the store is back
+        behind = [] if away else [followed for followed in list(self._followed.values()) if followed.behind]
         done += together([self._caught_up(followed) for followed in behind])
         if not all(done):
             pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)

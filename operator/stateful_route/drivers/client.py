@@ -270,8 +270,18 @@ class ClientDriver:
 
         From the operator's record (``spec.address``); else by its name in the cluster's DNS, which needs a headless
         Service with ``publishNotReadyAddresses: true``: a pod that drains is not Ready, and must still be found.
+        While the store is away it is as it was last known.
+
+        Raises:
+            StoreUnavailable: the store is away, and nothing is known of the service.
         """
-        snapshot = await self._states.asked(service_of(namespace, service))
+        target = service_of(namespace, service)
+        try:
+            snapshot = await self._states.asked(target)
+        except StoreUnavailable:  # a user whose pod is remembered goes on: pods keep their addresses
+            if (known := self._states.known(target)) is None:
+                raise
+            snapshot = known
         view = snapshot.pods.get(check_ordinal(pod))
         host = view.record.address if view is not None and view.record is not None else None
         if host is None:

@@ -47,6 +47,8 @@ class Push:
         """Channels are subscribed again, and nobody has been told yet."""
         self._pause = FIRST_PAUSE_SECONDS
         self._complaints: set[str] = set()
+        self._away: set[str | None] = set()
+        """Nodes that could not be reached in this round: they are tried once, not for each channel."""
         self._joining = Lock()
         self._mending = Loop("push", self._mend)
 
@@ -108,9 +110,13 @@ class Push:
         node = self._store.node_of(channel)
         line = self._lines.get(node)
         if line is None or not line.open:
+            if node in self._away:
+                raise rx.ConnectionError("it could not be reached a moment ago")
             options = self._store.options
             line = Line(self._store.own_connection(node), options.timeout_seconds, self._take, self._over)
+            self._away.add(node)
             line.connect()
+            self._away.discard(node)
             self._lines[node] = line
         return line
 
@@ -139,6 +145,7 @@ class Push:
                 line.ping()
             except FAILURES:
                 line.close()
+        self._away.clear()
         lost = [channel for channel, where in list(self._channels.items()) if where is None]
         joined = [self._join(channel) for channel in lost]  # one that is refused keeps no other away
         if self._rejoined:

@@ -47,7 +47,8 @@ def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> At
         case StoreRejected():
             return Attempt(redis=(Reason.STORE_REJECTED, str(error)), again=True)
         case _:
-            return Attempt(redis=(Reason.STORE_UNAVAILABLE, f"{error}: {_way_to(str(error))}"), again=True)
+            why = str(error).rstrip(".")  # some of redis-py's own words are whole sentences
+            return Attempt(redis=(Reason.STORE_UNAVAILABLE, f"{why}: {_way_to(why)}"), again=True)
 
 
 def _way_to(text: str) -> str:

@@ -74,11 +74,16 @@ class Ear:
         records: Callable[[], Mapping[int, OperatorRecord]],
         look_at_hints: Callable[[], None],
         look_at_states: Callable[[], None],
+        restored: Callable[[], None],
     ) -> None:
-        """What the operator knows, and what is called when a message says that there is more to know."""
+        """What the operator knows, and what is called when a message says that there is more to know.
+
+        ``restored``: is called when the store is heard again after it was not.
+        """
         self._records = records
         self._look_at_hints = look_at_hints
         self._look_at_states = look_at_states
+        self._restored = restored
         self._rang_at = -math.inf
         self._ringing: asyncio.TimerHandle | None = None
 
@@ -92,6 +97,7 @@ class Ear:
 
     def missed(self) -> None:
         """Anything may have been told meanwhile."""
+        self._restored()
         self._look_at_hints()
         self._ring()
 

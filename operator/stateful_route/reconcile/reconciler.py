@@ -91,7 +91,9 @@ class Reconciler:
         self._moving.holds = self._chores.search.holds
         self._hints = Hints(self.service, self.workload, self.wake, env.meter)
         self._arrivals = Arrivals(env.meter)
-        self._ear = Ear(lambda: self._ledger.records, self._hints.look, self._look_at_store)
+        self._store_heard = asyncio.Event()
+        """The store is heard again, after it was not, since the last attempt began."""
+        self._ear = Ear(lambda: self._ledger.records, self._hints.look, self._look_at_store, self._store_heard.set)
         names = {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
         self._reporter = Reporter(env.kube, names, route.status.body(), env.watchdog)
         self._status = route.status
@@ -163,11 +165,11 @@ class Reconciler:
             try:
                 while not self.ended and not self.dismissed:
                     await self._wait()
+                    self._store_heard.clear()
                     if await self._attempt():
                         backoff = FIRST_BACKOFF_SECONDS
                     elif not self.dismissed:
-                        await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311  jitter
-                        backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+                        backoff = await self._back_off(backoff)
                         self._wake.set()
             finally:
                 reporting.cancel()
@@ -190,6 +192,17 @@ class Reconciler:
                 await self._wake.wait()
         self._wake.clear()
         self._wanted_since = None
+
+    async def _back_off(self, seconds: float) -> float:
+        """Rest after an attempt that failed, no longer than until the store is heard again; how long the next time."""
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311
+        try:
+            async with asyncio.timeout(seconds * jitter):
+                await self._store_heard.wait()
+        except TimeoutError:
+            return min(2 * seconds, MAX_BACKOFF_SECONDS)
+        await asyncio.sleep(FIRST_BACKOFF_SECONDS * jitter)  # all others that use the store have heard it, too
+        return FIRST_BACKOFF_SECONDS
 
     async def _attempt(self) -> bool:
         """One pass; False when it should be tried again soon."""

@@ -18,6 +18,9 @@ _OF_A_SOCKET = re.compile(
 )
 """How redis-py's errors of connections begin; what the socket itself has said is their cause or context."""
 
+_NUMBERED = re.compile(r"Error (?P<number>-?\d+) connecting to \S+ (?P<said>.*)", re.DOTALL)
+"""The same where the socket has numbered its error, which redis-py repeats; a name that does not resolve: below 0."""
+
 _SEVERAL = re.compile(r"\[Errno (\d+)\]")
 _SSL_DECORATION = re.compile(r"\[[A-Z0-9_: ]+\] |\s*\(_ssl\.c:\d+\)")
 _DUMP = re.compile(r"\s*<[\w.]+(?:\(| object at ).*>", re.DOTALL)
@@ -82,7 +85,17 @@ def _by_the_socket(error: BaseException, text: str) -> str:
             return f"TLS: a file of the URL's ssl_ settings cannot be read ({origin.strerror})"
         if isinstance(origin, OSError):
             return _of_a_socket(origin)
-    return _said(text)
+    numbered = _NUMBERED.match(text)  # Python keeps one context alone: another error may stand there
+    return _said(text) if numbered is None else _of_a_number(int(numbered["number"]), numbered["said"])
+
+
+def _of_a_number(number: int, said: str) -> str:
+    """What a socket's error of this number means; ``said``: its text, and redis-py's full stop."""
+    if number < 0:
+        return f"the host's name does not resolve ({said.rstrip('.')})"
+    if "_ssl.c" in said or "[SSL" in said:  # whose numbers are those of a library of their own
+        return f"TLS: {_SSL_DECORATION.sub('', said).strip().rstrip('.')}"
+    return _spoken(number)
 
 
 def _of_a_socket(error: OSError) -> str:

@@ -17,6 +17,9 @@ from stateful_route.store.sockets import NotPrimary, nothing_sent, telling
 
 log = logging.getLogger(__name__)
 
+LOOK_WAIT_SECONDS = 0.5
+"""So long a process that was idle waits for the word of Sentinels, or of the address itself, before it goes on."""
+
 
 class Pool(BlockingConnectionPool):
     """Connections to one primary; who waits in vain for a free one that is sound has sent nothing."""
@@ -63,6 +66,10 @@ class Pool(BlockingConnectionPool):
         """See that it leads to a primary, or connect anew."""
         if self._trust.look_is_due(monotonic()):
             self._look.start(self._take_a_look)
+        if connection.standing is not None and self._trust.look_is_overdue(monotonic()):
+            await self._look.wait(LOOK_WAIT_SECONDS)
+            if self._trust.look_is_overdue(monotonic()):
+                self._trust.excuse(monotonic())
         due = self._trust.due(connection.standing, monotonic())
         if due is Due.ASK:
             try:
@@ -89,6 +96,8 @@ class Pool(BlockingConnectionPool):
                 before = self._sentinels.last
                 if await self._sentinels.primary() != before:
                     self.doubt()
+                else:
+                    self._trust.confirm(monotonic())
         except FAILURES as error:
             log.debug("the store's address could not be looked at: %s", error)
 
@@ -113,7 +122,9 @@ class Pool(BlockingConnectionPool):
         if self._generation != self._trust.generation:
             self._generation = self._trust.generation
             for connection in list(self._apart):
-                connection._close()  # noqa: SLF001  whoever reads from it is told that it has ended
+                writer = connection._writer  # noqa: SLF001  redis-py's close pulls it away from one that just connects
+                if writer is not None:
+                    writer.close()  # whoever reads from it, or introduces it, is told that it has ended
 
 
 class NodePool:
@@ -170,7 +181,16 @@ async def discover(client: Any, place: tuple[str, int]) -> None:
         for former in client.nodes_manager.startup_nodes.values():
             await former.disconnect()
         client.nodes_manager.startup_nodes = {node.name: node}
-        await (client.nodes_manager if is_ready(client) else client).initialize()
+        try:
+            await client.nodes_manager.initialize()
+            if not is_ready(
+                client
+            ):  # redis-py would ask the first primary for its commands, which may be the one that is gone
+                await client.commands_parser.initialize(node)
+                client._initialize = False  # noqa: SLF001  as its own initialize()
+        except BaseException:
+            await node.disconnect()
+            raise
 
 
 def cluster_client(hosts: Iterable[tuple[str, int]], settings: Mapping[str, Any]) -> Any:

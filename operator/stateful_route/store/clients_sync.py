@@ -9,7 +9,9 @@ from typing import Any
 from weakref import WeakSet
 
 from redis import BlockingConnectionPool, RedisCluster
+from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
+from redis.retry import Retry
 
 from stateful_route.domain.trust import Due, Trust
 from stateful_route.store.failures import FAILURES
@@ -17,11 +19,16 @@ from stateful_route.store.runtime_sync import Aside, heeding_deadline, remaining
 from stateful_route.store.sockets import NotPrimary, nothing_sent
 from stateful_route.store.sockets_sync import telling
 
+TRIES = 5
+
 NOT_HERE = {"max_connections"}
 """Settings of the asynchronous client that redis-py's synchronous one does not know as such."""
 
 
 log = logging.getLogger(__name__)
+
+LOOK_WAIT_SECONDS = 0.5
+"""So long a process that was idle waits for the word of Sentinels, or of the address itself, before it goes on."""
 
 
 class Pool(BlockingConnectionPool):
@@ -73,9 +80,14 @@ class Pool(BlockingConnectionPool):
         """See that it leads to a primary, or connect anew."""
         with self._judging:
             look = self._trust.look_is_due(monotonic())
-            due = self._trust.due(connection.standing, monotonic())
         if look:
             self._look.start(self._take_a_look)
+        if connection.standing is not None and self._trust.look_is_overdue(monotonic()):
+            self._look.wait(LOOK_WAIT_SECONDS)
+            if self._trust.look_is_overdue(monotonic()):
+                self._trust.excuse(monotonic())
+        with self._judging:
+            due = self._trust.due(connection.standing, monotonic())
         if due is Due.ASK:
             try:
                 connection.see_primary()
@@ -102,6 +114,8 @@ class Pool(BlockingConnectionPool):
                 before = self._sentinels.last
                 if self._sentinels.primary() != before:
                     self.doubt()
+                else:
+                    self._trust.confirm(monotonic())
         except FAILURES as error:
             log.debug("the store's address could not be looked at: %s", error)
 
@@ -217,7 +231,12 @@ class _LateCluster:
         with self._making:
             node = ClusterNode(*place)  # type: ignore[no-untyped-call]
             if self._client is None:
-                self._client = RedisCluster(startup_nodes=[node], dynamic_startup_nodes=False, **self._settings)
+                tries = Retry(
+                    NoBackoff(), TRIES
+                )  # for it asks any node for its commands, which may be one that is gone
+                settings = {**self._settings, "retry": tries}
+                self._client = RedisCluster(startup_nodes=[node], dynamic_startup_nodes=False, **settings)
+                self._client.retry = self._settings["retry"]
             else:
                 self._client.nodes_manager.startup_nodes = {node.name: node}
                 self._client.nodes_manager.initialize()

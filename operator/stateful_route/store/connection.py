@@ -442,6 +442,7 @@ def _cluster(url: str, common: dict[str, Any]) -> tuple[Any, Seeds]:
         {
             **settings,
             "max_connections": UNLIMITED,
+            "require_full_coverage": False,  # a node that is down takes away its own slots, and nobody else's
             "reinitialize_steps": 0,  # after so many MOVED redis-py would close all connections, under others' calls
         },
     )

@@ -229,7 +229,8 @@ def _word_of_sentinel(witness: str, address: Sequence[Any], about: Any) -> Word:
     texts = [_text(item) for item in about] if isinstance(about, Sequence) else []
     known = dict(zip(texts[::2], texts[1::2], strict=False))
     if (host, port) == (known.get("ip"), known.get("port")) and DOWN & set(known.get("flags", "").split(",")):
-        return Word(witness, why=f"{witness} cannot reach the primary so far, {host_port(host, port)}")
+        why = f"{witness} cannot reach the primary so far, {host_port(host, port)}"
+        return Word(witness, why=why, vacant=True)
     return Word(witness, (host, int(port)), int(known.get("config-epoch", -1)))
 
 

@@ -1,6 +1,7 @@
 """The link and state store: every operation of it, under the reference's names."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -45,6 +46,10 @@ class LinksPage(NamedTuple):
 
     uids: Sequence[str]
     cursor: int
+
+
+LEAST_SECONDS = 0.05
+"""What is left of a deadline for a first call, at least: the server has just answered."""
 
 
 class StatefulExecutor:
@@ -122,23 +127,23 @@ class StatefulExecutor:
         except ValueError:
             raise InvalidArgument(f"a routing state is one of {', '.join(RoutingState)}, not {shown(state)}") from None
         states.check_state(pod, load, incarnation)
-        return await states.set_state(await self.store(), target, pod, word, load=load, incarnation=incarnation)
+        return await states.set_state(await self._ready(), target, pod, word, load=load, incarnation=incarnation)
 
     async def get_service_state(self, namespace: str, service: str) -> dict[int, ServiceState]:
         """Pod index → service state, fresh or not; without records that do not parse. Empty for nobody's service."""
         target = service_of(namespace, service)
-        view = await states.get_service(await self.store(), target)
+        view = await states.get_service(await self._ready(), target)
         return {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
 
     async def get_service_pod_state(self, namespace: str, service: str, pod: int) -> ServiceState | None:
         """One pod's service state; None: it has published none, or one that does not parse."""
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
-        return (await states.get_service_pod(await self.store(), target, ordinal)).state
+        return (await states.get_service_pod(await self._ready(), target, ordinal)).state
 
     async def set_workload_state(self, namespace: str, service: str, state: str) -> None:
         """Write the one word for the whole service."""
         key, word = service_of(namespace, service).workload, check_word(state, "workload state")
-        await (await self.store()).command("SET", key, word)
+        await (await self._ready()).command("SET", key, word)
 
     async def get_workload_state(self, namespace: str, service: str) -> str | None:
         """The one word for the whole service; None: there is none."""
@@ -147,7 +152,7 @@ class StatefulExecutor:
     async def get_workload_states(self, namespace: str, services: Iterable[str]) -> dict[str, str | None]:
         """Service → its word, or None, of many services in one round trip (one per node of a Cluster)."""
         targets = [service_of(namespace, name) for name in services]
-        return await states.get_workloads(await self.store(), targets)
+        return await states.get_workloads(await self._ready(), targets)
 
     # One link: the pod
 
@@ -213,7 +218,7 @@ class StatefulExecutor:
         """
         target = service_of(namespace, service)
         request = links.remove_link_request(target, uid, persist_seconds)
-        removed = await links.answered(await self.store(), request)
+        removed = await links.answered(await self._ready(), request)
         await self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
         return removed.done
 
@@ -223,14 +228,14 @@ class StatefulExecutor:
         """Remove the uid's link as `remove_linked_pod` if it names the pod, else change nothing; whether it did."""
         target = service_of(namespace, service)
         request = links.remove_link_with_id_request(target, uid, pod, persist_seconds)
-        removed = await links.answered(await self.store(), request)
+        removed = await links.answered(await self._ready(), request)
         await self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
         return removed.done
 
     async def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
         """Service → pod of all services that the uid is linked to; two round trips."""
         links.check_whose(namespace, uid)
-        return await links.get_link_service(await self.store(), namespace, uid)
+        return await links.get_link_service(await self._ready(), namespace, uid)
 
     # One link: the pod and the epoch
 
@@ -240,7 +245,7 @@ class StatefulExecutor:
         """As `set_linked_pod`; the pod before, and the link's epoch."""
         target = service_of(namespace, service)
         request = links.set_link_request(target, uid, pod, persist_seconds)
-        relinked = await links.answered(await self.store(), request)
+        relinked = await links.answered(await self._ready(), request)
         await self._tell(target, Reason.TAKEN, [(relinked.previous, Moved(uid, pod, relinked.epoch))])
         return relinked
 
@@ -250,7 +255,7 @@ class StatefulExecutor:
         """As `try_set_linked_pod`, and the epoch of the link that stands now."""
         target = service_of(namespace, service)
         request = links.try_set_link_request(target, uid, pod, persist_seconds)
-        tried = await links.answered(await self.store(), request)
+        tried = await links.answered(await self._ready(), request)
         if tried.done:
             await self._tell(target, Reason.TAKEN, [(tried.previous, Moved(uid, pod, tried.epoch))])
         return tried
@@ -258,7 +263,7 @@ class StatefulExecutor:
     async def set_link_if_absent(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int) -> Link:
         """As `set_linked_pod_if_absent`: the link that stands now."""
         request = links.set_link_if_absent_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return await links.answered(await self.store(), request)
+        return await links.answered(await self._ready(), request)
 
     async def compute_link_if_absent(
         self, namespace: str, uid: str, service: str, candidates: Candidates, persist_seconds: int
@@ -269,7 +274,7 @@ class StatefulExecutor:
         """
         target = service_of(namespace, service)
         request = links.compute_link_if_absent_request(target, uid, candidates, persist_seconds)
-        computed = await links.answered(await self.store(), request)
+        computed = await links.answered(await self._ready(), request)
         if computed is not None and computed.previous not in {None, computed.ordinal}:
             await self._tell(target, Reason.REROUTED, [_rerouting(uid, computed)])
         return computed
@@ -277,17 +282,17 @@ class StatefulExecutor:
     async def get_link(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod`: the link; its epoch is -1 when a foreign client made it."""
         request = links.get_link_request(service_of(namespace, service), uid)
-        return await links.answered(await self.store(), request)
+        return await links.answered(await self._ready(), request)
 
     async def get_link_if_persist(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod_if_persist`: the link."""
         request = links.get_link_if_persist_request(service_of(namespace, service), uid)
-        return await links.answered(await self.store(), request)
+        return await links.answered(await self._ready(), request)
 
     async def is_owner(self, namespace: str, uid: str, service: str, pod: int, epoch: int) -> bool:
         """The fence: whether the pod still owns the uid since that epoch; False for a link that is only retained."""
         request = links.is_owner_request(service_of(namespace, service), uid, pod, epoch)
-        return await links.answered(await self.store(), request)
+        return await links.answered(await self._ready(), request)
 
     # Many links
 
@@ -344,13 +349,13 @@ class StatefulExecutor:
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
         if not isinstance(cursor, int) or isinstance(cursor, bool) or not 0 <= cursor <= BUCKETS:
             raise InvalidArgument(f"a cursor is a number from 0 to {BUCKETS}, not {shown(cursor)}")
-        async for buckets in index.links_of_pod(await self.store(), target, ordinal, start_bucket=cursor):
+        async for buckets in index.links_of_pod(await self._ready(), target, ordinal, start_bucket=cursor):
             yield LinksPage([uid for bucket in buckets for uid in bucket.uids], buckets[-1].number + 1)
 
     async def count_links(self, namespace: str, service: str) -> dict[int, int]:
         """Pod → how many links it has, all in one pass; expired ones count until the next repair."""
         target = service_of(namespace, service)
-        return await index.count_links(await self.store(), target)
+        return await index.count_links(await self._ready(), target)
 
     async def migrate(
         self, namespace: str, service: str, source: int, batches: Sequence[Batch], *, reason: str
@@ -363,7 +368,7 @@ class StatefulExecutor:
         target, ordinal = service_of(namespace, service), check_ordinal(source)
         migrate.check_batches(target, batches)
         check_word(reason, "reason")
-        store = await self.store()
+        store = await self._ready()
         results = await migrate.migrate(store, target, ordinal, batches)
         moved = [link for result in results for link in result.moved]
         try:
@@ -376,12 +381,12 @@ class StatefulExecutor:
     async def repair(self, namespace: str, service: str, *, foreign: bool = False) -> Repaired:
         """Drop or mend index entries that disagree with their links; ``foreign``: also look at all keys for more."""
         target = service_of(namespace, service)
-        return await index.repair_service(await self.store(), target, foreign=foreign)
+        return await index.repair_service(await self._ready(), target, foreign=foreign)
 
     async def rebuild(self, namespace: str, service: str, *, keys_per_second: float | None = None) -> Repaired:
         """Make the index of a service anew from its links; at most so many keys are looked at in a second."""
         target = service_of(namespace, service)
-        return await index.rebuild(await self.store(), target, keys_per_second=keys_per_second)
+        return await index.rebuild(await self._ready(), target, keys_per_second=keys_per_second)
 
     async def _tell(self, service: Service, reason: Reason, changes: Iterable[tuple[int | None, Moved]]) -> None:
         """Tell of each uid that has left a pod: that pod's index, or None where it was on none, and where it is now."""
@@ -393,17 +398,24 @@ class StatefulExecutor:
             await self.announcer.announce(service, source, reason, links_of_pod)
 
     async def store(self) -> Store:
-        """The store, once it is known to be usable; who waits while it is looked at has the deadline of a call, too."""
-        if not self._checked:
-            try:
-                async with deadline(self._patient.options.deadline_seconds), self._checking:
-                    if not self._checked:
-                        await check_server(self._patient)
-                        await check_layout(self._patient)
-                        self._checked = True
-            except TimeoutError:
-                raise self._patient.late(writes=False) from None
+        """The store, once it is known to be usable."""
+        await self._ready()
         return self._patient
+
+    async def _ready(self) -> Store:
+        """The same for one call: who has waited for the look at the server has the rest of its deadline left."""
+        if self._checked:
+            return self._patient
+        began, seconds = monotonic(), self._patient.options.deadline_seconds
+        try:
+            async with deadline(seconds), self._checking:
+                if not self._checked:
+                    await check_server(self._patient)
+                    await check_layout(self._patient)
+                    self._checked = True
+        except TimeoutError:
+            raise self._patient.late(writes=False) from None
+        return PatientStore.over(self._patient, max(LEAST_SECONDS, seconds - (monotonic() - began)))
 
 
 def _removal(uid: str, removed: Removed) -> tuple[int | None, Moved]:

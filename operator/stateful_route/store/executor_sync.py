@@ -2,6 +2,7 @@
 """The link and state store: every operation of it, under the reference's names."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,7 @@ from stateful_route.store.batch import Replies
 from stateful_route.store.batch_sync import answered_each
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.connection_sync import Store
-from stateful_route.store.executor import SCRIPTS, LinksPage, _removal, _rerouting
+from stateful_route.store.executor import LEAST_SECONDS, SCRIPTS, LinksPage, _removal, _rerouting
 from stateful_route.store.index import Repaired
 from stateful_route.store.keys import BUCKETS, Service, service_of
 from stateful_route.store.layout_sync import check_layout
@@ -103,23 +104,23 @@ class StatefulExecutor:
         except ValueError:
             raise InvalidArgument(f"a routing state is one of {', '.join(RoutingState)}, not {shown(state)}") from None
         states.check_state(pod, load, incarnation)
-        return states_sync.set_state(self.store(), target, pod, word, load=load, incarnation=incarnation)
+        return states_sync.set_state(self._ready(), target, pod, word, load=load, incarnation=incarnation)
 
     def get_service_state(self, namespace: str, service: str) -> dict[int, ServiceState]:
         """Pod index → service state, fresh or not; without records that do not parse. Empty for nobody's service."""
         target = service_of(namespace, service)
-        view = states_sync.get_service(self.store(), target)
+        view = states_sync.get_service(self._ready(), target)
         return {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
 
     def get_service_pod_state(self, namespace: str, service: str, pod: int) -> ServiceState | None:
         """One pod's service state; None: it has published none, or one that does not parse."""
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
-        return (states_sync.get_service_pod(self.store(), target, ordinal)).state
+        return (states_sync.get_service_pod(self._ready(), target, ordinal)).state
 
     def set_workload_state(self, namespace: str, service: str, state: str) -> None:
         """Write the one word for the whole service."""
         key, word = service_of(namespace, service).workload, check_word(state, "workload state")
-        (self.store()).command("SET", key, word)
+        (self._ready()).command("SET", key, word)
 
     def get_workload_state(self, namespace: str, service: str) -> str | None:
         """The one word for the whole service; None: there is none."""
@@ -128,7 +129,7 @@ class StatefulExecutor:
     def get_workload_states(self, namespace: str, services: Iterable[str]) -> dict[str, str | None]:
         """Service → its word, or None, of many services in one round trip (one per node of a Cluster)."""
         targets = [service_of(namespace, name) for name in services]
-        return states_sync.get_workloads(self.store(), targets)
+        return states_sync.get_workloads(self._ready(), targets)
 
     # One link: the pod
 
@@ -192,7 +193,7 @@ class StatefulExecutor:
         """
         target = service_of(namespace, service)
         request = links.remove_link_request(target, uid, persist_seconds)
-        removed = links_sync.answered(self.store(), request)
+        removed = links_sync.answered(self._ready(), request)
         self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
         return removed.done
 
@@ -202,14 +203,14 @@ class StatefulExecutor:
         """Remove the uid's link as `remove_linked_pod` if it names the pod, else change nothing; whether it did."""
         target = service_of(namespace, service)
         request = links.remove_link_with_id_request(target, uid, pod, persist_seconds)
-        removed = links_sync.answered(self.store(), request)
+        removed = links_sync.answered(self._ready(), request)
         self._tell(target, Reason.REMOVED, [_removal(uid, removed)])
         return removed.done
 
     def get_link_service(self, namespace: str, uid: str) -> dict[str, int]:
         """Service → pod of all services that the uid is linked to; two round trips."""
         links.check_whose(namespace, uid)
-        return links_sync.get_link_service(self.store(), namespace, uid)
+        return links_sync.get_link_service(self._ready(), namespace, uid)
 
     # One link: the pod and the epoch
 
@@ -217,7 +218,7 @@ class StatefulExecutor:
         """As `set_linked_pod`; the pod before, and the link's epoch."""
         target = service_of(namespace, service)
         request = links.set_link_request(target, uid, pod, persist_seconds)
-        relinked = links_sync.answered(self.store(), request)
+        relinked = links_sync.answered(self._ready(), request)
         self._tell(target, Reason.TAKEN, [(relinked.previous, Moved(uid, pod, relinked.epoch))])
         return relinked
 
@@ -227,7 +228,7 @@ class StatefulExecutor:
         """As `try_set_linked_pod`, and the epoch of the link that stands now."""
         target = service_of(namespace, service)
         request = links.try_set_link_request(target, uid, pod, persist_seconds)
-        tried = links_sync.answered(self.store(), request)
+        tried = links_sync.answered(self._ready(), request)
         if tried.done:
             self._tell(target, Reason.TAKEN, [(tried.previous, Moved(uid, pod, tried.epoch))])
         return tried
@@ -235,7 +236,7 @@ class StatefulExecutor:
     def set_link_if_absent(self, namespace: str, uid: str, service: str, pod: int, persist_seconds: int) -> Link:
         """As `set_linked_pod_if_absent`: the link that stands now."""
         request = links.set_link_if_absent_request(service_of(namespace, service), uid, pod, persist_seconds)
-        return links_sync.answered(self.store(), request)
+        return links_sync.answered(self._ready(), request)
 
     def compute_link_if_absent(
         self, namespace: str, uid: str, service: str, candidates: Candidates, persist_seconds: int
@@ -246,7 +247,7 @@ class StatefulExecutor:
         """
         target = service_of(namespace, service)
         request = links.compute_link_if_absent_request(target, uid, candidates, persist_seconds)
-        computed = links_sync.answered(self.store(), request)
+        computed = links_sync.answered(self._ready(), request)
         if computed is not None and computed.previous not in {None, computed.ordinal}:
             self._tell(target, Reason.REROUTED, [_rerouting(uid, computed)])
         return computed
@@ -254,17 +255,17 @@ class StatefulExecutor:
     def get_link(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod`: the link; its epoch is -1 when a foreign client made it."""
         request = links.get_link_request(service_of(namespace, service), uid)
-        return links_sync.answered(self.store(), request)
+        return links_sync.answered(self._ready(), request)
 
     def get_link_if_persist(self, namespace: str, uid: str, service: str) -> Link | None:
         """As `get_linked_pod_if_persist`: the link."""
         request = links.get_link_if_persist_request(service_of(namespace, service), uid)
-        return links_sync.answered(self.store(), request)
+        return links_sync.answered(self._ready(), request)
 
     def is_owner(self, namespace: str, uid: str, service: str, pod: int, epoch: int) -> bool:
         """The fence: whether the pod still owns the uid since that epoch; False for a link that is only retained."""
         request = links.is_owner_request(service_of(namespace, service), uid, pod, epoch)
-        return links_sync.answered(self.store(), request)
+        return links_sync.answered(self._ready(), request)
 
     # Many links
 
@@ -319,13 +320,13 @@ class StatefulExecutor:
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
         if not isinstance(cursor, int) or isinstance(cursor, bool) or not 0 <= cursor <= BUCKETS:
             raise InvalidArgument(f"a cursor is a number from 0 to {BUCKETS}, not {shown(cursor)}")
-        for buckets in index_sync.links_of_pod(self.store(), target, ordinal, start_bucket=cursor):
+        for buckets in index_sync.links_of_pod(self._ready(), target, ordinal, start_bucket=cursor):
             yield LinksPage([uid for bucket in buckets for uid in bucket.uids], buckets[-1].number + 1)
 
     def count_links(self, namespace: str, service: str) -> dict[int, int]:
         """Pod → how many links it has, all in one pass; expired ones count until the next repair."""
         target = service_of(namespace, service)
-        return index_sync.count_links(self.store(), target)
+        return index_sync.count_links(self._ready(), target)
 
     def migrate(
         self, namespace: str, service: str, source: int, batches: Sequence[Batch], *, reason: str
@@ -338,7 +339,7 @@ class StatefulExecutor:
         target, ordinal = service_of(namespace, service), check_ordinal(source)
         migrate.check_batches(target, batches)
         check_word(reason, "reason")
-        store = self.store()
+        store = self._ready()
         results = migrate_sync.migrate(store, target, ordinal, batches)
         moved = [link for result in results for link in result.moved]
         try:
@@ -351,12 +352,12 @@ class StatefulExecutor:
     def repair(self, namespace: str, service: str, *, foreign: bool = False) -> Repaired:
         """Drop or mend index entries that disagree with their links; ``foreign``: also look at all keys for more."""
         target = service_of(namespace, service)
-        return index_sync.repair_service(self.store(), target, foreign=foreign)
+        return index_sync.repair_service(self._ready(), target, foreign=foreign)
 
     def rebuild(self, namespace: str, service: str, *, keys_per_second: float | None = None) -> Repaired:
         """Make the index of a service anew from its links; at most so many keys are looked at in a second."""
         target = service_of(namespace, service)
-        return index_sync.rebuild(self.store(), target, keys_per_second=keys_per_second)
+        return index_sync.rebuild(self._ready(), target, keys_per_second=keys_per_second)
 
     def _tell(self, service: Service, reason: Reason, changes: Iterable[tuple[int | None, Moved]]) -> None:
         """Tell of each uid that has left a pod: that pod's index, or None where it was on none, and where it is now."""
@@ -368,14 +369,21 @@ class StatefulExecutor:
             self.announcer.announce(service, source, reason, links_of_pod)
 
     def store(self) -> Store:
-        """The store, once it is known to be usable; who waits while it is looked at has the deadline of a call, too."""
-        if not self._checked:
-            try:
-                with deadline(self._patient.options.deadline_seconds), self._checking:
-                    if not self._checked:
-                        check_server(self._patient)
-                        check_layout(self._patient)
-                        self._checked = True
-            except TimeoutError:
-                raise self._patient.late(writes=False) from None
+        """The store, once it is known to be usable."""
+        self._ready()
         return self._patient
+
+    def _ready(self) -> Store:
+        """The same for one call: who has waited for the look at the server has the rest of its deadline left."""
+        if self._checked:
+            return self._patient
+        began, seconds = monotonic(), self._patient.options.deadline_seconds
+        try:
+            with deadline(seconds), self._checking:
+                if not self._checked:
+                    check_server(self._patient)
+                    check_layout(self._patient)
+                    self._checked = True
+        except TimeoutError:
+            raise self._patient.late(writes=False) from None
+        return PatientStore.over(self._patient, max(LEAST_SECONDS, seconds - (monotonic() - began)))

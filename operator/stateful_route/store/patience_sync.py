@@ -2,6 +2,7 @@
 """A store that repeats what may be repeated: with growing pauses, within a deadline for the whole call."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Self
 
@@ -21,9 +22,12 @@ class PatientStore(Store):
     """
 
     @classmethod
-    def over(cls, store: Store) -> Self:
-        """The same connections, used patiently."""
-        return cls(store._client, label=store.label, options=store.options, seeds=store.seeds)  # noqa: SLF001
+    def over(cls, store: Store, seconds: float | None = None) -> Self:
+        """The same connections, used patiently; ``seconds``: the deadline of its calls, None: the options'."""
+        options = store.options if seconds is None else replace(store.options, deadline_seconds=seconds)
+        made = cls(store._client, label=store.label, options=options, seeds=store.seeds)  # noqa: SLF001
+        made.meter = store.meter
+        return made
 
     def run(self, call: Call) -> Any:
         """As `Store.run`, patiently."""

@@ -73,6 +73,11 @@ class Aside:
             self._task = asyncio.ensure_future(job())
             self._task.set_name(self._name)
 
+    async def wait(self, seconds: float) -> None:
+        """Wait, at most so long, until it is done."""
+        if (task := self._task) is not None and not task.done():
+            await asyncio.wait([task], timeout=seconds)
+
     async def stop(self) -> None:
         """Give it up, if it is being done."""
         task, self._task = self._task, None

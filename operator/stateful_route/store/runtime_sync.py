@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
+from stateful_route.domain.address import is_ipv6
+
 T = TypeVar("T")
 
 _ends = threading.local()
@@ -130,6 +132,11 @@ class Aside:
             self._thread = threading.Thread(target=job, name=self._name, daemon=True)
             self._thread.start()
 
+    def wait(self, seconds: float) -> None:
+        """Wait, at most so long, until it is done."""
+        if (thread := self._thread) is not None:
+            thread.join(remaining(seconds))
+
 
 @cache
 def heeding_deadline(base: Any) -> Any:
@@ -141,16 +148,25 @@ class _Punctual:
     punctual = True
 
     def _connect(self) -> Any:
-        """Connect to the first address of the host that answers, each of them in its part of the time."""
+        """Connect to the first address of the host that answers, each of them in its part of the time.
+
+        As redis-py does it, which waits for the DNS, each address and the handshake of TLS as long as they take.
+        """
         connection: Any = self
-        own = connection.socket_connect_timeout
-        host, port = getattr(connection, "host", None), getattr(connection, "port", None)
-        addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM) if host else [None]
-        connection.socket_connect_timeout = remaining(own) / max(1, len(addresses))
-        try:
+        if not hasattr(connection, "socket_keepalive_options"):  # a socket of this machine
             return super()._connect()  # type: ignore[misc]
-        finally:
-            connection.socket_connect_timeout = own
+        plain = _dialled(connection, _addresses(connection.host, connection.port))
+        wrap = getattr(connection, "_wrap_socket_with_ssl", None)
+        if wrap is None:
+            return plain
+        try:
+            plain.settimeout(remaining(connection.socket_connect_timeout))
+            spoken = wrap(plain)
+            spoken.settimeout(connection.socket_timeout)
+        except BaseException:
+            plain.close()
+            raise
+        return spoken
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         own = self.socket_timeout  # type: ignore[attr-defined]
@@ -158,6 +174,65 @@ class _Punctual:
         if left != own and "timeout" not in options and not math.isinf(left):
             options["timeout"] = left
         return super().read_response(*args, **options)  # type: ignore[misc]
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    """What a host's name resolves to; a DNS that does not answer is not waited for beyond the deadline."""
+
+    def ask() -> list[Any]:
+        return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+
+    if is_ipv6(host) or host.replace(".", "").isdigit():
+        return ask()
+    (found,) = hear([ask], lambda heard: 0 if heard else math.inf)
+    return found
+
+
+def _dialled(connection: Any, addresses: Sequence[Any]) -> socket.socket:
+    failed: OSError = OSError("the name has no address")
+    for left, (family, kind, proto, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        dialling = _PunctualSocket(family, kind, proto)
+        try:
+            dialling.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.socket_keepalive:
+                dialling.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for name, value in connection.socket_keepalive_options.items():
+                    dialling.setsockopt(socket.IPPROTO_TCP, name, value)
+            dialling.settimeout(remaining(connection.socket_connect_timeout) / left)
+            dialling.connect(address)
+            dialling.settimeout(connection.socket_timeout)
+        except OSError as error:
+            failed = error
+            dialling.close()
+        else:
+            return dialling
+    raise failed
+
+
+class _PunctualSocket(socket.socket):
+    """Waits no longer than the `deadline` around it, also for a reply that comes in small pieces."""
+
+    def recv(self, *args: Any) -> bytes:
+        with self._in_time():
+            return super().recv(*args)
+
+    def recv_into(self, *args: Any) -> int:
+        with self._in_time():
+            return super().recv_into(*args)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        usual = self.gettimeout()
+        seconds = remaining(math.inf if usual is None else usual)
+        if seconds == usual or math.isinf(seconds):
+            yield
+            return
+        self.settimeout(seconds)
+        try:
+            yield
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(usual)
 
 
 @contextmanager

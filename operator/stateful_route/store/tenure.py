@@ -22,7 +22,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self
 
 from stateful_route.domain.epoch import clock_ms
@@ -44,6 +44,13 @@ NO_CLOCK = (
     "what answers TIME is no clock: a proxy stands before the server, or the user may not ask; an operator that is "
     "elected needs the server's own"
 )
+
+RENEWAL_SECONDS = 1.0
+"""So long a write waits for the renewal that notes the clock of its server; longer than one takes, as a rule."""
+
+
+class Unnoted(Untimely):
+    """A write was not sent, because its server's clock has not been noted: it may be sent after the next renewal."""
 
 
 class Tenure:
@@ -84,15 +91,14 @@ class Tenure:
         """Until when the server may take writes, ms since the epoch by its clock.
 
         Raises:
-            Untimely: this process may not write there.
+            Unnoted: this process may not write there yet: a renewal of the Lease notes the server's clock.
+            Untimely: this process may not write.
         """
         if not self.holds:
             raise Untimely(NOT_LEADING)
         known = self._deadlines.get(server)
         if known is None:
-            raise Untimely(
-                "the server's clock has not been noted yet, which is done with the next renewal of the Lease"
-            )
+            raise Unnoted("the server's clock has not been noted yet, which is done with the next renewal of the Lease")
         return known
 
     def doubt(self, why: str) -> None:
@@ -220,7 +226,18 @@ class ElectedStore(Store):
         await super().close()
 
     async def _run_many(self, calls: Sequence[Call]) -> list[Any]:
-        return await super()._run_many([_with_deadline(call) if call.script.writes else call for call in calls])
+        """As `Store._run_many`; what was to go to a server whose clock is not known is sent again when it is."""
+        calls = [_with_deadline(call) if call.script.writes else call for call in calls]
+        replies = await super()._run_many(calls)
+        held_back = [place for place, reply in enumerate(replies) if isinstance(reply, Unnoted)]
+        if held_back:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RENEWAL_SECONDS):
+                    await self._tenure.renewed()
+            repeated = await super()._run_many([calls[place] for place in held_back])
+            for place, reply in zip(held_back, repeated, strict=True):
+                replies[place] = reply
+        return replies
 
     def _ours(self, calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
         ours = super()._ours(calls, replies)

@@ -1,7 +1,13 @@
 """Three Sentinels, of which the first in the URL is the one that is in trouble, if one is."""
 
+import asyncio
+from functools import partial
+
 import pytest
 
+from stateful_route.domain.errors import StoreUnavailable
+from stateful_route.store import connection, connection_sync
+from support.recovery import clock
 from support.topologies.sentinel import Sentinels, three_sentinels
 
 
@@ -47,3 +53,28 @@ async def test_all_work_again_when_the_primary_is_frozen_and_comes_back(sentinel
 
 async def test_all_work_again_when_all_addresses_change_at_once(sentinels, all_recover):
     await all_recover(sentinels, sentinels.move_at_once)
+
+
+@pytest.mark.parametrize("twin", ["async", "sync"])
+async def test_no_call_waits_for_a_silent_sentinel_while_the_others_say_that_the_primary_is_down(sentinels, twin):
+    """Each would wait for as long as a connection may take (2 s), and find the promoted replica so much later."""
+    if twin == "async":
+        store = connection.Store.from_url(sentinels.url)
+        ask, close = store.command, store.close
+    else:
+        store = connection_sync.Store.from_url(sentinels.url)
+        ask, close = partial(asyncio.to_thread, store.command), partial(asyncio.to_thread, store.close)
+    await ask("GET", "x")
+    sentinels.sentinels[0].pause()
+    sentinels.kill()
+    struck, took, answered = clock(), [], False
+    while not answered and clock() < struck + 10:
+        began = clock()
+        try:
+            answered = await ask("GET", "x") is None
+        except StoreUnavailable:
+            await asyncio.sleep(0.05)
+        took.append(clock() - began)
+    await close()
+    assert answered
+    assert max(took) < 1.0
