@@ -317,7 +317,7 @@ def test_what_is_wrong_is_named_before_the_store_is_asked(sentence):
 STORES = {
     "none": ({"STATEFUL_ROUTE_REDIS_URL": ""}, 2, "use --redis-url or STATEFUL_ROUTE_REDIS_URL"),
     "a scheme of something else": ({"STATEFUL_ROUTE_REDIS_URL": "http://:s3cret@h"}, 2, "must begin with"),
-    "one that is away": ({"STATEFUL_ROUTE_REDIS_URL": "redis://:s3cret@127.0.0.1:1"}, 1, "is it running"),
+    "one that is away": ({"STATEFUL_ROUTE_REDIS_URL": "redis://:s3cret@127.0.0.1:1"}, 1, "see that it runs"),
 }
 
 

@@ -11,19 +11,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from stateful_route.domain.errors import AuthenticationFailed, StoreRejected, StoreUnavailable
+from stateful_route.domain.remedy import remedy
 
 FAILED = 1
 USAGE = 2
 NO = 3
 """What was asked about does not hold: the pod is not empty in time, the doctor has found an error."""
 INTERRUPTED = 130
-
-ADVICE = {
-    AuthenticationFailed: "correct the user or password in --redis-url, or the user's permissions (docs/tenants.md)",
-    StoreUnavailable: "is it running, and is --redis-url right, rediss:// for TLS included?",
-    StoreRejected: "nothing was written by the refused call",
-}
 
 COLOURS = {"READY": "green", "DENY_NEW_CALL": "yellow", "SHUTDOWN": "red"}
 
@@ -62,9 +56,9 @@ def confirm(question: str, command: str = "stateful-route") -> None:
 
 
 def advised(error: Exception) -> str:
-    """The error's message, and what to do about it where that is known."""
-    advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), None)
-    return f"{error}\n{advice}" if advice else str(error)
+    """The error's message, and on a second line what to do about it where that is known."""
+    cure = remedy(error)
+    return f"{error}\n{cure}" if cure else str(error)
 
 
 def print_answer(output: Output, value: Any) -> None:

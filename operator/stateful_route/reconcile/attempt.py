@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stateful_route.api.conditions import Reason
 from stateful_route.domain.errors import AuthenticationFailed, LayoutMismatch, StoreRejected, StoreUnavailable
+from stateful_route.domain.remedy import remedy
 from stateful_route.kube.client import KubeError
 from stateful_route.reconcile.grants import GRANT
 from stateful_route.reconcile.problem import Problem
@@ -36,28 +37,19 @@ def hindered(problem: Problem) -> Attempt:
 
 def store_failed(error: LayoutMismatch | StoreUnavailable | StoreRejected) -> Attempt:
     """The store does not answer, or refuses."""
+    text, cure = str(error), remedy(error)
+    why = f"{text.rstrip('.')}: {cure}" if cure else text  # some of redis-py's own words are whole sentences
     match error:
         case LayoutMismatch():
-            finding = (Reason.LAYOUT_MISMATCH, str(error))
+            finding = (Reason.LAYOUT_MISMATCH, why)
             return Attempt(stalled=finding, redis=finding)
         case AuthenticationFailed():
-            why = f"{error}: correct the user or password in the store's URL, or in the file that it names"
             finding = (Reason.AUTHENTICATION_FAILED, why)
             return Attempt(stalled=finding, redis=finding, again=True)
         case StoreRejected():
-            return Attempt(redis=(Reason.STORE_REJECTED, str(error)), again=True)
+            return Attempt(redis=(Reason.STORE_REJECTED, why), again=True)
         case _:
-            why = str(error).rstrip(".")  # some of redis-py's own words are whole sentences
-            return Attempt(redis=(Reason.STORE_UNAVAILABLE, f"{why}: {_way_to(why)}"), again=True)
-
-
-def _way_to(text: str) -> str:
-    """What to do about a store that does not answer, by what it, or the way to it, has said."""
-    if "certificate" in text.lower():
-        return "give the authority that signed it, ?ssl_ca_certs=PATH in the URL (the chart's redis.caSecret mounts it)"
-    if text.startswith("rediss"):
-        return "see that it runs, that the operator reaches it, and that it speaks TLS; without TLS it is redis://"
-    return "see that it runs and that the operator reaches it (address, network policy); with TLS it is rediss://"
+            return Attempt(redis=(Reason.STORE_UNAVAILABLE, why), again=True)
 
 
 def refused(error: KubeError) -> Attempt:
