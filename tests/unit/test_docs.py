@@ -4,7 +4,8 @@ import re
 import tomllib
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -30,6 +31,7 @@ README = (REPO / "README.md").read_text()
 REASONS = (REPO / "docs" / "reasons.md").read_text()
 LAYOUT = (REPO / "docs" / "store-layout.md").read_text()
 PODS = (REPO / "docs" / "how-to" / "pods.md").read_text()
+STORES = (REPO / "docs" / "how-to" / "stores.md").read_text()
 CONTRIBUTING = (REPO / "CONTRIBUTING.md").read_text()
 FULL_EXAMPLE = (REPO / "examples" / "statefulroute.yaml").read_text()
 SPEC_SCHEMA = load_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
@@ -278,6 +280,24 @@ def test_the_pods_of_the_page_on_pods_are_told_who_they_are_and_given_time_to_re
     assert template["terminationGracePeriodSeconds"] > route["spec"]["drain"]["deadlineSeconds"]
     (stop_seconds,) = map(int, re.findall(r"ServerOptions\(stop_seconds=(\d+)\)", PODS))
     assert template["terminationGracePeriodSeconds"] > stop_seconds
+
+
+def test_the_secret_of_a_pod_is_made_on_the_page_that_names_it():
+    stateful_set, *_ = manifests("---\n".join(blocks(PODS, "yaml")))
+    (container,) = stateful_set["spec"]["template"]["spec"]["containers"]
+    (ref,) = [v["valueFrom"]["secretKeyRef"] for v in container["env"] if "secretKeyRef" in v["valueFrom"]]
+    assert f"create secret generic {ref['name']} --namespace games --from-literal={ref['key']}=" in PODS
+
+
+def test_the_password_file_of_the_page_on_stores_is_mounted_from_the_secret_that_it_makes():
+    (pod,) = [body for block in blocks(STORES, "yaml") for body in manifests(block)]
+    (container,), (volume,) = pod["spec"]["containers"], pod["spec"]["volumes"]
+    (variable,), (mount,) = container["env"], container["volumeMounts"]
+    path = PurePath(parse_qs(urlsplit(variable["value"]).query)["password_file"][0])
+    assert (str(path.parent), mount["name"]) == (mount["mountPath"], volume["name"])
+    assert "subPath" not in mount
+    made = f"create secret generic {volume['secret']['secretName']} --namespace games --from-literal={path.name}="
+    assert made in STORES
 
 
 def anchors(document: Path) -> set[str]:
