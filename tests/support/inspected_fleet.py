@@ -19,6 +19,8 @@ class Fleet:
     kubeconfig: Path
     redis_url: str
     namespace: str
+    operator: Path | None = None
+    """The kubeconfig of the operator's account; None: it is of no interest."""
 
     @asynccontextmanager
     async def scene(self, namespace: str | None = None) -> AsyncIterator[Scene]:

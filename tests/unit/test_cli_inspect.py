@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import typer.main
@@ -12,9 +13,12 @@ from typer.testing import CliRunner
 from stateful_route.api.crd import known_fields, load_crd
 from stateful_route.cli.app import HELP, app, name_of
 from stateful_route.cli.help import flowing
-from stateful_route.cli.inspect.reach import forwarding
+from stateful_route.cli.inspect.reach import forwarding, of_the_operator
 from stateful_route.cli.inspect.wait_drained import EXAMPLES
 from stateful_route.cli.inspect.wait_drained import main as wait_drained
+from stateful_route.cli.operator import operator
+from stateful_route.cli.store.session import RedisUrl
+from stateful_route.store.urls import SCHEMES
 
 REPO = Path(__file__).resolve().parents[2]
 REFERENCE = (REPO / "docs" / "reference" / "cli.md").read_text()
@@ -75,6 +79,18 @@ def test_how_to_reach_a_store_from_outside(case):
     hint = forwarding(url, "games")
     assert hint is None if words is None else words in hint
     assert "geheim" not in str(hint)
+
+
+def test_help_names_every_scheme_of_a_store():
+    options = [RedisUrl, get_type_hints(operator, include_extras=True)["redis_url"]]
+    helps = [option.__metadata__[0].help for option in options]
+    assert [[scheme for scheme in SCHEMES if f"{scheme}://" not in text] for text in helps] == [[], []]
+
+
+def test_a_store_that_is_the_operators_is_looked_at_from_its_pod_or_by_a_port_forward():
+    hint = of_the_operator("games")
+    assert "kubectl exec -n stateful-route deploy/stateful-route -- stateful-route status -n games" in hint
+    assert "kubectl port-forward" in hint
 
 
 def test_help_flows_where_the_terminal_wraps_and_examples_keep_their_lines():

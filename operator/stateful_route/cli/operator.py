@@ -24,8 +24,9 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         typer.Option(
             envvar="STATEFUL_ROUTE_REDIS_URL",
             metavar="URL",
-            help="The store of StatefulRoutes that name none: redis://, rediss://, unix://, redis+cluster:// or "
-            "redis+sentinel://host,…/set. A password belongs in the variable, not on the command line.",
+            help="The store of StatefulRoutes that name none: redis://, unix://, redis+cluster://host,… or "
+            "redis+sentinel://host,…/set; with TLS rediss://, rediss+cluster://, rediss+sentinel://. "
+            "A password belongs in the variable, not on the command line.",
         ),
     ] = None,
     namespaces: Annotated[

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -62,7 +63,7 @@ def fleet(
     access = asyncio.run(make())
     with OperatorProcess(access.kubeconfig, None, tmp_path_factory.mktemp("operator") / "log", made.namespace):
         asyncio.run(settle())
-        yield made
+        yield replace(made, operator=access.kubeconfig)
         asyncio.run(delete_route())
     asyncio.run(delete())
 

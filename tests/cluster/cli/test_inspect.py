@@ -365,6 +365,14 @@ def test_the_doctor_finds_a_store_that_evicts_and_that_no_operator_writes(cli, f
     assert re.search(r"[3-9] errors", done.stderr)
 
 
+def test_the_doctor_calls_nothing_ok_that_only_the_store_knows(answer):
+    found = answer("doctor", "rooms", "--redis-url", "redis://127.0.0.1:1", code=3)
+    checks = {f["check"]: f for f in found}
+    assert checks["Redis"]["severity"] == "error"
+    assert "host and port" in checks["Redis"]["advice"]
+    assert checks["grace period"]["severity"] == "unknown"
+
+
 def test_a_store_that_only_the_cluster_knows_is_reached_by_a_port_forward(cli, fleet, elsewhere):
     async def make():
         async with fleet.scene(elsewhere) as scene:
@@ -384,6 +392,7 @@ def test_a_store_that_only_the_cluster_knows_is_reached_by_a_port_forward(cli, f
     nowhere = cli("where", "alice", "--service", "yards", "-n", elsewhere)
     assert nowhere.returncode == 1
     assert "names no store, it uses the operator's: give --redis-url" in nowhere.stderr
+    assert f"deploy/stateful-route -- stateful-route status -n {elsewhere}" in nowhere.stderr
     a_file = cli("where", "alice", "--service", "lanes", "-n", elsewhere)
     assert a_file.returncode == 1, "whoever has written the URL would be sent the file"
     assert "'lanes' reads its login from files here: give --redis-url" in a_file.stderr
@@ -394,6 +403,20 @@ def test_a_store_that_only_the_cluster_knows_is_reached_by_a_port_forward(cli, f
     sick = cli("doctor", "rooms", "-n", elsewhere)
     assert sick.returncode == 3
     assert "no operator has seen this StatefulRoute" in sick.stdout
+
+
+def test_the_operators_account_may_look(cli, fleet):
+    """As ``kubectl exec`` in its pod does, which has the URL of the store."""
+    here = {"KUBECONFIG": str(fleet.operator), "STATEFUL_ROUTE_REDIS_URL": fleet.redis_url}
+    for words in (("status",), ("status", "rooms"), ("where", "alice")):
+        done = cli(*words, "-n", fleet.namespace, **here)
+        assert done.returncode == 0, done.stderr
+
+
+def test_an_empty_url_undoes_the_variable_of_the_operators_pod(cli, fleet):
+    nowhere = {"STATEFUL_ROUTE_REDIS_URL": "redis://127.0.0.1:1"}
+    assert cli("status", "rooms", **nowhere).returncode == 1
+    assert cli("status", "rooms", "--redis-url", "", **nowhere).returncode == 0, "it is found by the StatefulRoute"
 
 
 def test_who_may_not_drain_is_told_so_and_the_doctor_knows_it(cli, fleet, control_plane, tmp_path):

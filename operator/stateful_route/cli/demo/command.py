@@ -39,7 +39,7 @@ def demo(
     def show(running: Stage) -> None:
         console.print("\nStill running, until Ctrl-C. In another terminal:")
         console.print(f"  export KUBECONFIG={running.kubeconfig}", soft_wrap=True)
-        console.print(f"  export REDIS_URL={running.store.url}", soft_wrap=True)
+        console.print(f"  export STATEFUL_ROUTE_REDIS_URL={running.store.url}", soft_wrap=True)
         console.print(f"  kubectl -n {NAMESPACE} get sroute,pods")
         signal.pause()
 

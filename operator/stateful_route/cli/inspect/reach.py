@@ -5,6 +5,9 @@ from urllib.parse import urlsplit
 
 from stateful_route.store.urls import DEFAULT_PORT
 
+IN_A_POD = "kubectl exec -n stateful-route deploy/stateful-route -- stateful-route"
+"""Where the chart was installed as its documentation says."""
+
 
 def forwarding(url: str, namespace: str) -> str | None:
     """What to type to reach the store from outside the cluster; None: its address is not the cluster's.
@@ -22,8 +25,8 @@ def forwarding(url: str, namespace: str) -> str | None:
     if scheme.partition("+")[2]:
         return (
             f"{host!r} looks like a name of the cluster, and the servers of a Sentinel set or a Cluster name each "
-            "other by such addresses, too. Run the command in a pod:\n"
-            "  kubectl exec -n NAMESPACE deploy/stateful-route -- stateful-route …"
+            "other by such addresses, too. Run the command in a pod; --redis-url '' has it use this store, not the "
+            f"operator's:\n  {IN_A_POD} … -n {namespace} --redis-url ''"
         )
     labels = host.split(".")
     try:
@@ -37,6 +40,21 @@ def forwarding(url: str, namespace: str) -> str | None:
         f"{host!r} looks like an address of the cluster. From outside, forward it and name it:\n"
         f"  kubectl port-forward -n {where} {target} {port}:{port}\n"
         f"  … --redis-url {scheme}://{login}127.0.0.1:{port}"
+    )
+
+
+def of_the_operator(namespace: str) -> str:
+    """What to type where the store is the operator's, whose URL is not known here.
+
+    Args:
+        namespace: Of the StatefulRoute.
+    """
+    return (
+        "The operator's pod knows the URL, also that of a Sentinel set or a Cluster:\n"
+        f"  {IN_A_POD} status -n {namespace}\n"
+        "One server can be forwarded:\n"
+        "  kubectl port-forward -n NAMESPACE service/VALKEY 6379:6379\n"
+        "  … --redis-url redis://USER:PASSWORD@127.0.0.1:6379"
     )
 
 

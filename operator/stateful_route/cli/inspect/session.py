@@ -10,7 +10,7 @@ import typer
 from stateful_route.api.statefulroute import InvalidResource, StatefulRoute
 from stateful_route.cli.answers import FAILED, INTERRUPTED, USAGE, advised, fail, notes
 from stateful_route.cli.inspect.options import Access
-from stateful_route.cli.inspect.reach import forwarding
+from stateful_route.cli.inspect.reach import forwarding, of_the_operator
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.pod import PodFacts
 from stateful_route.kube.client import Kube, KubeError, default_namespace
@@ -152,9 +152,8 @@ class Session:
         if (secret := redis.url_secret_ref) is None:
             raise NotThere(
                 f"StatefulRoute {name!r} names no store, it uses the operator's: give --redis-url or "
-                "STATEFUL_ROUTE_REDIS_URL.\nFrom outside the cluster, forward it first:\n"
-                "  kubectl port-forward -n NAMESPACE service/VALKEY 6379:6379\n"
-                "  … --redis-url redis://127.0.0.1:6379"
+                "STATEFUL_ROUTE_REDIS_URL, or look from the operator's pod.\n"
+                f"{of_the_operator(route.metadata.namespace)}"
             )
         try:
             return await read_secret(self.kube, route.metadata.namespace, secret.name, secret.key)

@@ -20,8 +20,8 @@ RedisUrl = Annotated[
         "--redis-url",
         envvar="STATEFUL_ROUTE_REDIS_URL",
         metavar="URL",
-        help="The store: redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://host,…/set. "
-        "A password belongs in the variable, not on the command line.",
+        help="The store: redis://, unix://, redis+cluster://host,… or redis+sentinel://host,…/set; with TLS rediss://, "
+        "rediss+cluster://, rediss+sentinel://. A password belongs in the variable, not on the command line.",
     ),
 ]
 Namespace = Annotated[
