@@ -12,7 +12,7 @@ from benchmarks.bed import Bed, make, until_pods_ready, until_ready
 from benchmarks.figures import Figure, show, spread
 from benchmarks.process import empty, operator
 from stateful_route.kube.client import Kube
-from stateful_route.kube.pods import POD_NAME_LABEL
+from stateful_route.kube.membership import POD_NAME_LABEL
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 

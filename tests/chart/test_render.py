@@ -117,6 +117,8 @@ def worded(name):
         return {word("watchNamespaces"): [text]}
     if name == "watchNamespaces":
         return [text]
+    if name == "workloads":
+        return [{"group": text, "resources": [text]}]
     if isinstance(default, list):
         return [{"name": text}]
     return {"x": text} if isinstance(default, dict) else text
@@ -351,6 +353,44 @@ def test_no_role_allows_everything_or_all_secrets(helm, values):
                 assert body["kind"] == "Role"
                 assert rule["resourceNames"]
                 assert rule["verbs"] == ["get"]
+
+
+def test_workloads_are_read_only_where_they_are_listed_and_only_where_the_operator_serves(helm):
+    group = "apps.kruise.io"
+
+    def rules(values):
+        bodies = [body for kind in ("Role", "ClusterRole") for body in of_kind(helm.objects(values), kind)]
+        return [(body["kind"], rule) for body in bodies for rule in body["rules"] if group in rule["apiGroups"]]
+
+    listed = {"workloads": [{"group": group, "resources": ["statefulsets"]}]}
+    rule = {"apiGroups": [group], "resources": ["statefulsets", "statefulsets/scale"], "verbs": ["get"]}
+    assert rules({}) == []
+    assert rules(listed) == [("ClusterRole", rule)]
+    assert rules(listed | {"watchNamespaces": ["games", "chat"]}) == [("Role", rule)] * 2
+
+
+def test_with_a_secret_of_the_user_every_render_of_the_trial_valkey_is_the_same(helm):
+    values = {"valkey.enabled": True, "valkey.existingSecret.name": "trial"}
+    assert helm.template(values) == helm.template(values)
+    assert of_kind(helm.objects(values), "Secret") == []
+    url = operator_env(helm, values)["STATEFUL_ROUTE_REDIS_URL"]["valueFrom"]["secretKeyRef"]
+    (valkey,) = of_kind(helm.objects(values), "StatefulSet")
+    pod = valkey["spec"]["template"]["spec"]
+    (config,) = (volume["secret"] for volume in pod["volumes"] if volume["name"] == "config")
+    assert (url["name"], config["secretName"]) == ("trial", "trial")
+    assert pod["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "trial", "key": "password"}
+
+
+def test_no_pod_has_a_fixed_user_where_the_cluster_gives_out_user_ids(helm):
+    ids = ("runAsUser", "runAsGroup", "fsGroup")
+    places = ("podSecurityContext", "valkey.podSecurityContext")
+    objects = helm.objects({"valkey.enabled": True} | {f"{place}.{name}": None for place in places for name in ids})
+    pods = [
+        body["spec"]["template"]["spec"] for body in objects if body["kind"] in {"Deployment", "StatefulSet", "Job"}
+    ]
+    assert len(pods) == 3
+    for pod in pods:
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def test_with_namespaces_nothing_of_a_namespace_is_granted_in_the_whole_cluster(helm):

@@ -529,7 +529,7 @@ async def test_new_uids_go_where_the_stateful_route_says(operate, publish, conne
     if "maxLinksPerPod" in config:
         placed = [await caller.client.compute_linked_pod(NS, uid, SVC) for uid in UIDS[:210]]
         assert Counter(placed) == expected
-        with pytest.raises(NoPodAvailable):
+        with pytest.raises(NoPodAvailable, match=r"every pod of games/room is full \(placement.maxLinksPerPod: 320\)"):
             await caller.client.compute_linked_pod(NS, "one too many", SVC)
     else:
         found = Counter((await caller.client.compute_linked_pods(NS, UIDS, SVC)).values())

@@ -1,5 +1,7 @@
 """The operator's copy of a service's records: what is settled gets into Redis, whenever it is settled."""
 
+import json
+
 import pytest
 
 from stateful_route.domain.errors import OwnedElsewhere
@@ -115,6 +117,59 @@ async def test_what_is_settled_of_one_process_says_nothing_of_the_next(store, se
     ledger.settle(0, before - 1)
     await ledger.write(store, decided(ledger, workload))
     assert (await in_redis(store, service))[1:] == (Reason.REPLACED, Reason.REPLACED, after)
+
+
+async def say(store, service, ordinal, uid, word=RoutingState.READY):
+    await set_state(store, service, ordinal, word, incarnation=uid)
+
+
+async def age(store, service, ordinal, seconds):
+    """As if the app had published last so long ago."""
+    entry = json.loads(await store.command("HGET", service.states, ordinal))
+    entry["updateTime"] -= round(seconds * 1000)
+    await store.command("HSET", service.states, ordinal, json.dumps(entry))
+
+
+async def test_a_pod_that_callers_count_as_dead_by_its_heartbeat_takes_no_links(
+    store, service, ledger, workload, before
+):
+    ledger.settle(0, before)
+    await full_pass(store, ledger, workload)
+    for ordinal, uid in enumerate(("successor", "other")):
+        await say(store, service, ordinal, uid)
+    await full_pass(store, ledger, workload)
+    assert ledger.ready() == {0, 1}
+    again = Ledger(service, OWNER)  # an operator that has just started, and knows no more than the store's clock
+    await age(store, service, 1, 60)
+    await again.read(store)
+    assert again.ready() == {0}
+    decisions = decided(again, workload)
+    assert [(record.reason, record.links) for record in decisions.values()] == [
+        (Reason.HEARTBEAT_LOST, LinkAction.MOVE)
+    ]
+    await again.write(store, decisions)
+    await say(store, service, 1, "other")
+    await again.read(store)
+    assert decided(again, workload)[1].reason is Reason.READY
+
+
+async def test_when_the_app_says_that_it_serves_nobody_its_links_move(store, service, ledger, workload, before):
+    ledger.settle(0, before)
+    await full_pass(store, ledger, workload)
+    await say(store, service, 1, "other", RoutingState.SHUTDOWN)
+    await full_pass(store, ledger, workload)
+    record = ledger.records[1]
+    assert (record.reason, record.links, record.written) == (
+        Reason.APP_SHUTDOWN,
+        LinkAction.MOVE,
+        RoutingState.SHUTDOWN,
+    )
+    assert ledger.ready() == {0}
+    await say(store, service, 1, "other")
+    assert (await get_service(store, service)).pods[1].effective is RoutingState.DENY_NEW_CALL, "which is news"
+    await full_pass(store, ledger, workload)
+    assert ledger.records[1].reason is Reason.READY
+    assert ledger.ready() == {0, 1}
 
 
 async def entries(store, service):

@@ -32,9 +32,10 @@ class Desk:
         self.store, self.service = store, service
         self.ledger = Ledger(service, OWNER)
         self.outcomes = []
+        self.route = ROUTE
         self.moving = Moving(self.ledger, self.outcomes.append, refresh_seconds=0.2)
 
-    async def decide(self, verdicts):
+    async def decide(self, verdicts, *, full=False):
         """As a pass does: write the verdicts, then plan."""
         await self.ledger.write(
             self.store,
@@ -44,7 +45,7 @@ class Desk:
             },
         )
         self.moving.targets_changed()
-        self.moving.plan(self.store, ROUTE, Judgement(verdicts, frozenset()), full=False)
+        self.moving.plan(self.store, self.route, Judgement(verdicts, frozenset()), full=full)
 
     async def look_again(self, verdicts):
         """Plan again when it is time to."""
@@ -53,8 +54,8 @@ class Desk:
         await asyncio.sleep(max(0.0, due - time.time()))
         await self.decide(verdicts)
 
-    async def link(self, count, prefix="user"):
-        await self.store.run_many([set_link_call(self.service, f"{prefix}-{n}", 0) for n in range(count)])
+    async def link(self, count, prefix="user", pod=0):
+        await self.store.run_many([set_link_call(self.service, f"{prefix}-{n}", pod) for n in range(count)])
 
     async def is_idle(self):
         return not self.moving.busy
@@ -100,6 +101,34 @@ async def test_links_that_had_found_nobody_when_somebody_became_ready_move_too(d
     await desk.look_again({0: GONE, 1: READY})
     await eventually(desk.is_idle)
     assert await count_links(store, service) == {1: MANY}
+
+
+LIMITED = route(
+    "room", "games", placement={"maxLinksPerPod": 150}, failover={"maxLinksPerSecond": 200, "batchSize": 10}
+)
+
+
+@pytest.mark.parametrize("counted", [False, True], ids=["while the counts stand", "while links are counted"])
+async def test_migrations_at_once_keep_to_the_limit_together(desk, store, service, eventually, counted):
+    verdicts = {0: GONE, 1: GONE, 2: READY, 3: READY}
+    for pod in verdicts:
+        await desk.link(100, prefix=f"of-{pod}", pod=pod)
+    await desk.ledger.recount(store)
+    desk.route = LIMITED
+    for _ in range(20):
+        await desk.decide(verdicts)
+        if counted:
+            await desk.ledger.recount(store)
+        await asyncio.sleep(0.05)
+    await eventually(desk.is_idle)
+    counts = await count_links(store, service)
+    assert max(counts[2], counts[3]) <= 150
+    await desk.ledger.recount(store)
+    await desk.decide(verdicts, full=True)
+    await eventually(desk.is_idle)
+    counts = await count_links(store, service)
+    assert (counts[2], counts[3]) == (150, 150)
+    assert desk.ledger.counts == counts
 
 
 async def test_a_pod_that_is_empty_is_looked_at_twice_more(desk, store, service, eventually):

@@ -210,6 +210,6 @@ async def test_of_a_cluster_without_a_node_the_others_serve_a_new_client(start_s
         for n in range(30):
             try:
                 found.add(await fresh.get_link(NS, f"user-{n}", SVC))
-            except StoreUnavailable as error:
-                print("ERR", error)
+            except StoreUnavailable:
+                continue
         assert found == {None}

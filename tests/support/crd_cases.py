@@ -11,8 +11,13 @@ NOON = "2026-01-31T12:00:00Z"
 BEGINS_WITH = {"spec.redis.url": "redis://", "spec.health.probe.httpGet.path": "/"}
 """How a string must begin to match its pattern; the others are made of the letter a alone."""
 
+ENDS_WITH = {"spec.workloadRef.apiVersion": "/v1"}
+"""How a string must end to match its pattern."""
+
 MISMATCHES = {
     "spec.serviceName": ["two words", "{rooms}", "r\u00e4ume"],
+    "spec.workloadRef.apiVersion": ["v1", "apps.kruise.io", "apps.kruise.io/v1beta1/x", "Apps/v1", "apps.kruise.io/1"],
+    "spec.workloadRef.kind": ["Stateful-Set", "statefulsets.apps", "1Set"],
     "spec.workloadRef.name": ["Rooms", "-rooms", "rooms.", "rooms_1"],
     "spec.redis.url": ["localhost:6379", "http://cache", "redis://", "redis:// cache"],
     "spec.redis.urlSecretRef.name": ["Cache", "cache/url"],
@@ -25,6 +30,7 @@ MISMATCHES = {
 """For each field with a pattern, what it must keep out."""
 
 NEIGHBOURS = {
+    "spec.workloadRef.kind": {"workloadRef": {"apiVersion": "a/v1"}},
     "spec.placement.strategy": {"placement": {"weights": {"0": 1}}},
     "spec.health.probe.timeoutSeconds": {"health": {"probe": {"tcpSocket": {"port": 1}}}},
 }
@@ -61,7 +67,9 @@ def walk(node, path):
 
 def text(path, length):
     """A string of this length that matches the pattern of the field, if it is long enough for that."""
-    return BEGINS_WITH.get(".".join(path), "").ljust(length, "a")[:length]
+    tail = ENDS_WITH.get(".".join(path), "")
+    head = max(0, length - len(tail))
+    return (BEGINS_WITH.get(".".join(path), "").ljust(head, "a")[:head] + tail)[:length]
 
 
 def example(node, path):
@@ -72,7 +80,8 @@ def example(node, path):
         case {"format": "date-time"}:
             return NOON
         case {"type": "string"}:
-            return text(path, len(BEGINS_WITH.get(".".join(path), "")) + 1)
+            fixed = [words.get(".".join(path), "") for words in (BEGINS_WITH, ENDS_WITH)]
+            return text(path, len("".join(fixed)) + 1)
         case {"type": "integer"}:
             return node.get("minimum", 0)
         case {"type": "object"}:

@@ -85,7 +85,7 @@ class ChartRights:
 
     def _objects(self, namespaces: Sequence[str], values: Values) -> list[dict[str, Any]]:
         key = json.dumps([len(namespaces), values], sort_keys=True)
-        names = [f"watched-by-the-test-{n}" for n in range(len(namespaces))]
+        names = [FIRST, *(f"watched-by-the-test-{n}" for n in range(1, len(namespaces)))]
         if key not in self._rendered:
             everything = {"watchNamespaces": names, **values}
             text = self._helm.template(everything, *ONLY, namespace=FIRST, release=RELEASE)

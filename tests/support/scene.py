@@ -61,13 +61,21 @@ class Scene:
         return f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{PLURAL}"
 
     async def make_workload(
-        self, replicas: int = 3, *, start: int = 0, grace_seconds: int = 30, by_hand: bool = False
+        self,
+        replicas: int = 3,
+        *,
+        start: int = 0,
+        grace_seconds: int = 30,
+        by_hand: bool = False,
+        on_delete: bool = False,
     ) -> None:
         """A StatefulSet whose pods start in parallel; kwok makes them Ready.
 
         ``by_hand``: the pods are on a node that no kubelet serves and kwok does not know, so nothing happens to them
         but what the test does; a deleted one stays Terminating, as on a node that is lost. The garbage collector takes
         such pods for orphans after 40 s. See `run_pods`, `end_pod`.
+
+        ``on_delete``: pods that were there before stay as they are.
         """
         labels = {"app": self.name}
         spec: dict[str, Any] = {
@@ -83,6 +91,8 @@ class Scene:
                 },
             },
         }
+        if on_delete:
+            spec["updateStrategy"] = {"type": "OnDelete"}
         if start:
             spec["ordinals"] = {"start": start}
         if by_hand:

@@ -15,6 +15,7 @@ from stateful_route.api.crd import load_crd
 from stateful_route.api.spec import StatefulRouteSpec
 from stateful_route.api.statefulroute import GROUP, KIND, VERSION, StatefulRoute
 from stateful_route.domain import routing
+from stateful_route.domain.aliveness import Author, ServiceState
 from stateful_route.domain.lifecycle import Memory, Situation, judge
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import OnLoss, Policy
@@ -96,14 +97,22 @@ def every_verdict() -> dict[routing.Reason, set[tuple[str, str]]]:
     for ready, ends, ended, drain, lost in product(booleans, [None, now - 1, now + 1], *[booleans] * 3):
         pod = PodFacts(**fixed, ready=ready, deletion_time=ends, containers_terminated=ended)
         pods += [replace(pod, drain_requested=drain, node_lost=lost), replace(pod, phase="Failed")]
+        pods.append(replace(pod, disowned=True))
     losses = [None, routing.Reason.REPLACED, routing.Reason.RESTARTED]
     found: dict[routing.Reason, set[tuple[str, str]]] = {}
     for pod, ever, since, loss, wanted, policy in product(
         pods, booleans, [None, now - 1, now - 60], losses, booleans, [Policy(), Policy(on_replace=OnLoss.KEEP)]
     ):
         memory = Memory(ever_ready=ever, unready_since=since, loss=loss, held_down=False)
-        verdict = judge(Situation(pod=pod, memory=memory, wanted=wanted, now=now), policy)
-        found.setdefault(verdict.reason, set()).add((verdict.state, verdict.links))
+        silent = Situation(pod=pod, memory=memory, wanted=wanted, now=now)
+        app = ServiceState(0, routing.RoutingState.READY, 1, Author.APP, routing.RoutingState.READY)
+        for at in (
+            silent,
+            replace(silent, word=routing.RoutingState.SHUTDOWN),
+            replace(silent, app=app, silent=True),
+        ):
+            verdict = judge(at, policy)
+            found.setdefault(verdict.reason, set()).add((verdict.state, verdict.links))
     return found
 
 

@@ -1,12 +1,21 @@
 """Which pods callers may use: design §3 "Alive", row by row, and how a state record is read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stateful_route.domain.aliveness import Author, Heartbeat, PodView, ServiceState, is_alive, is_routable
+from stateful_route.domain.aliveness import (
+    Author,
+    Heartbeat,
+    PodView,
+    ServiceState,
+    foreign_word,
+    is_alive,
+    is_routable,
+)
 from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
@@ -66,6 +75,28 @@ ALIVE = {
 def test_alive(sentence, heartbeat):
     state, operators, age, policies = ALIVE[sentence]
     assert is_alive(PodView(state, operators, age), heartbeat, EXPIRE) is (heartbeat in policies)
+
+
+FOREIGN_WORDS = {
+    # sentence: (what stands there, the operator's layer, what it wrote last, the app's word before) → the word now
+    "it says what nobody has written": ((SHUTDOWN, READY, READY, None), SHUTDOWN),
+    "it has taken its word back": ((READY, READY, DENY, DENY), READY),
+    "it echoes the operator": ((SHUTDOWN, SHUTDOWN, SHUTDOWN, None), None),
+    "it echoes the operator, and had a word of its own": ((SHUTDOWN, SHUTDOWN, SHUTDOWN, DENY), DENY),
+    "its own word was written over a milder one": ((SHUTDOWN, DENY, SHUTDOWN, SHUTDOWN), SHUTDOWN),
+}
+
+
+@pytest.mark.parametrize("sentence", FOREIGN_WORDS)
+def test_a_foreign_clients_word_is_told_from_our_own(sentence):
+    (there, layer, written, word), expected = FOREIGN_WORDS[sentence]
+    view = PodView(foreign(there), replace(record(layer), written=written, app_word=word), FRESH)
+    assert foreign_word(view) is expected
+
+
+def test_without_a_record_a_foreign_clients_word_is_its_own():
+    assert foreign_word(PodView(foreign(SHUTDOWN), None, FRESH)) is SHUTDOWN
+    assert foreign_word(PodView(None, record(), None)) is None
 
 
 EFFECTIVE = {

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stateful_route.domain.aliveness import Author, ServiceState
 from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.lifecycle import RULES, Memory, Situation, judge, remember, without_loss
 from stateful_route.domain.pod import PodFacts
@@ -55,6 +56,12 @@ def silent(seconds, facts=None, **memory):
     """A situation in which the pod has not answered the operator for so long."""
     facts = replace(facts or pod(), unreachable_since=NOW - seconds)
     return at(facts, **({"unready_since": NOW - seconds} | memory))
+
+
+def said(word, facts=None, *, silent=False, library=True, **more):
+    """A situation in which the pod's app has said so much, and may have fallen silent since."""
+    app = ServiceState(0, word, 1, Author.APP, word, "pod-a/0") if library else None
+    return replace(at(facts or pod(), **more), app=app, word=word, silent=silent)
 
 
 TERMINATING = pod(deletion_time=NOW + 30)
@@ -134,6 +141,30 @@ LIFECYCLE = {
     ),
     "down for being unready, Ready again": (at(pod(), held_down=True), READY, STAY, Reason.READY),
     "Terminating": (at(TERMINATING), DENY, DRAIN, Reason.TERMINATING),
+    "its app says that it serves nobody": (said(SHUTDOWN), DENY, MOVE, Reason.APP_SHUTDOWN),
+    "a foreign app says so": (said(SHUTDOWN, library=False), DENY, MOVE, Reason.APP_SHUTDOWN),
+    "its app says so, and it is not Ready for a moment": (
+        said(SHUTDOWN, pod(), unready_for=2),
+        DENY,
+        MOVE,
+        Reason.APP_SHUTDOWN,
+    ),
+    "its app says so while it stops": (said(SHUTDOWN, TERMINATING), DENY, DRAIN, Reason.TERMINATING),
+    "its app denies": (said(DENY), READY, STAY, Reason.READY),
+    "its library has fallen silent": (said(READY, silent=True), SHUTDOWN, MOVE, Reason.HEARTBEAT_LOST),
+    "its library has fallen silent, it is not Ready for a moment": (
+        said(READY, silent=True, unready_for=2),
+        SHUTDOWN,
+        MOVE,
+        Reason.HEARTBEAT_LOST,
+    ),
+    "its library has fallen silent while it stops": (
+        said(READY, TERMINATING, silent=True),
+        DENY,
+        DRAIN,
+        Reason.TERMINATING,
+    ),
+    "it must publish, and has not in this incarnation": (replace(at(pod()), silent=True), READY, STAY, Reason.READY),
     "Terminating and unready for long: it drains": (at(TERMINATING, unready_for=25), DENY, DRAIN, Reason.TERMINATING),
     "Terminating after it was down for being unready: it stays down": (
         at(TERMINATING, unready_for=25, held_down=True),
@@ -532,6 +563,27 @@ REMEMBERED = {
 def test_what_is_remembered(sentence):
     facts, written, policy, expected = REMEMBERED[sentence]
     assert remember(facts, written, policy, NOW) == expected
+
+
+ADDED = {
+    "a pod of which nothing was known": (pod(), None, True),
+    "one that had not been Ready yet": (
+        pod(),
+        record(state=SHUTDOWN, reason=Reason.NEVER_READY, ever_ready=False),
+        True,
+    ),
+    "a successor": (pod(uid="pod-b"), record(), True),
+    "one that was added before": (pod(), record(added=True), True),
+    "one that has been Ready before": (pod(), record(), False),
+    "one that is unready": (UNREADY, UNREADY_RECORD, False),
+}
+
+
+@pytest.mark.parametrize("sentence", ADDED)
+def test_while_failovers_are_held_back_a_pod_counts_as_added(sentence):
+    facts, written, added = ADDED[sentence]
+    assert remember(facts, written, DEFAULT, NOW, braked=True).added is added
+    assert remember(facts, written, DEFAULT, NOW).added is False
 
 
 # Facts that only worsen, as a walk: each verdict is fed back as the reconciler does through Redis.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stateful_route.domain.placement import Placement, Spread, Strategy, Target, good_range
+from stateful_route.domain.placement import Placement, Spread, Strategy, Target, good_range, room
 
 
 def taken(targets, count, **placement):
@@ -266,3 +266,19 @@ def test_least_connections_levels_the_pods(targets):
 
 def test_a_spread_knows_its_targets_also_those_that_are_full():
     assert Spread([Target(2, links=9), Target(5)], Placement(max_links=3)).ordinals == {2, 5}
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_room_is_what_a_spread_hands_out(strategy):
+    targets = [Target(0, links=3), Target(1, links=9), Target(2)]
+    placement = Placement(strategy=strategy, weights={0: 2, 2: 0}, max_links=5)
+    spread = Spread(targets, placement)
+    handed_out = 0
+    while spread.take() is not None:
+        handed_out += 1
+    assert room(targets, placement) == handed_out > 0
+
+
+def test_room_without_a_limit_and_without_pods():
+    assert room([Target(0, links=10**6)], Placement()) == float("inf")
+    assert room([], Placement()) == room([], Placement(max_links=5)) == 0

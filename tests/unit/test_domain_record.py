@@ -34,6 +34,7 @@ RECORDS = st.builds(
     release=st.none() | MILLISECONDS,
     unreachable_since=st.none() | MILLISECONDS,
     life_since=MILLISECONDS,
+    added=st.booleans(),
 )
 
 

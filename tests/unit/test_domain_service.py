@@ -1,8 +1,12 @@
 """All pods at once: the brake, and successors that nobody else can stand in for."""
 
+from dataclasses import replace
+
 import pytest
 
+from stateful_route.domain.aliveness import Author, ServiceState
 from stateful_route.domain.lifecycle import Memory, Situation
+from stateful_route.domain.placement import Placement
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import MaxUnavailable, OnLoss, Policy
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
@@ -45,7 +49,19 @@ KINDS = {
     "gone": lambda _: situation(None, unready_since=NOW - 60),
     "failed": lambda n: situation(pod(n, phase="Failed", ready=False), unready_since=NOW - 60),
     "starting": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, ever_ready=False),
+    "starting, Pending for an hour": lambda n: situation(
+        pod(n, ready=False, ready_changed=None), unready_since=NOW - 3600, ever_ready=False
+    ),
+    "added under the brake": lambda n: situation(pod(n), added=True),
+    "added under the brake, failing": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, added=True),
+    "given up": lambda n: replace(situation(pod(n)), word=SHUTDOWN),
+    "given up, moved": lambda n: replace(situation(pod(n), held_down=True), word=SHUTDOWN),
+    "hung": lambda n: replace(situation(pod(n)), app=ServiceState(0, READY, 1, Author.APP, READY), silent=True),
+    "denying": lambda n: replace(situation(pod(n)), word=DENY),
+    "unheard": lambda n: replace(situation(pod(n)), silent=True),
+    "draining, wobbling": lambda n: situation(pod(n, ready=False, drain_requested=True), unready_since=NOW - 2),
     "terminating": lambda n: situation(pod(n, deletion_time=NOW + 30)),
+    "terminating, unready": lambda n: situation(pod(n, ready=False, deletion_time=NOW + 30), unready_since=NOW - 2),
     "lost node": lambda n: situation(pod(n, deletion_time=NOW + 30, node_lost=True)),
     "replaced": lambda n: situation(pod(n), loss=Reason.REPLACED),
     "restarted": lambda n: situation(pod(n), loss=Reason.RESTARTED),
@@ -102,13 +118,53 @@ BRAKE = {
         ["failing", "silent", "down, silent", "ready", "ready"],
         [HELD, HELD, SILENT, Reason.READY, Reason.READY],
     ),
-    "those that have not answered for a moment do not count": (
-        ["silent for a moment", "silent for a moment", "silent for a moment", "failing", "ready"],
-        [Reason.UNREACHABLE, Reason.UNREACHABLE, Reason.UNREACHABLE, ANY, Reason.READY],
+    "those that have not answered for a moment count": (
+        ["silent for a moment", "silent for a moment", "failing", "ready", "ready"],
+        [Reason.UNREACHABLE, Reason.UNREACHABLE, HELD, Reason.READY, Reason.READY],
+    ),
+    "those that have been unready for a moment count": (
+        ["failing", "wobbling", "wobbling", "ready", "ready"],
+        [HELD, Reason.UNREADY, Reason.UNREADY, Reason.READY, Reason.READY],
+    ),
+    "so does one that is drained and unready": (
+        ["failing", "wobbling", "draining, wobbling", "ready", "ready"],
+        [HELD, Reason.UNREADY, Reason.DRAIN_REQUESTED, Reason.READY, Reason.READY],
+    ),
+    "pods that were never Ready do not take it off": (
+        ["failing", "failing", "failing", "ready", "ready", "starting", "starting, Pending for an hour"],
+        [HELD, HELD, HELD, Reason.READY, Reason.READY, Reason.NEVER_READY, Reason.NEVER_READY],
+    ),
+    "nor do pods that were added while it is on and have become Ready": (
+        ["failing", "failing", "failing", "ready", "ready", "added under the brake", "added under the brake"],
+        [HELD, HELD, HELD, Reason.READY, Reason.READY, Reason.READY, Reason.READY],
+    ),
+    "one that was added while it was on does not pull it again": (
+        ["failing", "failing", "ready", "ready", "added under the brake, failing"],
+        [ANY, ANY, Reason.READY, Reason.READY, ANY],
+    ),
+    "pods that stop are not Ready because of that": (
+        ["failing", "failing", "terminating, unready", "ready", "ready"],
+        [ANY, ANY, Reason.TERMINATING, Reason.READY, Reason.READY],
+    ),
+    "nor do unready pods that stop count as pods": (
+        ["failing", "failing", "ready", "terminating, unready", "terminating, unready"],
+        [HELD, HELD, Reason.READY, Reason.TERMINATING, Reason.TERMINATING],
     ),
     "the first of many that failed together does not go before the others count": (
         ["failing", "failing in a moment", "silent too long in a moment", "ready", "ready"],
         [HELD, Reason.UNREADY, Reason.UNREACHABLE, Reason.READY, Reason.READY],
+    ),
+    "two of five have given up or hang: they move": (
+        ["given up", "hung", "ready", "ready", "ready"],
+        [Reason.APP_SHUTDOWN, Reason.HEARTBEAT_LOST, Reason.READY, Reason.READY, Reason.READY],
+    ),
+    "they count like those that are unready": (
+        ["given up", "hung", "wobbling", "ready", "ready"],
+        [HELD, HELD, Reason.UNREADY, Reason.READY, Reason.READY],
+    ),
+    "one that has given up before stays so": (
+        ["given up, moved", "hung", "hung", "ready", "ready"],
+        [Reason.APP_SHUTDOWN, HELD, HELD, Reason.READY, Reason.READY],
     ),
     "pods that are gone still move while others are held": (
         ["failing", "failing", "gone", "ready"],
@@ -126,9 +182,9 @@ BRAKE = {
         ["failing", "failing", "lost node"],
         [HELD, HELD, Reason.NODE_LOST],
     ),
-    "wobbling, starting and terminating pods do not pull the brake": (
-        ["wobbling", "starting", "terminating", "failing", "ready"],
-        [Reason.UNREADY, Reason.NEVER_READY, Reason.TERMINATING, ANY, Reason.READY],
+    "starting and terminating pods do not pull the brake": (
+        ["starting", "terminating", "failing", "ready"],
+        [Reason.NEVER_READY, Reason.TERMINATING, ANY, Reason.READY],
     ),
     "a service without pods is judged, too": (["gone", "gone"], [Reason.GONE, Reason.GONE]),
 }
@@ -190,6 +246,31 @@ SUCCESSORS = {
         [Reason.READY, Reason.REPLACED],
     ),
 }
+
+
+FULL = Policy(placement=Placement(max_links=100))
+FILLED = {
+    "the others are full: it takes over what is left": (["restarted", "ready"], [60, 100], Reason.READY),
+    "they are over the limit": (["replaced", "ready", "ready"], [60, 120, 100], Reason.READY),
+    "one has room: links move there first": (["restarted", "ready", "ready"], [60, 100, 99], Reason.RESTARTED),
+    "who has room takes nobody by its own word": (["restarted", "denying", "ready"], [60, 0, 100], Reason.READY),
+    "who has room is counted as dead": (["restarted", "unheard", "ready"], [60, 0, 100], Reason.READY),
+    "who has room does not take links": (["restarted", "wobbling", "ready"], [60, 0, 100], Reason.READY),
+    "it took over before, and others have room now": (["took over", "ready"], [60, 0], Reason.READY),
+}
+
+
+@pytest.mark.parametrize("sentence", FILLED)
+def test_a_successor_takes_over_what_nobody_else_has_room_for(sentence):
+    kinds, links, expected = FILLED[sentence]
+    situations = {o: replace(at, links=links[o]) for o, at in service(*kinds).items()}
+    assert judge_service(situations, FULL).verdicts[0].reason is expected
+
+
+def test_all_others_being_full_each_successor_takes_over_its_own():
+    situations = {o: replace(at, links=100) for o, at in service("restarted", "replaced", "ready").items()}
+    assert reasons(judge_service(situations, FULL)) == [Reason.READY] * 3
+    assert reasons(judge_service(situations, DEFAULT)) == [Reason.RESTARTED, Reason.REPLACED, Reason.READY]
 
 
 @pytest.mark.parametrize("sentence", SUCCESSORS)

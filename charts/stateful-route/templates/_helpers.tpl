@@ -52,6 +52,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ include "stateful-route.fullname" . }}-valkey
 {{- end }}
 
+{{- /* Its URL, its password, and a configuration with the password. */}}
+{{- define "stateful-route.valkeySecret" -}}
+{{ default (include "stateful-route.valkeyName" .) .Values.valkey.existingSecret.name }}
+{{- end }}
+
 {{- /* What the operator needs of StatefulRoutes, StatefulSets and pods where it serves. */}}
 {{- define "stateful-route.servingRules" -}}
 - apiGroups: [""]
@@ -60,6 +65,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch]
+{{- range .Values.workloads }}
+- apiGroups: [{{ .group }}]
+  resources:
+    {{- range .resources }}
+    - {{ . }}
+    - {{ . }}/scale
+    {{- end }}
+  verbs: [get]
+{{- end }}
 - apiGroups: [statefulroute.io]
   resources: [statefulroutes]
   verbs: [list, watch, patch]

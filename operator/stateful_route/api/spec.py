@@ -20,6 +20,9 @@ PLACEHOLDERS = ("pod", "ordinal", "service", "namespace", "ip", "port")
 MIN_REPAIR_PERIOD_SECONDS = 30
 """A walk through the index of a million links takes about a second; more often than this it would never rest."""
 
+API_VERSION = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/v[0-9]+((alpha|beta)[0-9]+)?$"
+"""``group/version``: no workload with ordinals is of the core."""
+
 LossPolicy = Literal["Move", "Keep"]
 
 _PASSWORD = re.compile(r"://.*:.*@|[?&](?i:[^=&]*password|[^=&]*%[^=&]*)=")
@@ -56,8 +59,15 @@ def _never_or_seldom(seconds: int) -> int:
 class WorkloadRef(Model):
     """The workload whose pods are routed; without a name, the one named like the resource."""
 
-    kind: Literal["StatefulSet"] = "StatefulSet"
+    api_version: Annotated[str, Field(min_length=1, max_length=317, pattern=API_VERSION)] = "apps/v1"
+    kind: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z][A-Za-z0-9]*$")] = "StatefulSet"
     name: ObjectName | None = None
+
+    @model_validator(mode="after")
+    def _with_ordinals(self) -> Self:
+        if self.api_version.startswith("apps/") and (self.api_version, self.kind) != ("apps/v1", "StatefulSet"):
+            raise ValueError("of the group apps, only a StatefulSet (apps/v1) gives its pods lasting ordinals")
+        return self
 
 
 class SecretKeyRef(Model):

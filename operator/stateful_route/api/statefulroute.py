@@ -9,6 +9,7 @@ from stateful_route.api.model import Model, Time
 from stateful_route.api.spec import StatefulRouteSpec
 from stateful_route.api.status import StatefulRouteStatus
 from stateful_route.domain.errors import StatefulRouteError
+from stateful_route.domain.workload_ref import WorkloadRef
 
 GROUP = "statefulroute.io"
 VERSION = "v1alpha1"
@@ -74,8 +75,14 @@ class StatefulRoute(Model):
 
     @property
     def workload_name(self) -> str:
-        """The name of the StatefulSet."""
+        """The name of the workload."""
         return self.spec.workload_ref.name or self.metadata.name
+
+    @property
+    def workload(self) -> WorkloadRef:
+        """The workload whose pods are routed."""
+        group, _, version = self.spec.workload_ref.api_version.partition("/")
+        return WorkloadRef(self.workload_name, group, version, self.spec.workload_ref.kind)
 
     @field_validator("status", mode="wrap")
     @classmethod

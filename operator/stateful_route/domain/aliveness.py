@@ -77,21 +77,44 @@ class PodView(NamedTuple):
             return RoutingState.SHUTDOWN if record is None else record.state
         return state.routing_state if record is None else effective(state.routing_state, record.state)
 
+    @property
+    def is_foreign(self) -> bool:
+        """True when a foreign client has written the state record."""
+        return self.state is not None and self.state.author is Author.FOREIGN
+
+
+def foreign_word(view: PodView) -> RoutingState | None:
+    """What a foreign client says of its pod, as the script operatorSetStates tells it; None: it echoes the operator.
+
+    ``view`` is that of a foreign record.
+    """
+    state, record = view.state, view.record
+    if state is None:
+        return None
+    ours = record is not None and record.written is not None and state.routing_state is record.written
+    if record is None or not ours or record.state.severity < state.routing_state.severity:
+        return state.routing_state
+    return record.app_word
+
 
 def is_alive(view: PodView, heartbeat: Heartbeat, expire_seconds: float) -> bool:
     """True when the pod still serves the uids that it has (it may be denying new ones)."""
-    fresh = _heartbeats(view) and view.age_seconds is not None and view.age_seconds < expire_seconds
-    if view.effective is RoutingState.SHUTDOWN:
+    return view.effective is not RoutingState.SHUTDOWN and not is_silent(view, heartbeat, expire_seconds)
+
+
+def is_silent(view: PodView, heartbeat: Heartbeat, expire_seconds: float) -> bool:
+    """True when the pod must publish its own state to count as alive, and has not for ``expire_seconds`` or ever."""
+    if _heartbeats(view) and view.age_seconds is not None and view.age_seconds < expire_seconds:
         return False
     if view.record is None:
-        return fresh
+        return True
     match heartbeat:
         case Heartbeat.IGNORED:
-            return True
+            return False
         case Heartbeat.REQUIRED:
-            return fresh
+            return True
         case Heartbeat.AUTO:
-            return fresh or not _own_heartbeat_expected(view)
+            return _own_heartbeat_expected(view)
 
 
 def is_routable(view: PodView, heartbeat: Heartbeat, expire_seconds: float) -> bool:

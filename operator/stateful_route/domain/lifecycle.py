@@ -45,6 +45,7 @@ class Memory:
         release: In the drain under way its app has been asked to give its uids away until then (ms by the clock of
             Redis); None: it has not.
         drained: In the drain under way the operator itself has begun to move its links.
+        added: It was not Ready yet when failovers of the service began to be held back.
     """
 
     ever_ready: bool
@@ -54,6 +55,7 @@ class Memory:
     took_over: bool = False
     release: int | None = None
     drained: bool = False
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class Situation:
         store_ms: The same moment by the clock of Redis.
         app: What the pod's app last published, if it runs the library; None: nothing, in this incarnation.
         links: About how many links it has.
+        word: What the pod says of itself, by our library or as a foreign client; None: nothing, in this incarnation.
+        silent: Callers count it as dead, because it does not publish its state (`domain.aliveness.is_silent`).
     """
 
     pod: PodFacts | None
@@ -77,14 +81,19 @@ class Situation:
     store_ms: int = 0
     app: ServiceState | None = None
     links: int = 0
+    word: RoutingState | None = None
+    silent: bool = False
 
 
 Rule = Callable[[Situation, Policy], Verdict | None]
 
 
-def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy, now: float) -> Memory:
+def remember(
+    pod: PodFacts | None, record: OperatorRecord | None, policy: Policy, now: float, *, braked: bool = False
+) -> Memory:
     """What of ``record`` (None: nothing is known) still holds for the pod as it is now.
 
+    ``braked``: failovers of the service are being held back.
     The delay until a pod counts as failed goes on from the record, so a restarted operator does not count it anew.
     """
     same = pod is None or record is None or record.incarnation is None or record.incarnation == pod.incarnation
@@ -103,14 +112,16 @@ def remember(pod: PodFacts | None, record: OperatorRecord | None, policy: Policy
         since = None
     elif since is None:
         since = _unready_since(pod, now)
+    was_ready = bool(record and record.ever_ready and carried)
     return Memory(
-        ever_ready=(pod is not None and pod.ready) or bool(record and record.ever_ready and carried),
+        ever_ready=(pod is not None and pod.ready) or was_ready,
         unready_since=since,
         loss=loss,
         held_down=bool(record and same and record.reason in DOWN),
         took_over=bool(pod and record and same and record.loss and record.state is not RoutingState.SHUTDOWN),
         release=record.release if record and same and record.reason in DRAINING else None,
         drained=bool(record and same and record.reason in DRAINING and record.links is LinkAction.DRAIN),
+        added=braked and (not was_ready or bool(record and record.added)),
     )
 
 
@@ -200,15 +211,35 @@ def terminating(at: Situation, policy: Policy) -> Verdict | None:
 
 
 def draining(at: Situation, policy: Policy) -> Verdict | None:
-    """Somebody asked to drain it, or the StatefulSet no longer wants the ordinal."""
+    """Somebody asked to drain it, it has left its workload, or the workload no longer wants the ordinal."""
     if at.pod is not None and at.pod.drain_requested:
         reason = Reason.DRAIN_REQUESTED
+    elif at.pod is not None and at.pod.disowned:
+        reason = Reason.DISOWNED
     elif at.wanted is False:
         reason = Reason.SCALED_DOWN
     else:
         return None
     due = None if at.memory.unready_since is None else at.memory.unready_since + policy.delay_seconds
     return Verdict(RoutingState.DENY_NEW_CALL, LinkAction.DRAIN, reason, due=due)
+
+
+def app_shutdown(at: Situation, policy: Policy) -> Verdict | None:  # noqa: ARG001  a rule's shape
+    """Its application says that it serves nobody.
+
+    The operator's layer does not say SHUTDOWN itself, so the application's next word is an effective change that the
+    operator hears of; until then the pod takes nobody new.
+    """
+    if at.word is not RoutingState.SHUTDOWN:
+        return None
+    return Verdict(RoutingState.DENY_NEW_CALL, LinkAction.MOVE, Reason.APP_SHUTDOWN)
+
+
+def heartbeat_lost(at: Situation, policy: Policy) -> Verdict | None:  # noqa: ARG001  a rule's shape
+    """Its library has published in this incarnation, and does not any more: the process hangs or is cut off."""
+    if at.app is None or not at.silent:
+        return None
+    return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.HEARTBEAT_LOST)
 
 
 def unready(at: Situation, policy: Policy) -> Verdict | None:
@@ -233,6 +264,8 @@ RULES: tuple[Rule, ...] = (
     unready_too_long,
     terminating,
     draining,
+    app_shutdown,
+    heartbeat_lost,
     unready,
     ready,
 )

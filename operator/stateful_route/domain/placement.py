@@ -69,10 +69,7 @@ class Spread:
         """
         self.ordinals = frozenset(target.ordinal for target in targets)
         self._limited = placement.max_links > 0
-        wanted: Sequence[Target] = ()
-        if placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN:
-            wanted = [target for target in targets if placement.weights.get(target.ordinal, 1) > 0]
-        candidates = sorted(wanted or targets, key=lambda target: target.ordinal)
+        candidates = _candidates(targets, placement)
         self._left = {target.ordinal: placement.max_links - target.links for target in candidates}
         self._order = _order(candidates, placement, start, at_least)
         if self._limited and not any(left > 0 for left in self._left.values()):
@@ -89,6 +86,22 @@ class Spread:
             if not any(left > 0 for left in self._left.values()):
                 break
         return None
+
+
+def room(targets: Sequence[Target], placement: Placement) -> float:
+    """How many links a `Spread` over these pods hands out; infinite without a limit, 0 for no pods."""
+    candidates = _candidates(targets, placement)
+    if placement.max_links <= 0:
+        return math.inf if candidates else 0
+    return sum(max(0, placement.max_links - target.links) for target in candidates)
+
+
+def _candidates(targets: Sequence[Target], placement: Placement) -> list[Target]:
+    """Those that the strategy may choose, by ordinal."""
+    wanted: Sequence[Target] = ()
+    if placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN:
+        wanted = [target for target in targets if placement.weights.get(target.ordinal, 1) > 0]
+    return sorted(wanted or targets, key=lambda target: target.ordinal)
 
 
 def good_range(targets: Sequence[Target], load_range: float) -> list[Target]:

@@ -30,6 +30,10 @@ class PodFacts:
     node_lost: bool = False
     """Known only for a Terminating pod; False until somebody has looked."""
     ip: str | None = None
+    container: str | None = None
+    """The routed one; None: the pod has none."""
+    disowned: bool = False
+    """Its labels have left the selector of its workload, which makes no other in its place."""
     unreachable_since: float | None = None
     """Since when it has not answered the operator's own probe; None: it answers, or nobody has complained."""
 

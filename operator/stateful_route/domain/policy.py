@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stateful_route.domain.placement import Placement
+
 
 class OnLoss(StrEnum):
     """What becomes of a pod's links when its memory is lost."""
@@ -49,3 +51,4 @@ class Policy:
     max_unavailable: MaxUnavailable = field(default=MaxUnavailable(50, percent=True))
     expire_seconds: float = 60.0
     drain: DrainPolicy = field(default_factory=DrainPolicy)
+    placement: Placement = field(default_factory=Placement)

@@ -35,6 +35,7 @@ class OperatorRecord:
         release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
         former: Uids of pods of this ordinal that were replaced, the latest first: they must not publish any more.
         life_since: Since when the incarnation is known, ms by the clock of Redis; 0: from the beginning.
+        added: It was not Ready yet when failovers of the service began to be held back; the brake does not count it.
     """
 
     state: RoutingState
@@ -54,6 +55,7 @@ class OperatorRecord:
     unreachable_since: int | None = None
     life_since: int = 0
     former: tuple[str, ...] = ()
+    added: bool = False
 
     @classmethod
     @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
@@ -79,6 +81,7 @@ class OperatorRecord:
                 unreachable_since=_optional(data, "unreachableSince", int),
                 life_since=int(data.get("lifeSince", 0)),
                 former=tuple(map(str, data.get("former") or ())),
+                added=bool(data.get("added")),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
@@ -87,7 +90,7 @@ class OperatorRecord:
     def decision(self) -> tuple[object, ...]:
         """What the operator decides; two records that agree in it need no write (the count alone is no reason)."""
         times = (self.unready_since, self.unreachable_since)
-        life = (self.incarnation, self.ever_ready, *times, self.before, self.loss)
+        life = (self.incarnation, self.ever_ready, self.added, *times, self.before, self.loss)
         return (self.state, self.reason, self.links, self.address, self.release, *life)
 
     def decision_json(self) -> str:
@@ -106,6 +109,7 @@ class OperatorRecord:
             "release": self.release,
             "unreachableSince": self.unreachable_since,
             "former": self.former or None,
+            "added": self.added or None,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
 

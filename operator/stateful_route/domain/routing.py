@@ -72,10 +72,16 @@ class Reason(StrEnum):
     """The annotation statefulroute.io/drain asks for it."""
     SCALED_DOWN = "ScaledDown"
     """The StatefulSet no longer wants this ordinal."""
+    DISOWNED = "Disowned"
+    """Its labels have left the selector of its workload, which makes no other pod in its place."""
     UNREADY = "Unready"
     """Not Ready, for less than failover.delaySeconds."""
     UNREACHABLE = "Unreachable"
     """Ready, but a caller could not reach it and it does not answer the operator's own probe; not for long yet."""
+    APP_SHUTDOWN = "AppShutdown"
+    """The pod's application says that it serves nobody (SHUTDOWN), and nobody has asked it to stop."""
+    HEARTBEAT_LOST = "HeartbeatLost"
+    """Ready, but its library has published nothing for health.expireSeconds: callers count it as dead."""
     POD_FAILURE = "PodFailure"
     """A route manager was told that the pod has failed, in a service that no operator owns."""
     UNKNOWN = "Unknown"
@@ -92,8 +98,8 @@ class Reason(StrEnum):
     """A caller's call has moved its user off a pod that is to be left; no pod's state, only why a link has moved."""
 
 
-DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG})
-"""The pod is there and does not serve, for too long: what the brake counts and holds back."""
+DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG, Reason.APP_SHUTDOWN, Reason.HEARTBEAT_LOST})
+"""The pod is there and does not serve: what the brake counts and holds back."""
 
-DRAINING = frozenset({Reason.TERMINATING, Reason.DRAIN_REQUESTED, Reason.SCALED_DOWN})
+DRAINING = frozenset({Reason.TERMINATING, Reason.DRAIN_REQUESTED, Reason.DISOWNED, Reason.SCALED_DOWN})
 """The pod serves and should be emptied."""

@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from stateful_route.domain.drain import shared_with_app
-from stateful_route.domain.lifecycle import CONDITION_TIME_SECONDS, Situation, Verdict, judge, without_loss
+from stateful_route.domain.lifecycle import Situation, Verdict, judge, without_loss
+from stateful_route.domain.placement import Target, room
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import DOWN, LinkAction, Reason, RoutingState
-
-SUSPECT = frozenset({Reason.UNREADY, Reason.UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,12 @@ def keeping(judgement: Judgement, ordinals: Collection[int]) -> Judgement:
 def _successors_stay_when_nobody_else_can(
     situations: Mapping[int, Situation], verdicts: Mapping[int, Verdict], policy: Policy
 ) -> dict[int, Verdict]:
-    """When every pod was replaced or restarted, links have nowhere to go: each successor takes over its own."""
-    if any(verdict.state is RoutingState.READY for verdict in verdicts.values()):
+    """When nobody else has room for links of a former life, each successor takes over those that are left of its own.
+
+    So it is when every pod was replaced or restarted, and when the others are full.
+    """
+    others = [Target(o, links=at.links) for o, at in situations.items() if _takes_links(at, verdicts[o])]
+    if room(others, policy.placement) > 0:
         return {}
     anew = {
         ordinal: judge(without_loss(at), policy) for ordinal, at in situations.items() if at.memory.loss is not None
@@ -46,23 +49,34 @@ def _successors_stay_when_nobody_else_can(
     return {ordinal: verdict for ordinal, verdict in anew.items() if verdict.state is RoutingState.READY}
 
 
+def _takes_links(at: Situation, verdict: Verdict) -> bool:
+    """Whether callers give the pod new uids, as far as its facts say: what the mover finds when that is written."""
+    return verdict.state is RoutingState.READY and at.word in {None, RoutingState.READY} and not at.silent
+
+
 def _brake(situations: Mapping[int, Situation], verdicts: Mapping[int, Verdict], policy: Policy) -> dict[int, Verdict]:
     """Unready pods stay when there are too many at once: then the network or a probe is broken, not the pods.
 
-    Those that do not answer the operator's own probe count likewise: its own network may be what is broken.
-
-    Times are exact to a second only: who will have been so for too long within one counts already, or the first of
-    many that failed together would fail over before the others count.
+    Those that do not answer the operator's own probe count likewise: its own network may be what is broken; and those
+    that do not publish any more, or say by themselves that they serve nobody: their common back end may be.
+    Each counts at once, however short it has been so: pods that fail for one cause are noticed one after the other.
     Pods that are SHUTDOWN for it already stay so (their links have moved); pods that are gone still move.
     """
     down = {ordinal for ordinal, verdict in verdicts.items() if verdict.reason in DOWN}
-    pods = sum(at.pod is not None and not at.pod.finished for at in situations.values())
-    soon = {
-        ordinal
-        for ordinal, verdict in verdicts.items()
-        if verdict.reason in SUSPECT and verdict.due and verdict.due <= situations[ordinal].now + CONDITION_TIME_SECONDS
-    }
-    if not policy.max_unavailable.exceeded(len(down | soon), pods):
+    counted = [o in down or at.memory.unready_since is not None for o, at in situations.items() if _counts(at)]
+    if not policy.max_unavailable.exceeded(sum(counted), len(counted)):
         return {}
     held = Verdict(RoutingState.DENY_NEW_CALL, LinkAction.STAY, Reason.FAILOVER_PAUSED)
     return {ordinal: held for ordinal in down if not situations[ordinal].memory.held_down}
+
+
+def _counts(at: Situation) -> bool:
+    """Whether the brake counts the pod: it has served, and its not being Ready would say something.
+
+    Left out are pods that have ended, that were never Ready or were added while the brake was on (whoever adds pods
+    must not take it off), and those that stop: they are not Ready because they were asked to stop.
+    """
+    pod = at.pod
+    if pod is None or pod.finished or not at.memory.ever_ready or at.memory.added:
+        return False
+    return not (pod.terminating and at.memory.unready_since is not None)

@@ -497,4 +497,7 @@ class ClientDriver:
 
 def _nobody(service: Service, snapshot: Snapshot) -> NoPodAvailable:
     states = ", ".join(f"{ordinal} {state}" for ordinal, state in sorted(snapshot.states().items())) or "there is none"
+    if snapshot.routable:
+        limit = snapshot.config.placement.max_links
+        return NoPodAvailable(f"every pod of {service} is full (placement.maxLinksPerPod: {limit}): {states}")
     return NoPodAvailable(f"no pod of {service} takes new uids: {states}")

@@ -175,8 +175,8 @@ class Crew:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             for _ in range(min(self._at_once - len(self._threads), len(self._items))):
                 thread = threading.Thread(target=self._run, name="stateful-route work", daemon=True)
-                self._threads.append(thread)
                 thread.start()
+                self._threads.append(thread)  # once it can be joined: `done` looks at any moment
 
     def done(self, seconds: float) -> bool:
         """Wait at most so long; whether all have finished, and nothing is left; but for the one that asks."""

@@ -18,11 +18,12 @@ from stateful_route.handlers.health import Health, Readiness
 from stateful_route.handlers.metrics import metrics_site
 from stateful_route.handlers.transport import Backoffs, Transport
 from stateful_route.kube.client import Kube, KubeError
+from stateful_route.kube.membership import POD_NAME_LABEL
 from stateful_route.kube.objects import GROUP, PLURAL, cluster_id
-from stateful_route.kube.pods import POD_NAME_LABEL
 from stateful_route.metrics.operator import OperatorMetrics
 from stateful_route.reconcile.claims import Claims
 from stateful_route.reconcile.definition import Definition
+from stateful_route.reconcile.departure import leave_with_namespace
 from stateful_route.reconcile.environment import Environment, Timing
 from stateful_route.reconcile.grants import GRANT, Watches
 from stateful_route.reconcile.leadership import Leadership
@@ -31,6 +32,9 @@ from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 2.0
+"""Of these at most, to see whether our own namespace is being deleted, and to let go of what is in it."""
 
 REGISTRY = kopf.OperatorRegistry()
 
@@ -172,7 +176,20 @@ async def _run(options: Options) -> None:
     finally:
         await health.stop()
         await metrics.stop()
+        await _leave(app)
         await kube.close()
+
+
+async def _leave(app: App) -> None:
+    """Where our own namespace is being deleted, let its StatefulRoutes go; who serves them has ended before."""
+    election, served = app.options.election, app.options.namespaces
+    if election is None or (served and election.namespace not in served):
+        return
+    with contextlib.suppress(KubeError, TimeoutError):
+        async with asyncio.timeout(LEAVE_SECONDS):
+            for route in await leave_with_namespace(app.kube, election.namespace, app.options.release):
+                name = route["metadata"]["name"]
+                log.warning("finalizer released: our namespace is being deleted", extra={"route": name})
 
 
 def _heed_signals() -> None:

@@ -1,4 +1,4 @@
-"""The other objects that the operator reads and writes: StatefulRoutes, StatefulSets, Secrets, nodes, Events."""
+"""The other objects that the operator reads and writes: StatefulRoutes, Secrets, nodes, Events."""
 
 import base64
 import binascii
@@ -23,47 +23,6 @@ Body = Mapping[str, Any]
 
 class SecretLacking(StatefulRouteError):  # noqa: N818  names the fact
     """There is no such Secret, it has no such key, or what the key holds is no text; the message says which of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkloadFacts:
-    """What a StatefulSet says: which ordinals it wants, and how its pods are found and reached."""
-
-    name: str
-    uid: str
-    resource_version: int
-    start: int
-    replicas: int
-    selector: Mapping[str, str]
-    governing_service: str
-
-    def wants(self, ordinal: int) -> bool:
-        """True when the StatefulSet wants a pod with this ordinal."""
-        return self.start <= ordinal < self.start + self.replicas
-
-
-def workload_facts(body: Body) -> WorkloadFacts:
-    """The facts in a StatefulSet's body."""
-    meta, spec = body["metadata"], body["spec"]
-    return WorkloadFacts(
-        name=meta["name"],
-        uid=meta["uid"],
-        resource_version=int(meta.get("resourceVersion", 0)),
-        start=int((spec.get("ordinals") or {}).get("start", 0)),
-        replicas=int(spec.get("replicas", 1)),
-        selector=dict((spec.get("selector") or {}).get("matchLabels") or {}),
-        governing_service=spec.get("serviceName") or "",
-    )
-
-
-async def get_stateful_set(kube: Kube, namespace: str, name: str) -> WorkloadFacts | None:
-    """The StatefulSet's facts, or None when it does not exist."""
-    try:
-        return workload_facts(await kube.get_quickly(f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"))
-    except KubeError as error:
-        if error.not_found:
-            return None
-        raise
 
 
 async def list_routes(kube: Kube, namespace: str | None) -> list[Body]:
@@ -150,6 +109,16 @@ async def cluster_id(kube: Kube) -> str:
     """The uid of the namespace kube-system: the usual name of a cluster that has none."""
     body = await kube.get_quickly("/api/v1/namespaces/kube-system")
     return str(body["metadata"]["uid"])
+
+
+async def is_namespace_ending(kube: Kube, name: str) -> bool:
+    """True while the namespace is being deleted, or when it is gone."""
+    try:
+        return "deletionTimestamp" in (await kube.get_quickly(f"/api/v1/namespaces/{name}"))["metadata"]
+    except KubeError as error:
+        if error.not_found:
+            return True
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,15 @@
-"""Pods: how a body becomes facts, and how the pods of a StatefulSet are listed."""
+"""Pods: how a body becomes facts, and how the pods of a workload are listed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from stateful_route.domain.names import MAX_ORDINAL
 from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.selector import Selector
 from stateful_route.kube.client import Kube
-
-POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
-"""On every pod of a StatefulSet and on no other: the server-side selector of the watch."""
+from stateful_route.kube.containers import routed_container, status_of
+from stateful_route.kube.membership import POD_NAME_LABEL
 
 POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
 DRAIN_ANNOTATION = "statefulroute.io/drain"
@@ -17,32 +17,25 @@ DRAIN_ANNOTATION = "statefulroute.io/drain"
 Body = Mapping[str, Any]
 
 
-def stateful_set_of(body: Body) -> str | None:
-    """The name of the StatefulSet that controls the pod, or None.
-
-    A pod that nobody controls serves on when its StatefulSet was deleted alone (``--cascade=orphan``, to make it anew
-    with other immutable fields): it still belongs to that name, and is adopted when the StatefulSet is back.
-    """
-    meta = body["metadata"]
-    for owner in meta.get("ownerReferences") or ():
-        if owner.get("controller"):
-            return str(owner["name"]) if owner.get("kind") == "StatefulSet" else None
-    orphan = meta["name"] if (meta.get("labels") or {}).get(POD_NAME_LABEL) == meta["name"] else ""
-    return orphan.rpartition("-")[0] or None
-
-
-def pod_facts(body: Body, container: str | None = None) -> PodFacts | None:
+def pod_facts(
+    body: Body, container: str | None = None, template: Sequence[str] = (), *, disowned: bool = False
+) -> PodFacts | None:
     """What the domain wants to know of a pod, or None when it has no ordinal that we can store.
 
     Args:
         body: The pod as the API server sends it.
-        container: The routed container, whose restarts count; None: the first one.
+        container: ``health.container``; None: the spec names none.
+        template: Names of the containers in the workload's pod template; empty: not known.
+        disowned: Its labels have left the selector of its workload.
     """
     meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    ordinal = _ordinal(meta)
-    if ordinal is None:
+    ordinal = ordinal_of(body)
+    if ordinal is None or ordinal > MAX_ORDINAL:
         return None
-    statuses = status.get("containerStatuses") or ()
+    routed = routed_container(body, container, template)
+    ends = list(status.get("containerStatuses") or ())
+    if ends and (last := status_of(body, routed)) not in ends:  # a native sidecar ends after the others
+        ends.append(last)
     ready = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), None)
     return PodFacts(
         name=meta["name"],
@@ -50,15 +43,17 @@ def pod_facts(body: Body, container: str | None = None) -> PodFacts | None:
         uid=meta["uid"],
         resource_version=int(meta.get("resourceVersion", 0)),
         created=timestamp(meta["creationTimestamp"]),
-        restarts=_restarts(spec, statuses, container),
+        restarts=int(status_of(body, routed).get("restartCount", 0)),
         phase=status.get("phase", "Pending"),
         ready=ready is not None and ready.get("status") == "True",
         ready_changed=timestamp(ready["lastTransitionTime"]) if ready and ready.get("lastTransitionTime") else None,
         deletion_time=timestamp(meta["deletionTimestamp"]) if meta.get("deletionTimestamp") else None,
-        containers_terminated=bool(statuses) and all("terminated" in (c.get("state") or {}) for c in statuses),
+        containers_terminated=bool(ends) and all("terminated" in (c.get("state") or {}) for c in ends),
         drain_requested=_asks((meta.get("annotations") or {}).get(DRAIN_ANNOTATION)),
         node=spec.get("nodeName"),
         ip=status.get("podIP"),
+        container=routed,
+        disowned=disowned,
     )
 
 
@@ -67,26 +62,22 @@ def timestamp(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-async def list_pods(kube: Kube, namespace: str, selector: Mapping[str, str]) -> tuple[list[Body], int]:
-    """The bodies of all StatefulSet pods in the namespace that have the given labels, and how new the list is.
+def ordinal_of(body: Body) -> int | None:
+    """The pod's own index, by its label or its name; None: it has none."""
+    meta = body["metadata"]
+    text = (meta.get("labels") or {}).get(POD_INDEX_LABEL) or meta["name"].rpartition("-")[2]
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+async def list_pods(kube: Kube, namespace: str, selector: Selector) -> tuple[list[Body], int]:
+    """The bodies of all pods in the namespace that are selected and named as a StatefulSet's, and how new the list is.
 
     Raises:
         KubeError: see there.
     """
-    labels = ",".join([POD_NAME_LABEL, *(f"{name}={value}" for name, value in sorted(selector.items()))])
-    listed = await kube.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=labels)
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    listed = await kube.get(path, labelSelector=selector.query([POD_NAME_LABEL]))
     return list(listed.get("items") or ()), int(listed["metadata"]["resourceVersion"])
-
-
-def _ordinal(meta: Body) -> int | None:
-    text = (meta.get("labels") or {}).get(POD_INDEX_LABEL) or meta["name"].rpartition("-")[2]
-    return int(text) if text.isdecimal() and int(text) <= MAX_ORDINAL else None
-
-
-def _restarts(spec: Body, statuses: Any, container: str | None) -> int:
-    containers = spec.get("containers") or ()
-    name = container or (containers[0]["name"] if containers else None)
-    return next((int(c.get("restartCount", 0)) for c in statuses if c.get("name") == name), 0)
 
 
 def _asks(value: str | None) -> bool:

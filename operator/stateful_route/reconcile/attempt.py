@@ -12,8 +12,10 @@ from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.status import Finding
 from stateful_route.store.keys import Service
 
-PASSING = frozenset({Reason.SECRET_NOT_FOUND, Reason.INVALID_URL, Reason.MISSING_PERMISSION})
-"""Problems that no event of ours ends: neither Secrets nor Roles are watched, so that they are looked at again soon."""
+PASSING = frozenset(
+    {Reason.SECRET_NOT_FOUND, Reason.INVALID_URL, Reason.MISSING_PERMISSION, Reason.UNSUPPORTED_WORKLOAD}
+)
+"""Problems that no event of ours ends: Secrets, Roles and other APIs are not watched, so they are looked at again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 NODE_LOOK_SECONDS = 5.0
 FOREIGN_LOOK_SECONDS = 10.0
 """The least time between two looks at all keys of the store for links that foreign clients made without our index."""
+
+
+CLEARED_PART = 0.2
+"""At most this part of the time is spent on dropping the expired links of services that are full."""
 
 
 class Wake(Protocol):
@@ -54,7 +59,7 @@ class Chores:
         self._searching = asyncio.Lock()
         self._unreadable = 0
         """Links that hold no pod index, as of the last look at all keys."""
-        self._nodes_looked_at = self._repair_at = self._foreign_at = 0.0
+        self._nodes_looked_at = self._repair_at = self._foreign_at = self._clear_at = 0.0
 
     def look_after(self, store: Store, route: StatefulRoute, workload: Workload) -> float | None:
         """Begin what is due; when to ask again at the latest (seconds since the epoch), None: with the next pass."""
@@ -64,6 +69,9 @@ class Chores:
             self._repair_at = now + period
             self._foreign_at = now + FOREIGN_LOOK_SECONDS
             self._begin(self._repair(store))
+        elif now >= self._clear_at and self._is_crowded(route):
+            self._clear_at = math.inf
+            self._begin(self._clear(store))
         elif not self._searching.locked() and self.search.missing(self._ledger.records):
             self._begin(self._search(store))
         elif now >= self._foreign_at and self._fresh_failures(now):
@@ -125,6 +133,24 @@ class Chores:
         """True while a pod's links have begun to move a short while ago: a foreign client's may be among them."""
         horizon = (now - FOREIGN_LOOK_SECONDS - self._env.timing.resync_seconds) * 1000
         return any(r.links is LinkAction.MOVE and r.since > horizon for r in self._ledger.records.values())
+
+    def _is_crowded(self, route: StatefulRoute) -> bool:
+        """Whether a pod seems full: links that have expired are counted until a repair has dropped them."""
+        limit = route.spec.placement.max_links_per_pod
+        return limit > 0 and any(links >= limit for links in self._ledger.counts.values())
+
+    async def _clear(self, store: Store) -> None:
+        """Drop the links that have expired; have the rest counted if there were any."""
+        began = time.time()
+        try:
+            repaired = await repair_index(store, self._ledger.service)
+        finally:
+            now = time.time()
+            self._clear_at = now + max(
+                self._env.timing.resync_seconds, (now - began) * (1 - CLEARED_PART) / CLEARED_PART
+            )
+        if repaired.expired:
+            self._wake(full=True)
 
     async def _repair(self, store: Store) -> None:
         await repair_index(store, self._ledger.service)

@@ -10,7 +10,7 @@ from stateful_route.api.statefulroute import former_status
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.deployments import Deployment, running_pods, scale_to_zero
-from stateful_route.kube.objects import FINALIZER, Body, list_routes, set_finalizers
+from stateful_route.kube.objects import FINALIZER, Body, is_namespace_ending, list_routes, set_finalizers
 
 _POLL_SECONDS: Final = 0.5
 
@@ -56,6 +56,19 @@ async def release_finalizers(kube: Kube, namespaces: Collection[str], release: s
                 break
             released += [body for body in held if await _release(kube, body)]
     return released
+
+
+async def leave_with_namespace(kube: Kube, namespace: str, release: str = "") -> list[Body]:
+    """`release_finalizers` of the namespace in which the operator itself runs, if that is being deleted; else nothing.
+
+    Its pods are ended before its other objects: nobody comes after us who could take the finalizers off.
+
+    Raises:
+        KubeError: the API server refuses, or does not answer.
+    """
+    if not await is_namespace_ending(kube, namespace):
+        return []
+    return await release_finalizers(kube, [namespace], release)
 
 
 def _of_others(routes: Collection[Body], release: str) -> set[tuple[str, str]]:

@@ -1,88 +1,131 @@
-"""What Kubernetes says of a StatefulSet and its pods, read anew; and what the watch should have told of it."""
+"""What Kubernetes says of a workload and its pods, read anew; and what the watch should have told of it."""
 
 import asyncio
 import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from stateful_route.domain.pod import PodFacts
+from stateful_route.api.conditions import Reason
+from stateful_route.domain.selector import Selector
+from stateful_route.domain.workload_ref import WorkloadFacts, WorkloadRef
 from stateful_route.kube.client import KubeError
-from stateful_route.kube.objects import get_stateful_set
-from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
+from stateful_route.kube.pods import list_pods
+from stateful_route.kube.workloads import UnsupportedWorkload, get_workload
 from stateful_route.reconcile.environment import Environment
-from stateful_route.reconcile.workload import Workload
+from stateful_route.reconcile.problem import Problem
+from stateful_route.reconcile.roster import Criteria, classify
+from stateful_route.reconcile.workload import Seen, Workload
+
+EVERYTHING = Selector()
 
 log = logging.getLogger(__name__)
 
 
 class Inventory:
-    """Reads the pods of one StatefulSet into a `Workload`."""
+    """Reads the pods of one workload into a `Workload`."""
 
-    def __init__(self, env: Environment, namespace: str, name: str) -> None:
+    def __init__(self, env: Environment, namespace: str) -> None:
         self._kube, self._watchdog = env.kube, env.watchdog
-        self._namespace, self._name = namespace, name
+        self._namespace = namespace
         self.workload = Workload()
+        self._criteria: Criteria | None = None
+        """By which the pods that are known have been judged at the last LIST; None: there has been none."""
         self._awaited: set[str] = set()
         """uids of pods that the watchdog may be waiting for."""
         self.refused: str | None = None
         """What could not be read anew for want of a right; None: all could."""
 
-    def observe(self, body: Mapping[str, Any], container: str | None, *, deleted: bool) -> int | None:
-        """Take in an event of one of the pods; its ordinal, None when it tells nothing new.
+    def observe(
+        self, body: Mapping[str, Any], ref: WorkloadRef, container: str | None, *, deleted: bool
+    ) -> Seen | None:
+        """Take in an event of a pod that may be one of the workload; the pod, None when it tells nothing new.
 
-        ``container``: the routed one.
+        ``container``: ``health.container``.
         """
-        pod = pod_facts(body, container)
+        meta = body["metadata"]
+        uid, version = str(meta["uid"]), int(meta["resourceVersion"])
+        self._watchdog.seen(uid, version, deleted=deleted)
+        pod = classify(body, self._judging(ref, container))
         if pod is None:
-            return None
-        self._watchdog.seen(pod.uid, pod.resource_version, deleted=deleted)
-        return pod.ordinal if self.workload.observe(pod, deleted=deleted) else None
+            return self.workload.forget(uid)
+        return pod if self.workload.observe(pod, deleted=deleted) else None
 
-    async def take(self, container: str | None) -> None:
-        """Read the StatefulSet and its pods; when the API server is away, go on with what the watch has told.
+    async def take(self, ref: WorkloadRef, container: str | None) -> None:
+        """Read the workload and its pods; when the API server is away, go on with what the watch has told.
 
         Raises:
             KubeError: they cannot be read, and never could.
+            Problem: what is named cannot be routed.
         """
-        kube, namespace, name = self._kube, self._namespace, self._name
-        known = self.workload.facts
+        if self._criteria is not None and self._criteria.ref != ref:
+            self.workload.facts = self._criteria = None  # what is known is said of another object
         try:
             self.workload.begin_listing()
-            selector = known.selector if known else {}
-            facts, (bodies, version) = await asyncio.gather(
-                get_stateful_set(kube, namespace, name), list_pods(kube, namespace, selector)
-            )
-            if (anew := facts.selector if facts else {}) != selector:
-                bodies, version = await list_pods(kube, namespace, anew)
+            facts, bodies, version = await self._read(ref)
+        except UnsupportedWorkload as error:
+            raise Problem(Reason.UNSUPPORTED_WORKLOAD, f"{ref} cannot be routed: {error}") from error
         except KubeError as error:
             if not self.workload.listed:
+                if error.forbidden and not ref.built_in:
+                    advice = "list its group and resource in the chart's value workloads"
+                    raise Problem(Reason.MISSING_PERMISSION, f"{error}: {advice}") from error
                 raise
             if not error.forbidden or self.refused != str(error):
-                log.warning("API server", extra={"service": f"{namespace}/{name}", "error": str(error)})
+                name = f"{self._namespace}/{ref.name}"
+                log.warning("API server", extra={"service": name, "error": str(error)})
             self.refused = str(error) if error.forbidden else self.refused
             return
         self.refused = None
         known = self.workload.facts  # the watch may have told more meanwhile
         if not (facts and known and facts.resource_version < known.resource_version):  # the watch was quicker
             self.workload.facts = facts
-        if facts and known and facts.resource_version > known.resource_version:
+        if ref.built_in and facts and known and facts.resource_version > known.resource_version:
             self._watchdog.expect(
-                facts.uid, f"StatefulSet {facts.name}", facts.resource_version, (namespace, "statefulsets")
+                facts.uid, f"StatefulSet {facts.name}", facts.resource_version, (self._namespace, "statefulsets")
             )
-        ours = (body for body in bodies if stateful_set_of(body) == name)
-        pods = [pod for body in ours if (pod := self._facts_of(body, container))]
+        pods = self._classified(bodies, self._judging(ref, container))
         news = {pod.uid: pod for pod in self.workload.end_listing(pods, version)}
         self._expect(news, {pod.uid for pod in pods})
+
+    async def _read(self, ref: WorkloadRef) -> tuple[WorkloadFacts | None, list[Mapping[str, Any]], int]:
+        """The workload (None: there is none), the bodies of all pods that may be its own, and how new their list is.
+
+        Those that its selector selects are asked for, as others may be many; all of them, where a pod that is known is
+        not among these: its labels may have changed, which is no end of it.
+        """
+        kube, namespace, known = self._kube, self._namespace, self.workload.facts
+        selector = known.selector if known else EVERYTHING
+        facts, (bodies, version) = await asyncio.gather(
+            get_workload(kube, namespace, ref), list_pods(kube, namespace, selector)
+        )
+        as_asked = facts is not None and facts.selector == selector
+        if selector != EVERYTHING and (
+            not as_asked or self.workload.misses(str(body["metadata"]["uid"]) for body in bodies)
+        ):
+            bodies, version = await list_pods(kube, namespace, EVERYTHING)
+        return facts, bodies, version
+
+    def _judging(self, ref: WorkloadRef, container: str | None) -> Criteria:
+        """What pods are judged by now."""
+        template = self._criteria.template if self._criteria else ()
+        return Criteria(ref, container, template=template).of(self.workload.facts)
+
+    def _classified(self, bodies: Collection[Mapping[str, Any]], criteria: Criteria) -> list[Seen]:
+        """The pods that are anything to the workload; those that were judged by the same need not be judged again."""
+        same, self._criteria = criteria == self._criteria, criteria
+        pods = []
+        for body in bodies:
+            meta = body["metadata"]
+            known = self.workload.known(str(meta["uid"]), int(meta["resourceVersion"])) if same else None
+            if (pod := known or classify(body, criteria)) is not None:
+                pods.append(pod)
+        return pods
 
     def close(self) -> None:
         """Nobody waits for news of these pods any more."""
         self._expect({})
 
-    def _facts_of(self, body: Mapping[str, Any], container: str | None) -> PodFacts | None:
-        meta = body["metadata"]
-        return self.workload.known(meta["uid"], int(meta["resourceVersion"])) or pod_facts(body, container)
-
-    def _expect(self, news: Mapping[str, PodFacts], listed: Collection[str] = ()) -> None:
+    def _expect(self, news: Mapping[str, Seen], listed: Collection[str] = ()) -> None:
         """The watch should bring what is news; of pods that are not listed any more it may never tell the end."""
         for uid in self._awaited.difference(listed):
             self._watchdog.forget(uid)

@@ -2,12 +2,22 @@
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from stateful_route.api.statefulroute import StatefulRoute
-from stateful_route.domain.aliveness import Author, PodView, ServiceState
+from stateful_route.domain.aliveness import (
+    Author,
+    Heartbeat,
+    PodView,
+    ServiceState,
+    foreign_word,
+    is_routable,
+    is_silent,
+)
 from stateful_route.domain.drain import is_published_by
 from stateful_route.domain.incarnation import Succession
 from stateful_route.domain.lifecycle import Situation, remember
@@ -16,6 +26,7 @@ from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.domain.service import Judgement
+from stateful_route.domain.snapshot import Snapshot, observed
 from stateful_route.reconcile.spec import address_of
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
@@ -45,7 +56,11 @@ class Ledger:
         known: The records have been read since the last doubt.
     """
 
-    def __init__(self, service: Service, owner: str) -> None:
+    def __init__(self, service: Service, owner: str, usual_seconds: float = math.inf) -> None:
+        """``usual_seconds``: between two reads; after a longer time the store, or this process, was away."""
+        self._usual_seconds = usual_seconds
+        self._seen: Snapshot | None = None
+        """The service as a caller saw it at the last read: who must publish, and how old what they said is."""
         self.service = service
         self.owner = owner
         self.records: dict[int, OperatorRecord] = {}
@@ -53,9 +68,15 @@ class Ledger:
         self.counts: dict[int, int] = {}
         self.time_ms = 0
         self.known = False
+        self.counting: Callable[[], None] = lambda: None
+        """Is called right before the links are counted anew: what has moved until then is in the counts."""
+        self._meanwhile = Counter[int]()
+        """Links that have been accounted for, by target, since the last count began."""
         self._time_read_at = 0.0
         self._states: dict[int, ServiceState] = {}
         """What stands in the main hash, as of the last look."""
+        self._foreign: dict[int, RoutingState | None] = {}
+        """What foreign clients say of their pods; None: what stands there is our own word."""
         self._unparsable: frozenset[int] = frozenset()
         self._amiss: set[int] = set()
         """Ordinals whose entry in the main hash, when it was read, was not what had been written."""
@@ -70,7 +91,9 @@ class Ledger:
 
     async def read(self, store: Store) -> None:
         """Copy everything anew from Redis."""
+        began = time.monotonic()
         view = await get_service(store, self.service)
+        self._seen = observed(view.pods, view.config, view.time_ms, began, self._seen, self._usual_seconds)
         self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
         for ordinal, record in self.records.items():
             self._note_life(ordinal, record)
@@ -78,11 +101,12 @@ class Ledger:
             self._forget_loss(ordinal, before)
         self._states = {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
         self.loads = {ordinal: state.load for ordinal, state in self._states.items()}
+        self._foreign = {o: foreign_word(pod) for o, pod in view.pods.items() if pod.is_foreign}
         self._set_clock(view.time_ms)
         self._amiss = {ordinal for ordinal, pod in view.pods.items() if not _agrees(pod)}
         self._strayed = {ordinal for ordinal, pod in view.pods.items() if _strayed(pod)}
         self._silent = [o for o, pod in view.pods.items() if pod.state and pod.state.author is Author.OPERATOR]
-        self.counts = await count_links(store, self.service)
+        await self.recount(store)
         self._complain(view.unparsable)
         self.known = True
 
@@ -106,7 +130,12 @@ class Ledger:
 
     async def recount(self, store: Store) -> None:
         """Count the links anew: what migrations have told of themselves overlaps with earlier counts."""
-        self.counts = await count_links(store, self.service)
+        self.counting()
+        self._meanwhile.clear()
+        counts = dict(await count_links(store, self.service))
+        for target, links in self._meanwhile.items():  # perhaps they are among them: rather too many than too few
+            counts[target] = counts.get(target, 0) + links
+        self.counts = counts
 
     def settle(self, ordinal: int, before: int) -> None:
         """The links of the pod's earlier incarnation are dealt with; the next write says so in Redis."""
@@ -120,6 +149,7 @@ class Ledger:
 
     def account(self, source: int, moved: Mapping[int, int]) -> None:
         """Links have moved: keep the counts up until they are taken anew."""
+        self._meanwhile.update(moved)
         for target, links in moved.items():
             self.counts[target] = self.counts.get(target, 0) + links
             self.counts[source] = max(0, self.counts.get(source, 0) - links)
@@ -143,6 +173,8 @@ class Ledger:
         """
         pods, store_ms = workload.by_ordinal(), self.store_ms
         linked = {ordinal for ordinal, count in self.counts.items() if count > 0}
+        staying = {ordinal for ordinal, pod in pods.items() if not pod.terminating and not pod.finished}
+        braked = any(record.reason is Reason.FAILOVER_PAUSED for record in self.records.values())
         situations = {}
         for ordinal in sorted({*pods, *self.records, *linked}):
             pod = pods.get(ordinal)
@@ -150,20 +182,47 @@ class Ledger:
                 pod = replace(pod, node_lost=True)
             if pod is not None and ordinal in unreachable:
                 pod = replace(pod, unreachable_since=unreachable[ordinal])
+            app = None if pod is None else self._app(pod)
             situations[ordinal] = Situation(
                 pod=pod,
-                memory=remember(pod, self.records.get(ordinal), policy, now),
-                wanted=workload.facts.wants(ordinal) if workload.facts else None,
+                memory=remember(pod, self.records.get(ordinal), policy, now, braked=braked),
+                wanted=workload.facts.wants(ordinal, staying) if workload.facts else None,
                 now=now,
                 store_ms=store_ms,
-                app=None if pod is None else self._app(pod),
+                app=app,
                 links=self.counts.get(ordinal, 0),
+                word=None if pod is None else app.word if app else self._foreign_word(pod),
+                silent=pod is not None and self._is_silent(pod),
             )
         return situations
 
     def _app(self, pod: PodFacts) -> ServiceState | None:
         state = self._states.get(pod.ordinal)
         return state if is_published_by(pod.incarnation, state, self.records.get(pod.ordinal)) else None
+
+    def _foreign_word(self, pod: PodFacts) -> RoutingState | None:
+        """What a foreign client says of this life of the pod."""
+        record = self.records.get(pod.ordinal)
+        return self._foreign.get(pod.ordinal) if record and record.incarnation == pod.incarnation else None
+
+    def _is_silent(self, pod: PodFacts) -> bool:
+        record = self.records.get(pod.ordinal)
+        if record is None or self._seen is None:
+            return False
+        view = self._view(pod.ordinal, replace(record, incarnation=pod.incarnation))
+        return is_silent(view, *self._heartbeat(self._seen))
+
+    def _view(self, ordinal: int, record: OperatorRecord) -> PodView:
+        """The pod as callers see it: its entry as of the last read, with what has been written since."""
+        seen = self._seen.pods.get(ordinal) if self._seen else None
+        if seen is None or seen.state is None:
+            return PodView(None, record, None)
+        return PodView(seen.state._replace(routing_state=record.written or record.state), record, seen.age_seconds)
+
+    @staticmethod
+    def _heartbeat(seen: Snapshot) -> tuple[Heartbeat, float]:
+        """Who must publish, and how often; nobody while all have fallen silent at once, as for callers."""
+        return Heartbeat.IGNORED if seen.held else seen.config.heartbeat, seen.config.expire_seconds
 
     def decisions(
         self,
@@ -189,6 +248,7 @@ class Ledger:
                 links=verdict.links,
                 incarnation=at.pod.incarnation if at.pod else old.incarnation if old else None,
                 ever_ready=at.memory.ever_ready,
+                added=at.memory.added,
                 unready_since=_milliseconds(at.memory.unready_since),
                 unreachable_since=_milliseconds(unreachable),
                 before=old.before if old and same_loss else None,
@@ -229,6 +289,8 @@ class Ledger:
             old = self.records.get(ordinal)
             self.records[ordinal] = new
             self._note_life(ordinal, new)
+            if ordinal in self._foreign:
+                self._foreign[ordinal] = new.app_word
             if new.before is None or self._settled.get(ordinal) != new.before:
                 self._settled.pop(ordinal, None)
             else:  # it was settled while this was being written: the next write says so
@@ -269,11 +331,12 @@ class Ledger:
                 self._successions.pop(ordinal, None)
 
     def ready(self) -> frozenset[int]:
-        """The ordinals that take links now: READY by our own decision and by the app's word."""
+        """The ordinals that take links now: those that callers give new uids to."""
+        policy = self._heartbeat(self._seen) if self._seen else (Heartbeat.IGNORED, math.inf)
         return frozenset(
             ordinal
             for ordinal, record in self.records.items()
-            if record.state is RoutingState.READY and record.written is RoutingState.READY
+            if record.written is RoutingState.READY and is_routable(self._view(ordinal, record), *policy)
         )
 
     def _complain(self, unparsable: frozenset[int]) -> None:

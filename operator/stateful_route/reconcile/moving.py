@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from stateful_route.api.conditions import Reason as Why
@@ -43,6 +44,11 @@ class Moving:
         self._ready: frozenset[int] = frozenset()
         self._ready_at_start: dict[int, frozenset[int]] = {}
         self._spread: Spread | None = None
+        self._promised: dict[int, Counter[int]] = {}
+        """Of each migration under way, by its source: what it has been given, target by target."""
+        self._counted: dict[int, Counter[int]] = {}
+        """What of it had moved when the links were last counted."""
+        ledger.counting = self._note_moved
         self._placement = Placement()
         self._pace = Pace(1.0, time.monotonic)
 
@@ -140,7 +146,7 @@ class Moving:
         task = Task(
             source=ordinal,
             reason=order.reason,
-            spread=self._own_spread(ordinal) if order.action is LinkAction.STAY else self._shared_spread,
+            spread=self._own_spread(ordinal) if order.action is LinkAction.STAY else self._spread_for(ordinal),
             before=order.before,
             owner=self._ledger.owner,
             batch_size=route.spec.failover.batch_size,
@@ -155,13 +161,26 @@ class Moving:
         left = self._ledger.counts.get(ordinal, 0)
         self._migrations.start(order, Migration(store, self._ledger.service, task, pace, left))
 
+    def _spread_for(self, ordinal: int) -> Callable[[], "_Promising"]:
+        """The shared spread, with a list of what this migration is given."""
+        promised = self._promised[ordinal] = Counter[int]()
+        return lambda: _Promising(self._shared_spread(), promised)
+
     def _shared_spread(self) -> Spread:
         """One for all migrations, so that together they keep to the limits; renewed when the targets change."""
         if self._spread is None:
-            loads, counts = self._ledger.loads, self._ledger.counts
-            targets = [Target(o, loads.get(o, 0.0), counts.get(o, 0)) for o in sorted(self._ready)]
+            loads = self._ledger.loads
+            counts = Counter(self._ledger.counts)
+            for source, promised in self._promised.items():
+                counts.update(promised)
+                counts.subtract(self._counted.get(source, {}))
+            targets = [Target(o, loads.get(o, 0.0), counts[o]) for o in sorted(self._ready)]
             self._spread = Spread(targets, self._placement)
         return self._spread
+
+    def _note_moved(self) -> None:
+        """The links are about to be counted: what has moved so far will be among them, the rest is on its way."""
+        self._counted = {at.source: Counter(at.progress.moved) for at in self.under_way()}
 
     @staticmethod
     def _own_spread(ordinal: int) -> Callable[[], Spread]:
@@ -170,8 +189,10 @@ class Moving:
 
     def _ended(self, outcome: Outcome) -> None:
         source, order, progress = outcome.source, outcome.order, outcome.progress
+        self._promised.pop(source, None)
+        counted = self._counted.pop(source, Counter[int]())
         if order.action is not LinkAction.STAY:
-            self._ledger.account(source, progress.moved)
+            self._ledger.account(source, progress.moved - counted)
         if self._orders.get(source) == order:
             now = time.time()
             if outcome.error is not None:
@@ -197,6 +218,20 @@ class Moving:
             self._look_at[source] = time.time() + TRIP_SECONDS
         else:
             self._ledger.settle(source, before)
+
+
+class _Promising:
+    """A spread that notes for whom it gives targets."""
+
+    def __init__(self, spread: Spread, promised: Counter[int]) -> None:
+        self._spread, self._promised = spread, promised
+
+    def take(self) -> int | None:
+        """As of the spread."""
+        target = self._spread.take()
+        if target is not None:
+            self._promised[target] += 1
+        return target
 
 
 def _log(ledger: Ledger, outcome: Outcome) -> None:

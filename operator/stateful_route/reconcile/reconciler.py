@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from stateful_route.api.conditions import Reason as Why
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.drain import asks, beginning
 from stateful_route.domain.errors import Deposed, LayoutMismatch, OwnedElsewhere, StoreRejected, StoreUnavailable
 from stateful_route.domain.lifecycle import Situation
 from stateful_route.domain.meter import RouteReading
+from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import Judgement, judge_service, keeping
@@ -44,6 +44,7 @@ from stateful_route.reconcile.inventory import Inventory
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.migrations import Outcome, measure
 from stateful_route.reconcile.moving import Moving
+from stateful_route.reconcile.oddities import missing, oddities, without_ordinals
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.reporter import Reporter
 from stateful_route.reconcile.soundness import amiss
@@ -82,9 +83,9 @@ class Reconciler:
         meta = route.metadata
         self.owner = f"{env.cluster}/{meta.uid}"
         self.service = Service(meta.namespace, route.service_name)
-        self._inventory = Inventory(env, meta.namespace, route.workload_name)
+        self._inventory = Inventory(env, meta.namespace)
         self.workload = self._inventory.workload
-        self._ledger = Ledger(self.service, self.owner)
+        self._ledger = Ledger(self.service, self.owner, 2 * env.timing.resync_seconds)
         self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds)
         self._chores = Chores(env, self._ledger, self.wake)
         self._chores.searched = self._moving.look_again
@@ -134,9 +135,15 @@ class Reconciler:
 
     def observe_pod(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """An event of one of the workload's pods."""
-        if (ordinal := self._inventory.observe(body, self.route.spec.health.container, deleted=deleted)) is not None:
-            self._arrivals.came(ordinal)
-            self.wake()
+        ref, container = self.route.workload, self.route.spec.health.container
+        pod = self._inventory.observe(body, ref, container, deleted=deleted)
+        if pod is None:
+            return
+        ends = False
+        if isinstance(pod, PodFacts):
+            self._arrivals.came(pod.ordinal)
+            ends = deleted or pod.terminating
+        self.wake(full=ends and not ref.built_in)  # how many it wants by now is told by no watch
 
     def reading(self) -> RouteReading:
         """How things are with it."""
@@ -285,10 +292,10 @@ class Reconciler:
         if self._moving.busy:
             self._due_at(now + MIGRATION_REPORT_SECONDS)
         self._due_at(self._chores.look_after(store, self.route, self.workload))
-        if self.workload.facts is None:
-            name = self.route.workload_name
-            return Why.WORKLOAD_NOT_FOUND, f"no StatefulSet {name!r} in namespace {self.service.namespace!r} (yet)"
-        return None
+        ref, facts = self.route.workload, self.workload.facts
+        if facts is None:
+            return missing(ref, self.service.namespace, self.workload.aside())
+        return without_ordinals(ref, facts, self.workload.by_ordinal())
 
     async def _informed(self, *, full: bool) -> Store:
         """Have everything read anew, or what is in doubt; the store."""
@@ -353,7 +360,7 @@ class Reconciler:
 
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._inventory.take(self.route.spec.health.container))
+                group.create_task(self._inventory.take(self.route.workload, self.route.spec.health.container))
                 group.create_task(read())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
@@ -470,7 +477,9 @@ class Reconciler:
         stuck = None if stalled == redis else stalled  # what keeps the store from being used is told once, as such
         watch = self._env.watches.refused(self.service.namespace)
         denied = (watch, self._inventory.refused, self._chores.refused)
-        degraded = amiss(self.service.namespace, self._env.claims, self._env.definition, denied)
+        pods, aside, facts = self.workload.by_ordinal().values(), self.workload.aside(), self.workload.facts
+        odd = oddities(pods, aside, facts, self.route.spec.health.container)
+        degraded = amiss(self.service.namespace, self._env.claims, self._env.definition, denied, odd)
         for name, old, new in (
             ("Stalled", was_stuck, stuck),
             ("RedisConnected", before.redis, redis),

@@ -11,6 +11,7 @@ from stateful_route.api.conditions import ConditionType, Reason
 from stateful_route.api.statefulroute import InvalidResource, Metadata, StatefulRoute, former_status
 from stateful_route.domain.meter import RouteReading
 from stateful_route.kube.client import KubeError
+from stateful_route.kube.membership import workload_names
 from stateful_route.kube.objects import (
     FINALIZER,
     Notice,
@@ -18,9 +19,8 @@ from stateful_route.kube.objects import (
     patch_status,
     post_event,
     set_finalizers,
-    workload_facts,
 )
-from stateful_route.kube.pods import stateful_set_of
+from stateful_route.kube.workloads import stateful_set_facts
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.reconciler import Reconciler
 from stateful_route.reconcile.status import refusal
@@ -85,24 +85,26 @@ class Routes:
 
     def observe_pod(self, body: Body, *, deleted: bool) -> None:
         """A pod event; pods that nobody routes are dropped at once."""
-        name = stateful_set_of(body)
-        if name is not None:
-            for reconciler in self._of_workload(body["metadata"]["namespace"], name):
-                reconciler.observe_pod(body, deleted=deleted)
+        names = workload_names(body)
+        for reconciler in self._of_workload(body["metadata"]["namespace"], names):
+            reconciler.observe_pod(body, deleted=deleted)
 
     def observe_workload(self, body: Body, *, deleted: bool) -> None:
         """A StatefulSet was made, scaled, changed or deleted."""
         meta = body["metadata"]
         self._env.watchdog.seen(meta["uid"], int(meta["resourceVersion"]), deleted=deleted)
-        for reconciler in self._of_workload(meta["namespace"], meta["name"]):
-            facts = None if deleted else workload_facts(body)
+        for reconciler in self._of_workload(meta["namespace"], {meta["name"]}):
+            if not reconciler.route.workload.built_in:
+                continue
+            facts = None if deleted else stateful_set_facts(body)
             known = reconciler.workload.facts
             if facts is None or known is None:
                 reconciler.workload.facts = facts
                 reconciler.wake(full=True)
             elif facts.resource_version > known.resource_version:
                 reconciler.workload.facts = facts
-                reconciler.wake()
+                judged_alike = (facts.selector, facts.containers) == (known.selector, known.containers)
+                reconciler.wake(full=not judged_alike)
 
     def readings(self) -> list[RouteReading]:
         """How things are with each StatefulRoute."""
@@ -319,11 +321,11 @@ class Routes:
         ]
         return min(rivals, key=_age, default=None)
 
-    def _of_workload(self, namespace: str, name: str) -> list[Reconciler]:
+    def _of_workload(self, namespace: str, names: Collection[str]) -> list[Reconciler]:
         return [
             reconciler
             for reconciler in self._reconcilers.values()
-            if reconciler.service.namespace == namespace and reconciler.route.workload_name == name
+            if reconciler.service.namespace == namespace and reconciler.route.workload_name in names
         ]
 
     def _oldest(self) -> Reconciler | None:

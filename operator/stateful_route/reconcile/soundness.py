@@ -9,7 +9,13 @@ from stateful_route.reconcile.grants import GRANT
 from stateful_route.reconcile.status import Finding
 
 
-def amiss(namespace: str, claims: Claims, definition: Definition, refused: Iterable[str | None]) -> Finding | None:
+def amiss(
+    namespace: str,
+    claims: Claims,
+    definition: Definition,
+    refused: Iterable[str | None],
+    odd: Iterable[Finding] = (),
+) -> Finding | None:
     """All that is amiss, under the reason of what comes first; None: nothing is.
 
     Args:
@@ -17,6 +23,7 @@ def amiss(namespace: str, claims: Claims, definition: Definition, refused: Itera
         claims: Who is set to serve it.
         definition: Of the resource.
         refused: What the API server has refused for want of a right; None: nothing.
+        odd: What is odd about its workload and pods.
     """
     found: list[Finding] = []
     if missing := [text for text in (*refused, claims.refused) if text]:
@@ -28,6 +35,7 @@ def amiss(namespace: str, claims: Claims, definition: Definition, refused: Itera
             f"the CRD in the cluster is older than the operator, and lacks {', '.join(definition.lacking)}: {UPGRADE}"
         )
         found.append((Reason.OUTDATED_CRD, text))
+    found += odd
     if not found:
         return None
     return found[0][0], ". Besides, ".join(text for _, text in found)

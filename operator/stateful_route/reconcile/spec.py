@@ -7,7 +7,7 @@ from stateful_route.domain.address import template_for, with_port
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import DrainPolicy, MaxUnavailable, OnLoss, Policy
-from stateful_route.kube.objects import WorkloadFacts
+from stateful_route.domain.workload_ref import WorkloadFacts
 from stateful_route.router.probes import HttpProbe, Probe, TcpProbe
 
 DEFAULT_ADDRESS = "{pod}.{service}.{namespace}.svc"
@@ -30,6 +30,7 @@ def policy_of(route: StatefulRoute) -> Policy:
             deadline_seconds=drain.deadline_seconds,
             links_per_second=drain.links_per_second,
         ),
+        placement=placement_of(route),
     )
 
 

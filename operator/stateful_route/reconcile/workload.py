@@ -1,9 +1,12 @@
-"""The pods of one StatefulSet, as the watch and the periodic LIST tell of them."""
+"""The pods of one workload, as the watch and the periodic LIST tell of them."""
 
 from collections.abc import Iterable
 
 from stateful_route.domain.pod import PodFacts
-from stateful_route.kube.objects import WorkloadFacts
+from stateful_route.domain.workload_ref import WorkloadFacts
+from stateful_route.reconcile.roster import Aside
+
+Seen = PodFacts | Aside
 
 
 class Workload:
@@ -15,14 +18,14 @@ class Workload:
 
     def __init__(self) -> None:
         self.facts: WorkloadFacts | None = None
-        """The StatefulSet, or None: it does not exist."""
+        """The workload, or None: it does not exist."""
         self.listed = False
         self._listed_version = 0
-        self._pods: dict[str, PodFacts] = {}
+        self._pods: dict[str, Seen] = {}
         self._ended: set[str] = set()
         """Pods that have ended while a LIST was under way: its answer may still have them."""
 
-    def observe(self, pod: PodFacts, *, deleted: bool) -> bool:
+    def observe(self, pod: Seen, *, deleted: bool) -> bool:
         """Take in an event; False when it tells nothing new."""
         if deleted:
             self._ended.add(pod.uid)
@@ -33,7 +36,11 @@ class Workload:
         self._pods[pod.uid] = pod
         return True
 
-    def known(self, uid: str, version: int) -> PodFacts | None:
+    def forget(self, uid: str) -> Seen | None:
+        """The pod has nothing to do with the workload any more; as what it was known, None: it was not."""
+        return self._pods.pop(uid, None)
+
+    def known(self, uid: str, version: int) -> Seen | None:
         """The facts of the pod at exactly this resource version; None: its body may say something new."""
         pod = self._pods.get(uid)
         return pod if pod is not None and pod.resource_version == version else None
@@ -42,7 +49,11 @@ class Workload:
         """A LIST is about to be sent."""
         self._ended.clear()
 
-    def end_listing(self, pods: Iterable[PodFacts], version: int) -> list[PodFacts]:
+    def misses(self, uids: Iterable[str]) -> bool:
+        """Whether a pod that is known is none of these: it may be gone, or not have been asked for."""
+        return not self._pods.keys() <= set(uids)
+
+    def end_listing(self, pods: Iterable[Seen], version: int) -> list[Seen]:
         """Take in the LIST's answer; the pods of which the watch should have told something newer than we know.
 
         Args:
@@ -53,10 +64,10 @@ class Workload:
         news = []
         for uid, pod in answer.items():
             known = self._pods.get(uid)
-            if uid in self._ended or (known is not None and known.resource_version >= pod.resource_version):
+            if uid in self._ended or (known is not None and known.resource_version > pod.resource_version):
                 continue
-            self._pods[uid] = pod
-            if self.listed:
+            self._pods[uid] = pod  # also at the version that is known: it may be judged by something else than before
+            if self.listed and (known is None or known.resource_version < pod.resource_version):
                 news.append(pod)
         for uid in self._pods.keys() - answer.keys():
             if self._pods[uid].resource_version <= version:
@@ -68,6 +79,11 @@ class Workload:
     def by_ordinal(self) -> dict[int, PodFacts]:
         """The pod of each ordinal; the younger one while both a pod and its successor are known."""
         pods: dict[int, PodFacts] = {}
-        for pod in sorted(self._pods.values(), key=lambda pod: (pod.created, pod.resource_version)):
+        routed = (pod for pod in self._pods.values() if isinstance(pod, PodFacts))
+        for pod in sorted(routed, key=lambda pod: (pod.created, pod.resource_version)):
             pods[pod.ordinal] = pod
         return pods
+
+    def aside(self) -> list[Aside]:
+        """The pods that have one of the workload's names, and are not routed."""
+        return [pod for pod in self._pods.values() if isinstance(pod, Aside)]

@@ -59,6 +59,8 @@ class Store:
         self.seeds = seeds
         """Whom to ask for a Cluster's slots; None: it is no Cluster."""
         self.label = label
+        self.promised_seconds = (options or StoreOptions()).deadline_seconds
+        """What a caller has been promised, of which a part may have passed before a call is made here."""
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
         self.meter: Meter = UNMETERED
@@ -147,7 +149,7 @@ class Store:
         self.meter.store_failed(WRITE if writes else READ, "late")
         why = "" if before is None else "; before: " + str(before).removeprefix(f"{self.label}: ")
         return StoreUnavailable(
-            f"{self.label}: no answer within {self.options.deadline_seconds:g} s{why}", maybe_written=writes
+            f"{self.label}: no answer within {self.promised_seconds:g} s{why}", maybe_written=writes
         )
 
     def run_many(self, calls: Sequence[Call]) -> list[Any]:

@@ -47,7 +47,7 @@ class StatefulExecutor:
     def __init__(self, store: Store) -> None:
         self._patient = PatientStore.over(store)
         self._checking = Lock()
-        self._checked = False
+        self._looked = self._checked = False
         self.announcer = Announcer(self.store)
         """Tells what single calls have moved."""
         for name in SCRIPTS:
@@ -380,8 +380,10 @@ class StatefulExecutor:
         began, seconds = monotonic(), self._patient.options.deadline_seconds
         try:
             with deadline(seconds), self._checking:
-                if not self._checked:
+                if not self._looked:
                     check_server(self._patient)
+                    self._looked = True
+                if not self._checked:
                     check_layout(self._patient)
                     self._checked = True
         except TimeoutError:

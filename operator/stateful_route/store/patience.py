@@ -35,7 +35,7 @@ class PatientStore(Store):
         """The same connections, used patiently; ``seconds``: the deadline of its calls, None: the options'."""
         options = store.options if seconds is None else replace(store.options, deadline_seconds=seconds)
         made = cls(store._client, label=store.label, options=options, seeds=store.seeds)  # noqa: SLF001
-        made.meter = store.meter
+        made.meter, made.promised_seconds = store.meter, store.promised_seconds
         return made
 
     async def run(self, call: Call) -> Any:

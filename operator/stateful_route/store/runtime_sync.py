@@ -129,8 +129,9 @@ class Aside:
     def start(self, job: Callable[[], None]) -> None:
         """Begin, unless it is being done already; the job may not raise, and ends by itself."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=job, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=job, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread  # once it can be joined
 
     def wait(self, seconds: float) -> None:
         """Wait, at most so long, until it is done."""

@@ -1,6 +1,6 @@
 """Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -79,10 +79,10 @@ class _Introduced:
     async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
         await super().on_connect_check_health(*args, **options)  # type: ignore[misc]
         self.standing = None
-        about = await self.asked("INFO", "server")
+        questions = [("INFO", "server"), ("ROLE",)] if self.primary else [("INFO", "server")]
+        about, *role = await self.asked_each(questions)
         self.server = _run_id(about) or self.address
-        if self.primary:
-            await self.see_primary()
+        self._see(*role)
 
     async def see_primary(self) -> None:
         """Ask the server for its role.
@@ -90,7 +90,10 @@ class _Introduced:
         Raises:
             NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
         """
-        primary = primary_of(await self.asked("ROLE"))
+        self._see(await self.asked("ROLE"))
+
+    def _see(self, role: Any = None) -> None:
+        primary = primary_of(role)
         if primary is not None:
             raise NotPrimary(
                 f"{self.address} is a read-only replica of {host_port(*primary)}: a failover is under way, or this is "
@@ -105,12 +108,21 @@ class _Introduced:
 
     async def asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""
+        (reply,) = await self.asked_each([words])
+        return reply
+
+    async def asked_each(self, questions: Sequence[Sequence[str]]) -> list[Any]:
+        """The same of several questions, in one round trip."""
         connection: Any = self
-        await connection.send_command(*words, check_health=False)
-        try:
-            return await connection.read_response()
-        except NOT_ALLOWED:
-            return None
+        for words in questions:
+            await connection.send_command(*words, check_health=False)
+        replies = []
+        for _ in questions:
+            try:
+                replies.append(await connection.read_response())
+            except NOT_ALLOWED:
+                replies.append(None)
+        return replies
 
 
 def primary_of(role: Any) -> tuple[str, int] | None:

@@ -1,6 +1,7 @@
 # Generated from sockets.py by tools/twins.py: change that one, then run: make twins
 """Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -47,10 +48,10 @@ class _Introduced:
     def on_connect_check_health(self, *args: Any, **options: Any) -> None:
         super().on_connect_check_health(*args, **options)  # type: ignore[misc]
         self.standing = None
-        about = self.asked("INFO", "server")
+        questions = [("INFO", "server"), ("ROLE",)] if self.primary else [("INFO", "server")]
+        about, *role = self.asked_each(questions)
         self.server = _run_id(about) or self.address
-        if self.primary:
-            self.see_primary()
+        self._see(*role)
 
     def see_primary(self) -> None:
         """Ask the server for its role.
@@ -58,7 +59,10 @@ class _Introduced:
         Raises:
             NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
         """
-        primary = primary_of(self.asked("ROLE"))
+        self._see(self.asked("ROLE"))
+
+    def _see(self, role: Any = None) -> None:
+        primary = primary_of(role)
         if primary is not None:
             raise NotPrimary(
                 f"{self.address} is a read-only replica of {host_port(*primary)}: a failover is under way, or this is "
@@ -73,9 +77,18 @@ class _Introduced:
 
     def asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""
+        (reply,) = self.asked_each([words])
+        return reply
+
+    def asked_each(self, questions: Sequence[Sequence[str]]) -> list[Any]:
+        """The same of several questions, in one round trip."""
         connection: Any = self
-        connection.send_command(*words, check_health=False)
-        try:
-            return connection.read_response()
-        except NOT_ALLOWED:
-            return None
+        for words in questions:
+            connection.send_command(*words, check_health=False)
+        replies = []
+        for _ in questions:
+            try:
+                replies.append(connection.read_response())
+            except NOT_ALLOWED:
+                replies.append(None)
+        return replies

@@ -9,6 +9,11 @@ from support.crd_server import UNPROCESSABLE, Refused
 
 SECRET = {"urlSecretRef": {"name": "cache"}}
 RULES = {
+    "a workload without ordinals": ({"workloadRef": {"kind": "Deployment"}}, "only a StatefulSet (apps/v1)"),
+    "an API that is gone": (
+        {"workloadRef": {"apiVersion": "apps/v1beta2"}},
+        "only a StatefulSet (apps/v1)",
+    ),
     "two sources of the store": ({"redis": SECRET | {"url": "redis://cache"}}, "remove one of them"),
     "a password": ({"redis": {"url": "redis://:hunter2@cache"}}, "redis.urlSecretRef"),
     "a password in a setting whose name is %-encoded": (
@@ -54,6 +59,7 @@ def test_a_rule_refuses_and_tells_the_way_out(server, stored, spec, way_out):
 
 
 GOOD = {
+    "a workload of another group": {"workloadRef": {"apiVersion": "apps.kruise.io/v1beta1", "kind": "StatefulSet"}},
     "a user without a password": {"redis": {"url": "rediss://me@cache:6379/1"}},
     "sentinels": {"redis": {"url": "redis+sentinel://a:1,b:2/main"}},
     "a socket": {"redis": {"url": "unix:///run/cache.sock"}},

@@ -178,3 +178,14 @@ async def test_a_restarted_operator_does_not_count_the_delay_anew(scene: Scene, 
     assert 6 <= (record.since - since) / 1000 < 9
     await scene.wait_links_off(1)
     assert await scene.moved_off() == {1: 30}
+
+
+@pytest.mark.usefixtures("operator")
+async def test_links_that_have_expired_fill_no_pod(scene: Scene) -> None:
+    await scene.make_workload(2)
+    await scene.make_route({"placement": {"maxLinksPerPod": 50}, "repair": {"periodSeconds": 0}})
+    await scene.wait_all_ready(range(2))
+    await scene.link(100, range(2), seconds=20)
+    await scene.wait_status(lambda status: status["links"] == 100)
+    await scene.wait_status(lambda status: status["links"] == 0, seconds=40)
+    assert [record.count for record in (await scene.records()).values()] == [0, 0], "callers find room"

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from stateful_route.devcluster import ControlPlane
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.domain.leadership import Rhythm
-from stateful_route.kube.client import Kube
+from stateful_route.kube.client import Kube, KubeError
+from stateful_route.kube.objects import FINALIZER
 from stateful_route.reconcile.leadership import Leadership
 from stateful_route.store.scripts import script, timed
 from support.exposition import page, samples
@@ -29,6 +30,7 @@ LEASE = "stateful-route"
 SECONDS = 3
 MANY = 4_000
 Elect = Callable[..., OperatorProcess]
+MakeScene = Callable[..., Awaitable[Scene]]
 
 
 @pytest.fixture
@@ -336,3 +338,27 @@ async def allow_leases(scene: Scene, role: str, *verbs: str) -> None:
     assert scene.access is not None
     rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}
     await allow(scene.kube, scene.access.account, scene.namespace, role, rule)
+
+
+async def test_a_namespace_that_is_deleted_with_its_operator_goes(make_scene: MakeScene, elect: Elect) -> None:
+    scene = await make_scene()
+    await scene.make_workload(2, by_hand=True)
+    await scene.run_pods(range(2))
+    operator = elect(scene, "one")
+    await scene.make_route()
+    await scene.wait_all_ready(range(2))
+    await scene.kube.delete(f"/api/v1/namespaces/{scene.namespace}")
+    assert FINALIZER in (await scene.route())["metadata"]["finalizers"], "pods go first, and those of no kubelet stay"
+    operator.stop()
+    assert operator.lines("finalizer released: our namespace is being deleted")
+    for ordinal in range(2):
+        await scene.end_pod(ordinal)
+
+    async def gone() -> bool:
+        try:
+            await scene.kube.get(f"/api/v1/namespaces/{scene.namespace}")
+        except KubeError as error:
+            return error.not_found
+        return False
+
+    await eventually(gone, bool, "the namespace is gone", seconds=60)

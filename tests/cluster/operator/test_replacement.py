@@ -7,7 +7,7 @@ import pytest
 
 from stateful_route.domain.routing import Reason
 from support.process import OperatorProcess
-from support.scene import DENY, SHUTDOWN, Scene
+from support.scene import DENY, READY, SHUTDOWN, Scene
 from support.waiting import eventually
 
 KEEP_REPLACED = {"failover": {"onReplace": "Keep"}}
@@ -159,3 +159,21 @@ async def test_with_keep_links_wait_for_a_successor_no_longer_than_the_delay(sce
     await scene.wait_successor(1, former)
     await scene.wait_taken_over(1)
     await check_moved_off(scene, 1, before)
+
+
+@pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize("restarts", [True, False], ids=["container restarts", "pod is replaced"])
+async def test_what_the_others_have_no_room_for_its_successor_takes_over(scene: Scene, restarts: bool) -> None:
+    before = await linked_scene(scene, {"placement": {"maxLinksPerPod": 120}}, by_hand=True)
+    await scene.wait_status(lambda status: status["links"] == 300)
+    if restarts:
+        await scene.restart_container(1)
+    else:
+        await scene.end_pod(1)
+        await scene.run_pods([1])
+    await scene.wait_taken_over(1, restarts=int(restarts))
+    await scene.wait_states(dict.fromkeys(range(3), READY))
+    assert await scene.placed() == {0: 120, 1: 60, 2: 120}
+    after = await scene.epochs()
+    assert all(after[uid] > before[uid] for uid, pod in scene.linked.items() if pod == 1), "all of another life"
+    await scene.wait_condition("FailoverPaused", "False")

@@ -10,6 +10,8 @@ from stateful_route.domain.diagnosis import Finding, Severity, worst
 from stateful_route.domain.drift import ServiceFacts, judge_drift, judge_grace
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.objects import cluster_id
+from stateful_route.kube.workloads import UnsupportedWorkload, get_workload
+from stateful_route.reconcile.oddities import missing, oddities
 from stateful_route.reconcile.spec import policy_of
 from stateful_route.store.connection import Store
 from stateful_route.store.index import count_links
@@ -36,20 +38,24 @@ async def examine_service(session: Session, route: StatefulRoute, store: Store) 
 
 
 async def examine_workload(session: Session, route: StatefulRoute, facts: ServiceFacts | None = None) -> list[Finding]:
-    """The StatefulSet and its Service; ``facts``: of the pods and their links, None: the store could not be asked."""
-    name, namespace = route.metadata.name, route.metadata.namespace
-    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{route.workload_name}"
+    """The workload and its Service; ``facts``: of the pods and their links, None: the store could not be asked."""
+    name, namespace, ref = route.metadata.name, route.metadata.namespace, route.workload
     try:
-        spec = (await session.kube.get(path))["spec"]
-    except KubeError as error:
-        if not error.not_found:
-            raise
+        workload = await get_workload(session.kube, namespace, ref)
+    except UnsupportedWorkload as error:
+        advice = "name a StatefulSet, or what owns pods with ordinals and can be scaled, in spec.workloadRef"
+        return [Finding(Severity.ERROR, "workload", name, f"{ref} cannot be routed: {error}", advice)]
+    _, present, aside = await session.roster(route)
+    told = {condition.reason for condition in route.status.conditions}
+    odd = oddities(present.values(), aside, workload, route.spec.health.container)
+    found = [Finding(Severity.ERROR, "pods", name, message) for reason, message in odd if reason not in told]
+    if workload is None:
         advice = "create it, or name another in spec.workloadRef"
-        return [Finding(Severity.ERROR, "StatefulSet", name, f"there is no {route.workload_name!r}", advice)]
-    found = []
+        _, message = missing(ref, namespace, aside)
+        return [*found, Finding(Severity.ERROR, ref.kind, name, message, advice)]
     if "{ip}" not in (route.spec.address.template or ""):
-        found.append(await _of_headless_service(session, route, spec.get("serviceName") or ""))
-    grace = (spec["template"].get("spec") or {}).get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
+        found.append(await _of_headless_service(session, route, workload.governing_service))
+    grace = DEFAULT_GRACE_SECONDS if workload.grace_seconds is None else workload.grace_seconds
     pods = {o: pod.name for o, pod in facts.pods.items()} if facts else {}
     found.append(judge_grace(name, grace, policy_of(route).drain, facts.links if facts else None, pods))
     return found

@@ -11,6 +11,7 @@ from stateful_route.cli.inspect.session import Session
 from stateful_route.domain.diagnosis import Finding, Severity
 from stateful_route.kube.lease import account_namespace
 from stateful_route.kube.objects import GROUP, PLURAL
+from stateful_route.kube.workloads import UnsupportedWorkload, plural_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,10 @@ def operator_rights(environment: Mapping[str, str]) -> tuple[Right, ...]:
         where = environment.get("STATEFUL_ROUTE_LEASE_NAMESPACE") or account_namespace() or ""
         lease = partial(Right, group="coordination.k8s.io", resource="leases", what_for="leading", namespace=where)
         rights += [lease(verb="create"), *(lease(verb=verb, name=name) for verb in ("get", "patch"))]
+        served = [each.strip() for each in environment.get("STATEFUL_ROUTE_NAMESPACES", "").split(",") if each.strip()]
+        if not served or where in served:
+            going = "letting go of its StatefulRoutes when its own namespace is deleted"
+            rights.append(Right("get", "", "namespaces", going, name=where, everywhere=True))
     return tuple(rights)
 
 
@@ -85,10 +90,26 @@ async def examine_rights(session: Session, routes: Sequence[StatefulRoute], *, o
         for route in routes
         if route.spec.redis.url_secret_ref is not None
     ]
-    found = await _examined(session, [*COMMANDS, *([] if session.access.redis_url else secrets)], "your rights")
+    workloads = [right for route in routes for right in await _of_workload(session, route)]
+    mine = [*COMMANDS, *workloads, *([] if session.access.redis_url else secrets)]
+    found = await _examined(session, mine, "your rights")
     if operator:
-        found += await _examined(session, [*operator_rights(os.environ), *secrets], "operator's rights")
+        rights = [*operator_rights(os.environ), *workloads, *secrets]
+        found += await _examined(session, rights, "operator's rights")
     return found
+
+
+async def _of_workload(session: Session, route: StatefulRoute) -> list[Right]:
+    """What reading its workload needs, where that is no StatefulSet; none if it cannot be routed anyway."""
+    ref = route.workload
+    if ref.built_in:
+        return []
+    try:
+        plural = await plural_of(session.kube, ref)
+    except UnsupportedWorkload:
+        return []
+    what_for = f"the workload of {route.metadata.name} (the chart's value workloads)"
+    return [Right("get", ref.group, resource, what_for) for resource in (plural, f"{plural}/scale")]
 
 
 async def _examined(session: Session, rights: Sequence[Right], check: str) -> list[Finding]:

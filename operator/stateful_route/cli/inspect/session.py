@@ -13,9 +13,14 @@ from stateful_route.cli.inspect.options import Access
 from stateful_route.cli.inspect.reach import forwarding, of_the_operator
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.selector import Selector
+from stateful_route.domain.workload_ref import WorkloadFacts
 from stateful_route.kube.client import Kube, KubeError, default_namespace
-from stateful_route.kube.objects import SecretLacking, WorkloadFacts, get_stateful_set, list_routes, read_secret
-from stateful_route.kube.pods import list_pods, pod_facts, stateful_set_of
+from stateful_route.kube.membership import workload_names
+from stateful_route.kube.objects import SecretLacking, list_routes, read_secret
+from stateful_route.kube.pods import list_pods
+from stateful_route.kube.workloads import UnsupportedWorkload, get_workload
+from stateful_route.reconcile.roster import Aside, Criteria, classify
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
@@ -103,22 +108,31 @@ class Session:
             if not error.not_found:
                 raise
             raise NotThere(f"there is no pod {name!r} in namespace {self.namespace!r}") from None
-        workload = stateful_set_of(body)
-        route = next((route for route in await self.routes() if route.workload_name == workload), None)
-        facts = pod_facts(body, route.spec.health.container) if route else None
-        if route is None or facts is None:
-            of = f"its StatefulSet {workload!r}" if workload else "it belongs to no StatefulSet, and"
-            raise NotThere(f"no StatefulRoute routes the pod {name!r}: {of} has none")
-        return route, facts
+        for route in await self.routes():
+            pod = classify(body, Criteria(route.workload, route.spec.health.container))
+            if isinstance(pod, PodFacts):
+                return route, pod
+        names = " or ".join(map(repr, sorted(workload_names(body))))
+        of = f"its workload {names}" if names else "it belongs to no StatefulSet, and"
+        raise NotThere(f"no StatefulRoute routes the pod {name!r}: {of} has none")
 
     async def workload(self, route: StatefulRoute) -> tuple[WorkloadFacts | None, dict[int, PodFacts]]:
-        """The StatefulSet, None: there is none; and its pods, the younger one where an index has two."""
-        name, namespace = route.workload_name, route.metadata.namespace
-        facts = await get_stateful_set(self.kube, namespace, name)
-        bodies, _ = await list_pods(self.kube, namespace, facts.selector if facts else {})
-        container = route.spec.health.container
-        pods = [pod for body in bodies if stateful_set_of(body) == name and (pod := pod_facts(body, container))]
-        return facts, {pod.ordinal: pod for pod in sorted(pods, key=lambda pod: (pod.created, pod.resource_version))}
+        """The workload, None: there is none; and its pods, the younger one where an index has two."""
+        facts, pods, _ = await self.roster(route)
+        return facts, pods
+
+    async def roster(self, route: StatefulRoute) -> tuple[WorkloadFacts | None, dict[int, PodFacts], list[Aside]]:
+        """The same, and the pods that have one of the workload's names and are not routed."""
+        ref, namespace = route.workload, route.metadata.namespace
+        facts: WorkloadFacts | None = None
+        with suppress(UnsupportedWorkload):  # its condition says so, and the doctor does
+            facts = await get_workload(self.kube, namespace, ref)
+        bodies, _ = await list_pods(self.kube, namespace, Selector())
+        criteria = Criteria(ref, route.spec.health.container).of(facts)
+        found = [pod for body in bodies if (pod := classify(body, criteria)) is not None]
+        pods = [pod for pod in found if isinstance(pod, PodFacts)]
+        by_index = {pod.ordinal: pod for pod in sorted(pods, key=lambda pod: (pod.created, pod.resource_version))}
+        return facts, by_index, [pod for pod in found if isinstance(pod, Aside)]
 
     async def store(self, route: StatefulRoute) -> Store:
         """The store of a StatefulRoute, which has answered.
