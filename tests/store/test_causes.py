@@ -90,17 +90,17 @@ CAUSES = {
     "no file of certificates": (
         "rediss://{server}?ssl_ca_certs=/nowhere/ca.pem",
         StoreUnavailable,
-        r"TLS: a file of the URL's ssl_ settings cannot be read \(No such file or directory\)",
+        r"TLS: the file of ssl_ca_certs cannot be read \(No such file or directory\)",
     ),
     "a file without certificates": (
         "rediss://{server}?ssl_ca_certs={nonsense}",
         StoreUnavailable,
-        r"TLS: a file of the URL's ssl_ settings is not what it should be \(no certificate .*\)",
+        r"TLS: the file of ssl_ca_certs is not what it should be \(no certificate .*\)",
     ),
     "a file that is no key": (
         "rediss://{server}?ssl_certfile={nonsense}",
         StoreUnavailable,
-        r"TLS: a file of the URL's ssl_ settings is not what it should be \(PEM lib\)",
+        r"TLS: the file of ssl_certfile is not what it should be \(PEM lib\)",
     ),
     "ciphers that do not exist": (
         "rediss://{server}?ssl_ciphers=nonsense",
@@ -128,7 +128,7 @@ async def test_a_connection_that_the_server_ends_is_told_so(twin, start_server):
     server.stop()
     with pytest.raises(StoreUnavailable) as caught:
         await done(store.command, "PING")
-    assert re.search(r": (Connection closed by server|Connection reset by peer|connection refused)", str(caught.value))
+    assert re.search(r": (it closed the connection|Connection reset by peer|connection refused)", str(caught.value))
     assert "(104" not in str(caught.value)
     await done(store.close)
 

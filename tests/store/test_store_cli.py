@@ -266,6 +266,30 @@ async def test_an_export_that_is_interrupted_says_how_to_go_on(server, store, ra
     assert "Traceback" not in said
 
 
+async def test_an_export_that_was_refused_is_continued_when_it_is_allowed(cli, server, store, raw, rooms, tmp_path):
+    await set_link(store, rooms, "ada", 1)
+    await raw.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-scan")
+    url = server.url.replace("://", "://app:pw@")
+    file = tmp_path / "rooms.jsonl"
+    try:
+        done = await cli("export", "rooms", "--file", file, "--redis-url", url)
+    finally:
+        await raw.execute_command("ACL", "DELUSER", "app")
+    assert done.returncode == 1
+    assert "scan" in done.stderr
+    assert "when the cause has been removed, repeat the command with --resume to continue" in done.stderr
+    assert (await cli("export", "rooms", "--file", file, "--resume")).returncode == 0
+    assert '"uid":"ada"' in file.read_text()
+
+
+async def test_an_export_that_could_not_begin_has_nothing_to_continue(cli, server, rooms, tmp_path):
+    file = tmp_path / "rooms.jsonl"
+    done = await cli("export", "rooms", "--file", file, "--redis-url", server.url.replace("://", "://:wr0ng@"))
+    assert done.returncode == 1
+    assert "--resume" not in done.stderr
+    assert not file.exists()
+
+
 async def test_an_archive_that_is_not_complete_is_imported_and_said_to_be(cli, store, rooms, tmp_path):
     await set_link(store, rooms, "ada", 1)
     lines = (await cli("export", "rooms")).stdout.splitlines()

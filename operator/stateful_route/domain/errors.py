@@ -27,8 +27,9 @@ class ScriptMissing(StatefulRouteError, FileNotFoundError):  # noqa: N818  names
 class StoreUnavailable(StatefulRouteError):  # noqa: N818  the reference's name
     """Redis did not answer in time, is not ready to (LOADING, BUSY, CLUSTERDOWN …), or the connection broke.
 
-    So is a read-only replica that is reached where the primary should be: a failover is under way, or the address is
-    the replica's own.
+    The same error is raised when a read-only replica is reached where the primary should be (a failover is under way,
+    or the address is the replica's own), and when the primary refuses writes because too few replicas are up to date
+    (NOREPLICAS, ``min-replicas-to-write``).
 
     A write may have been carried out, unless ``maybe_written`` says that it was not: the connection was refused, or
     the server said that it did nothing.
@@ -47,7 +48,7 @@ class Deposed(StoreUnavailable):
 
 
 class StoreRejected(StatefulRouteError):  # noqa: N818  the reference's name
-    """Redis answered, and refused: no permission, out of memory, a wrong type.
+    """Redis answered, and refused: no permission, out of memory, a wrong type. Somebody has to act before it works.
 
     Nothing was written by the refused call, unless ``maybe_written`` is True: a script was stopped half-way, by a
     user's missing permission for one of the commands that it calls.
@@ -62,7 +63,7 @@ class AuthenticationFailed(StoreRejected):
 
 
 class UnfitServer(StoreRejected):
-    """The server cannot be the store: too old, without scripts, or a Cluster's node where none is asked for."""
+    """The server cannot be the store: too old, without scripts, a Sentinel, or a node of a Cluster by mistake."""
 
 
 class LayoutMismatch(StatefulRouteError):  # noqa: N818  names the fact

@@ -26,6 +26,8 @@ OF_THE_WAY: Cures = (
     ),
     (r"TLS: .*\bssl_", "correct the path in the URL, or see that the file is there, readable and in PEM form"),
     (r"read-only replica|slot of the key is being moved|\bLOADING |\bBUSY ", ""),
+    (r"min-replicas-to-write", "see that its replicas run and keep up: it takes writes again as soon as they do"),
+    (r"begin the URL with rediss", "see that it runs and that the URL fits it"),
     (r"knows no primary of that name", "correct the name after the host in the URL: Sentinels watch no such primary"),
     (r"cannot reach the primary so far", "see that the primary runs and that the Sentinels reach it"),
     (r"no Sentinel tells", "see that the Sentinels run and that this process reaches them"),

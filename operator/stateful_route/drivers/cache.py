@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
+from stateful_route.domain.option_checks import check_kind, check_period
 from stateful_route.domain.routing import RoutingState
 from stateful_route.domain.snapshot import Snapshot, observed, told_of
 from stateful_route.drivers.bounded import Bounded
@@ -52,6 +53,10 @@ class CacheOptions:
     refresh_seconds: float = 5.0
     push: bool = True
 
+    def __post_init__(self) -> None:
+        """See that they can be; raises InvalidArgument."""
+        check_period(self.refresh_seconds, "refresh_seconds")
+
 
 class Listener(Protocol):
     """Who wants to know at once: plain functions, called by the loop or a background thread; quick, never raising."""
@@ -85,6 +90,7 @@ class ServiceStateCache:
     ) -> None:
         """Nothing is read before the first question; ``clock``: monotonic seconds."""
         self.executor = executor
+        check_kind(options, CacheOptions)
         self.options = options or CacheOptions()
         self.clock = clock
         self._followed: dict[Service, _Followed] = {}

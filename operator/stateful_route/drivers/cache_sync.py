@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.routing import RoutingState
 from stateful_route.domain.snapshot import Snapshot, observed, told_of
 from stateful_route.drivers.bounded import Bounded
@@ -52,6 +53,7 @@ class ServiceStateCache:
     ) -> None:
         """Nothing is read before the first question; ``clock``: monotonic seconds."""
         self.executor = executor
+        check_kind(options, CacheOptions)
         self.options = options or CacheOptions()
         self.clock = clock
         self._followed: dict[Service, _Followed] = {}

@@ -11,6 +11,7 @@ from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.names import check_ordinal, check_uid
+from stateful_route.domain.option_checks import check_age, check_count, check_kind
 from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.bounded import Bounded
@@ -60,8 +61,10 @@ class ClientOptions:
     port: int | None = None
 
     def __post_init__(self) -> None:
-        if self.cache_size < 1 or self.cache_seconds < 0 or self.avoid_seconds < 0:
-            raise InvalidArgument("cache_size is at least 1, cache_seconds and avoid_seconds at least 0")
+        """See that they can be; raises InvalidArgument."""
+        check_count(self.cache_size, "cache_size", 1)
+        check_age(self.cache_seconds, "cache_seconds")
+        check_age(self.avoid_seconds, "avoid_seconds")
 
 
 class ClientDriver:
@@ -74,6 +77,7 @@ class ClientDriver:
     """
 
     def __init__(self, cache: ServiceStateCache, options: ClientOptions | None = None) -> None:
+        check_kind(options, ClientOptions)
         self.options = options or ClientOptions()
         self._states = cache
         self._executor = cache.executor

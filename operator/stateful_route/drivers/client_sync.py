@@ -10,6 +10,7 @@ from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.names import check_ordinal, check_uid
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.bounded import Bounded
@@ -40,6 +41,7 @@ class ClientDriver:
     """
 
     def __init__(self, cache: ServiceStateCache, options: ClientOptions | None = None) -> None:
+        check_kind(options, ClientOptions)
         self.options = options or ClientOptions()
         self._states = cache
         self._executor = cache.executor

@@ -14,6 +14,7 @@ from stateful_route.domain.errors import (
     StatefulRouteError,
 )
 from stateful_route.domain.names import check_uid, shown
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.holdings import Act, Holdings
@@ -61,6 +62,7 @@ class ServerDriver:
     ) -> None:
         """``cache``: shared with other drivers of this process, or not; whoever made it closes it."""
         self.identity = identity
+        check_kind(options, ServerOptions)
         self.options = options or ServerOptions()
         self._cache = cache
         self._pod = Pod.of(cache, identity, self.options, hooks or ServerHooks())

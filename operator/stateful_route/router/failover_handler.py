@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from stateful_route.domain.errors import InvalidArgument, StatefulRouteError
+from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.history import KEPT_EVENTS, EventKind, FailoverEvent, History
 from stateful_route.domain.names import check_ordinal, check_word
+from stateful_route.domain.option_checks import check_count, check_kind, check_rate
 from stateful_route.domain.placement import Placement, Spread, Strategy
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.domain.snapshot import Snapshot
@@ -53,8 +54,9 @@ class FailoverOptions:
     foreign_links: bool = False
 
     def __post_init__(self) -> None:
-        if self.links_per_second <= 0 or self.history < 1:
-            raise InvalidArgument("links_per_second is above 0, history at least 1")
+        """See that they can be; raises InvalidArgument."""
+        check_rate(self.links_per_second, "links_per_second")
+        check_count(self.history, "history", 1)
 
 
 class FailoverHandler:
@@ -89,6 +91,7 @@ class FailoverHandler:
             book: Pods that are judged unhealthy there get none of the uids; None: none is.
             counts: Counts the pods' links; None: one of its own.
         """
+        check_kind(options, FailoverOptions)
         self.options = options or FailoverOptions()
         self._strategy = None if self.options.strategy is None else found_strategy(self.options.strategy)
         self._cache = cache

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.history import EventKind, FailoverEvent, History
 from stateful_route.domain.names import check_ordinal, check_word
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.domain.snapshot import Snapshot
@@ -67,6 +68,7 @@ class FailoverHandler:
             book: Pods that are judged unhealthy there get none of the uids; None: none is.
             counts: Counts the pods' links; None: one of its own.
         """
+        check_kind(options, FailoverOptions)
         self.options = options or FailoverOptions()
         self._strategy = None if self.options.strategy is None else found_strategy(self.options.strategy)
         self._cache = cache

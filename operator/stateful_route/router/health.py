@@ -1,7 +1,6 @@
 """Looks after the health of pods: asks them on a period, and remembers what was found."""
 
 import logging
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stateful_route.domain.aliveness import PodView
-from stateful_route.domain.errors import AlreadyRunning, InvalidArgument, NotRunning, StatefulRouteError
+from stateful_route.domain.errors import AlreadyRunning, NotRunning, StatefulRouteError
 from stateful_route.domain.health import NOT_ASKED, Health, ProbeResult, is_unhealthy, life_of
+from stateful_route.domain.option_checks import check_count, check_kind, check_period
 from stateful_route.domain.routing import Reason
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache import ServiceStateCache
@@ -52,10 +52,10 @@ class HealthOptions:
     failures_allowed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.period_seconds < math.inf or not 0 < self.timeout_seconds < math.inf:
-            raise InvalidArgument("period_seconds and timeout_seconds are numbers of seconds above 0")
-        if self.failures_allowed < 0:
-            raise InvalidArgument("failures_allowed is 0 or more")
+        """See that they can be; raises InvalidArgument."""
+        check_period(self.period_seconds, "period_seconds")
+        check_period(self.timeout_seconds, "timeout_seconds")
+        check_count(self.failures_allowed, "failures_allowed", 0)
 
 
 class HealthBook:
@@ -121,6 +121,7 @@ class HealthChecker:
                 judged unhealthy.
             book: Where the judgements are kept; None: in one of its own.
         """
+        check_kind(options, HealthOptions)
         self.options = options or HealthOptions()
         self.book = book or HealthBook(cache)
         self._cache = cache

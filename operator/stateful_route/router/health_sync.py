@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from stateful_route.domain.errors import AlreadyRunning, NotRunning, StatefulRouteError
 from stateful_route.domain.health import NOT_ASKED, Health, ProbeResult, is_unhealthy, life_of
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.runtime_sync import Crew, Guard, Loop, each, tell
@@ -91,6 +92,7 @@ class HealthChecker:
                 judged unhealthy.
             book: Where the judgements are kept; None: in one of its own.
         """
+        check_kind(options, HealthOptions)
         self.options = options or HealthOptions()
         self.book = book or HealthBook(cache)
         self._cache = cache

@@ -8,6 +8,7 @@ from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StoreU
 from stateful_route.domain.health import NOT_ASKED, Health, PodStatus, ProbeResult, life_of, with_response_times
 from stateful_route.domain.history import FailoverEvent
 from stateful_route.domain.names import check_ordinal, check_uid, check_word, shown
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.placement import Strategy, Target
 from stateful_route.domain.renewal import Renewal
 from stateful_route.domain.routing import Reason
@@ -111,6 +112,7 @@ class StatefulRouteManager:
     """
 
     def __init__(self, cache: ServiceStateCache, options: ManagerOptions | None = None) -> None:
+        check_kind(options, ManagerOptions)
         self.options = options or ManagerOptions()
         self._cache = cache
         self._executor = cache.executor

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.drivers.cache import CacheOptions, ServiceStateCache
 from stateful_route.drivers.client import ClientDriver, ClientOptions
 from stateful_route.drivers.route_info import RouteInfoDriver
@@ -26,6 +27,16 @@ class RouteOptions:
     client: ClientOptions = field(default_factory=ClientOptions)
     manager: "ManagerOptions | None" = None
 
+    def __post_init__(self) -> None:
+        """See that each part has its own options; raises InvalidArgument."""
+        check_kind(self.store, StoreOptions)
+        check_kind(self.cache, CacheOptions)
+        check_kind(self.client, ClientOptions)
+        if self.manager is not None:
+            from stateful_route.router.manager import ManagerOptions
+
+            check_kind(self.manager, ManagerOptions)
+
 
 class StatefulRoute:
     """A store and its drivers; one for a process, shared by all that goes on in it.
@@ -45,6 +56,7 @@ class StatefulRoute:
 
     def __init__(self, executor: StatefulExecutor, options: RouteOptions | None = None) -> None:
         """Nothing is connected before the first question; `close` closes the executor, too."""
+        check_kind(options, RouteOptions, _in_route_options(options))
         options = options or RouteOptions()
         self.executor = executor
         self.states = ServiceStateCache(executor, options.cache)
@@ -59,8 +71,9 @@ class StatefulRoute:
         """For the store's URL, as `Store.from_url` takes it; connects at the first question.
 
         Raises:
-            InvalidArgument: the URL is none.
+            InvalidArgument: the URL is none, or the options are no `RouteOptions`.
         """
+        check_kind(options, RouteOptions, _in_route_options(options))
         return cls(StatefulExecutor.from_url(url, (options or RouteOptions()).store), options)
 
     @property
@@ -110,3 +123,10 @@ class StatefulRoute:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _in_route_options(options: object) -> str:
+    """How a part's options are handed over; empty: they are of no part."""
+    parts = {StoreOptions: "store", CacheOptions: "cache", ClientOptions: "client"}
+    part = parts.get(type(options))
+    return f"write RouteOptions({part}={type(options).__name__}(…))" if part is not None else ""

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.drivers.cache import CacheOptions
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.client import ClientOptions
 from stateful_route.drivers.client_sync import ClientDriver
 from stateful_route.drivers.route_info_sync import RouteInfoDriver
+from stateful_route.router.route import _in_route_options
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor_sync import StatefulExecutor
 
@@ -28,6 +30,16 @@ class RouteOptions:
     cache: CacheOptions = field(default_factory=CacheOptions)
     client: ClientOptions = field(default_factory=ClientOptions)
     manager: "ManagerOptions | None" = None
+
+    def __post_init__(self) -> None:
+        """See that each part has its own options; raises InvalidArgument."""
+        check_kind(self.store, StoreOptions)
+        check_kind(self.cache, CacheOptions)
+        check_kind(self.client, ClientOptions)
+        if self.manager is not None:
+            from stateful_route.router.manager_sync import ManagerOptions
+
+            check_kind(self.manager, ManagerOptions)
 
 
 class StatefulRoute:
@@ -48,6 +60,7 @@ class StatefulRoute:
 
     def __init__(self, executor: StatefulExecutor, options: RouteOptions | None = None) -> None:
         """Nothing is connected before the first question; `close` closes the executor, too."""
+        check_kind(options, RouteOptions, _in_route_options(options))
         options = options or RouteOptions()
         self.executor = executor
         self.states = ServiceStateCache(executor, options.cache)
@@ -62,8 +75,9 @@ class StatefulRoute:
         """For the store's URL, as `Store.from_url` takes it; connects at the first question.
 
         Raises:
-            InvalidArgument: the URL is none.
+            InvalidArgument: the URL is none, or the options are no `RouteOptions`.
         """
+        check_kind(options, RouteOptions, _in_route_options(options))
         return cls(StatefulExecutor.from_url(url, (options or RouteOptions()).store), options)
 
     @property

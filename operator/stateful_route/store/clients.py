@@ -11,9 +11,10 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 
 from stateful_route.domain.trust import Due, Trust
 from stateful_route.store.failures import FAILURES
+from stateful_route.store.marks import nothing_sent
 from stateful_route.store.packing import packing
 from stateful_route.store.runtime import Aside, heeding_deadline
-from stateful_route.store.sockets import NotPrimary, nothing_sent, telling
+from stateful_route.store.sockets import NotPrimary, telling
 
 log = logging.getLogger(__name__)
 

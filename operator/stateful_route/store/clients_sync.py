@@ -15,8 +15,9 @@ from redis.retry import Retry
 
 from stateful_route.domain.trust import Due, Trust
 from stateful_route.store.failures import FAILURES
+from stateful_route.store.marks import nothing_sent
 from stateful_route.store.runtime_sync import Aside, heeding_deadline, remaining
-from stateful_route.store.sockets import NotPrimary, nothing_sent
+from stateful_route.store.sockets import NotPrimary
 from stateful_route.store.sockets_sync import telling
 
 TRIES = 5
@@ -153,7 +154,7 @@ class NodePool:
 
     def __init__(self, client: Any, node: Any) -> None:
         """``client``: what `cluster_client` gave; ``node``: one of its nodes."""
-        self._pool = _pool_of(client, node)
+        self._pool = client.get_redis_connection(node).connection_pool
 
     def get_connection(self) -> Any:
         """A connection that is free, connected and, if it was idle for long, has answered a PING."""
@@ -166,14 +167,6 @@ class NodePool:
 
     def doubt(self) -> None:
         """Who has the node's slots is asked elsewhere."""
-
-
-def _pool_of(client: Any, node: Any) -> Any:
-    """redis-py's pool of a node, whose connections heed the deadline of a call from now on."""
-    pool = client.get_redis_connection(node).connection_pool
-    if not getattr(pool.connection_class, "punctual", False):
-        pool.connection_class = telling(heeding_deadline(pool.connection_class))
-    return pool
 
 
 def _healthy(connection: Any, pool: Any) -> Any:
@@ -189,7 +182,7 @@ def own_connection(client: Any, node: str | None) -> Any:
     """A connection that no call is given, not connected yet: to the node of that name, or the one server (None)."""
     if node is None:
         return client.connection_pool.apart()
-    pool = _pool_of(client, client.get_node(node_name=node))
+    pool = client.get_redis_connection(client.get_node(node_name=node)).connection_pool
     return pool.connection_class(**pool.connection_kwargs)
 
 
@@ -215,6 +208,27 @@ def cluster_client(_hosts: Iterable[tuple[str, int]], settings: Mapping[str, Any
     return _LateCluster({name: value for name, value in settings.items() if name not in NOT_HERE})
 
 
+class _Cluster(RedisCluster):
+    """redis-py's client; all connections to its nodes heed the deadline of a call, and mark their errors."""
+
+    _changing = threading.Lock()
+
+    def get_redis_connection(self, node: Any) -> Any:
+        client = super().get_redis_connection(node)
+        pool = client.connection_pool
+        if not _is_changed(pool):
+            with self._changing:
+                if not _is_changed(pool):
+                    pool.disconnect()  # what redis-py has used to find the slots
+                    pool.reset()
+                    pool.connection_class = telling(heeding_deadline(pool.connection_class))
+        return client
+
+
+def _is_changed(pool: Any) -> bool:
+    return hasattr(pool.connection_class, "punctual")
+
+
 class _LateCluster:
     """Makes redis-py's client, which connects while it is made, once it is wanted; again after it was closed."""
 
@@ -231,11 +245,9 @@ class _LateCluster:
         with self._making:
             node = ClusterNode(*place)  # type: ignore[no-untyped-call]
             if self._client is None:
-                tries = Retry(
-                    NoBackoff(), TRIES
-                )  # for it asks any node for its commands, which may be one that is gone
+                tries = Retry(NoBackoff(), TRIES)  # it asks any node for its commands: that may be gone
                 settings = {**self._settings, "retry": tries}
-                self._client = RedisCluster(startup_nodes=[node], dynamic_startup_nodes=False, **settings)
+                self._client = _Cluster(startup_nodes=[node], dynamic_startup_nodes=False, **settings)
                 self._client.retry = self._settings["retry"]
             else:
                 self._client.nodes_manager.startup_nodes = {node.name: node}

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
+from stateful_route.domain.option_checks import check_age, check_count, check_kind, check_period
 from stateful_route.domain.trust import Trust
 from stateful_route.store.clients import (
     NodePool,
@@ -67,6 +68,19 @@ class StoreOptions:
     retries: int = 3
     """How often such a call is repeated at most, where a repeat is harmless."""
 
+    def __post_init__(self) -> None:
+        """See that each can be.
+
+        Raises:
+            InvalidArgument: one is of another type, or out of its range.
+        """
+        for name in ("timeout_seconds", "deadline_seconds"):
+            check_period(getattr(self, name), name)
+        for name in ("health_check_seconds", "role_check_seconds", "look_seconds"):
+            check_age(getattr(self, name), name)
+        check_count(self.max_connections, "max_connections", 1)
+        check_count(self.retries, "retries", 0)
+
 
 class Store:
     """A Redis or Valkey: one server, a Sentinel set or a Cluster, behind the same few calls.
@@ -110,8 +124,10 @@ class Store:
         ``redis+sentinel://host:port,…/service`` (``rediss+…`` for TLS).
 
         Raises:
-            InvalidArgument: a scheme or form that is none of these; the message has no password in it.
+            InvalidArgument: a scheme or form that is none of these, or options that are no `StoreOptions`; the message
+                has no password in it.
         """
+        check_kind(options, StoreOptions)
         options = options or StoreOptions()
         label = redacted(url)
         common: dict[str, Any] = {
@@ -458,5 +474,6 @@ def _sentinel(url: str, limits: dict[str, Any], common: dict[str, Any], options:
         raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
     settings = {"db": int(db or 0), **limits, **common, **parts.login, **parts.query}
     kind = led(SSLConnection if settings.pop("ssl", False) else Connection)
-    settings["sentinels"] = Sentinels(parts.hosts, name, Asking({**common, **parts.sentinel}))
+    own = {setting for setting, value in parts.sentinel.items() if parts.query.get(setting) != value}
+    settings["sentinels"] = Sentinels(parts.hosts, name, Asking({**common, **parts.sentinel}, own))
     return _over(kind, settings, Trust(options.role_check_seconds, min(options.look_seconds, SENTINEL_LOOK_SECONDS)))

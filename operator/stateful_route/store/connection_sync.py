@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
 from stateful_route.domain.meter import COMMAND, READ, UNMETERED, WRITE, Meter
+from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.trust import Trust
 from stateful_route.store.clients_sync import (
     NodePool,
@@ -82,8 +83,10 @@ class Store:
         ``redis+sentinel://host:port,…/service`` (``rediss+…`` for TLS).
 
         Raises:
-            InvalidArgument: a scheme or form that is none of these; the message has no password in it.
+            InvalidArgument: a scheme or form that is none of these, or options that are no `StoreOptions`; the message
+                has no password in it.
         """
+        check_kind(options, StoreOptions)
         options = options or StoreOptions()
         label = redacted(url)
         common: dict[str, Any] = {
@@ -430,5 +433,6 @@ def _sentinel(url: str, limits: dict[str, Any], common: dict[str, Any], options:
         raise UrlError("the name of the service that Sentinel watches is missing (…/service)")
     settings = {"db": int(db or 0), **limits, **common, **parts.login, **parts.query}
     kind = led(SSLConnection if settings.pop("ssl", False) else Connection)
-    settings["sentinels"] = Sentinels(parts.hosts, name, Asking({**common, **parts.sentinel}))
+    own = {setting for setting, value in parts.sentinel.items() if parts.query.get(setting) != value}
+    settings["sentinels"] = Sentinels(parts.hosts, name, Asking({**common, **parts.sentinel}, own))
     return _over(kind, settings, Trust(options.role_check_seconds, min(options.look_seconds, SENTINEL_LOOK_SECONDS)))

@@ -5,7 +5,7 @@ All that can tell are asked at once, and the newest word is believed. redis-py's
 one that is gone or silent takes the whole time of a call, and of the next call, too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -17,15 +17,22 @@ from stateful_route.domain.address import host_port
 from stateful_route.domain.witnesses import Word, believed, patience
 from stateful_route.store.discovery import Place, _failed, _nobody, _text, _word_of_sentinel, log
 from stateful_route.store.failures import FAILURES, NO_CLUSTER
+from stateful_route.store.marks import connecting, nothing_sent, of_no_server
 from stateful_route.store.runtime_sync import Lock, hear, heeding_deadline
-from stateful_route.store.sockets import NOT_ALLOWED, nothing_sent
+from stateful_route.store.sockets import NOT_ALLOWED, IsSentinel, is_sentinels
 
 
 class Asking:
     """Asks servers one question at a time, over connections that are kept for the next one while all is well."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        """``settings``: of redis-py's connections besides host and port; ``ssl`` True: with TLS."""
+    def __init__(self, settings: Mapping[str, Any], own: Collection[str] = ()) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            settings: Of redis-py's connections besides host and port; ``ssl`` True: with TLS.
+            own: Those of them that the URL has for Sentinels alone, as ``sentinel_ssl_ca_certs`` ….
+        """
+        self._own = own
         self._settings = {name: value for name, value in settings.items() if name != "ssl"}
         self._connection_class = heeding_deadline(SSLConnection if settings.get("ssl") else Connection)
         self._kept: dict[Place, Any] = {}
@@ -53,9 +60,10 @@ class Asking:
 
     def _asked(self, place: Place, connection: Any, *words: str) -> Any:
         try:
-            connection.connect()
-            connection.send_command(*words)
-            reply = connection.read_response()
+            with connecting(connection, self._own):
+                connection.connect()
+                connection.send_command(*words)
+                reply = connection.read_response()
         except BaseException:
             connection.disconnect(nowait=True)
             raise
@@ -166,13 +174,22 @@ class Seeds:
         except NOT_ALLOWED as error:
             if "cluster support disabled" in str(error):
                 return Word(host_port(*place), why=f"{host_port(*place)} {NO_CLUSTER}, use redis://")
-            return Word(host_port(*place), place)
+            return self._without_info(place)
         except FAILURES as error:
             return _failed(place, error)
         about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
         epoch = about.get("cluster_current_epoch", "")
         sound = about.get("cluster_state") == "ok" and epoch.isdigit()
         return Word(host_port(*place), place, int(epoch) if sound else -1)
+
+    def _without_info(self, place: Place) -> Word:
+        """The word of a server that does not tell about its Cluster: the user may not ask, or it is no node of one."""
+        try:
+            if is_sentinels(self._asking.ask(place, "ROLE")):
+                return Word(host_port(*place), why=f"{host_port(*place)}: {IsSentinel()}")
+        except FAILURES as error:
+            log.debug("%s does not tell its role: %s", host_port(*place), error)
+        return Word(host_port(*place), place)
 
 
 @cache
@@ -189,6 +206,6 @@ class _Led:
     def connect_check_health(self, *args: Any, **options: Any) -> None:
         connection: Any = self
         if not connection.is_connected:
-            with nothing_sent():
+            with nothing_sent(), of_no_server():
                 connection.host, connection.port = self._sentinels.primary()
         super().connect_check_health(*args, **options)  # type: ignore[misc]

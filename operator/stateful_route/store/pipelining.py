@@ -15,8 +15,9 @@ from redis import exceptions as rx
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.store.failures import FAILURES
+from stateful_route.store.marks import note_server, take_over
 from stateful_route.store.scripts import Call
-from stateful_route.store.sockets import is_wrong_server, was_sent
+from stateful_route.store.sockets import is_wrong_server
 
 CALLS_PER_TRIP = 500
 """Bounds how long the first of them waits for the last."""
@@ -193,7 +194,8 @@ async def exchange(pool: Any, commands: Sequence[tuple[Any, ...]], timeout_secon
             if wrong:
                 pool.doubt()
                 await connection.disconnect(nowait=True)
-        except BaseException:
+        except BaseException as error:
+            note_server(error, connection)
             await connection.disconnect(nowait=True)  # replies may still be on their way, which are nobody else's
             raise
         finally:
@@ -203,6 +205,6 @@ async def exchange(pool: Any, commands: Sequence[tuple[Any, ...]], timeout_secon
         broken = error
         if not str(error):
             broken = rx.TimeoutError(f"no reply within {timeout_seconds:g} s")
-            broken.nothing_sent = not was_sent(error)  # type: ignore[attr-defined]
+            take_over(broken, error)
         return replies + [broken] * (len(commands) - len(replies))
     return replies

@@ -1,7 +1,6 @@
-"""Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
+"""Connections that mark their errors (see `marks`), and that know which server they lead to."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -9,6 +8,7 @@ from redis import exceptions as rx
 
 from stateful_route.domain.address import host_port
 from stateful_route.domain.trust import Standing
+from stateful_route.store.marks import address_of, connecting, note_server, nothing_sent
 
 NOT_ALLOWED = (rx.ResponseError, rx.AuthorizationError)
 """What a server answers that does not know a command, or a user who may not use it."""
@@ -16,6 +16,13 @@ NOT_ALLOWED = (rx.ResponseError, rx.AuthorizationError)
 
 class NotPrimary(rx.ConnectionError):
     """The server is a read-only replica: the address leads to another one by now, or soon will."""
+
+
+class IsSentinel(rx.ConnectionError):
+    """The server is a Sentinel: it stores nothing, it tells where a primary is."""
+
+    def __init__(self) -> None:
+        super().__init__("it is a Sentinel, use redis+sentinel://")
 
 
 WRONG_SERVER = (NotPrimary, rx.ReadOnlyError, rx.MasterDownError, rx.BusyLoadingError)
@@ -26,24 +33,9 @@ def is_wrong_server(reply: object) -> bool:
     return isinstance(reply, WRONG_SERVER) or (isinstance(reply, rx.ResponseError) and "READONLY " in str(reply))
 
 
-@contextmanager
-def nothing_sent() -> Iterator[None]:
-    """Mark an error that is raised within: no command had gone out."""
-    try:
-        yield
-    except Exception as error:
-        error.nothing_sent = True  # type: ignore[attr-defined]
-        raise
-
-
-def was_sent(error: BaseException) -> bool:
-    """False if it is certain that the failed command had not gone out."""
-    return not getattr(error, "nothing_sent", False)
-
-
 @cache
 def telling(base: Any) -> type:
-    """The class of redis-py's connections that also marks the errors of connecting and of health checks."""
+    """The class of redis-py's connections that also marks errors: with the server, and whether a command was sent."""
     return type(f"Telling{base.__name__}", (_Telling, base), {})
 
 
@@ -61,12 +53,26 @@ class _Telling:
         tls: Any = getattr(self, "ssl_context", None)
         if tls is not None:
             tls.context = None  # redis-py keeps it: certificates that were renewed are read anew
-        with nothing_sent():
+        with connecting(self):
             await super().connect_check_health(*args, **options)  # type: ignore[misc]
 
     async def check_health(self) -> None:
         with nothing_sent():
             await super().check_health()  # type: ignore[misc]
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except Exception as error:
+            note_server(error, self)
+            raise
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except Exception as error:
+            note_server(error, self)
+            raise
 
 
 class _Introduced:
@@ -77,7 +83,12 @@ class _Introduced:
     """What a pool has noted of it; None: it was not in use yet since it was connected."""
 
     async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-        await super().on_connect_check_health(*args, **options)  # type: ignore[misc]
+        try:
+            await super().on_connect_check_health(*args, **options)  # type: ignore[misc]
+        except rx.ResponseError as error:
+            if "unknown command" in str(error).lower():  # SELECT, where the URL has a database
+                await self.see_primary()
+            raise
         self.standing = None
         questions = [("INFO", "server"), ("ROLE",)] if self.primary else [("INFO", "server")]
         about, *role = await self.asked_each(questions)
@@ -89,10 +100,13 @@ class _Introduced:
 
         Raises:
             NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
+            IsSentinel: it stores nothing.
         """
         self._see(await self.asked("ROLE"))
 
     def _see(self, role: Any = None) -> None:
+        if is_sentinels(role):
+            raise IsSentinel
         primary = primary_of(role)
         if primary is not None:
             raise NotPrimary(
@@ -103,8 +117,7 @@ class _Introduced:
     @property
     def address(self) -> str:
         """Where it leads, as host and port or as a path."""
-        connection: Any = self
-        return str(connection.path if hasattr(connection, "path") else host_port(connection.host, connection.port))
+        return address_of(self)
 
     async def asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""
@@ -123,6 +136,11 @@ class _Introduced:
             except NOT_ALLOWED:
                 replies.append(None)
         return replies
+
+
+def is_sentinels(role: Any) -> bool:
+    """Whether a reply to ROLE is a Sentinel's."""
+    return isinstance(role, list) and role[:1] == [b"sentinel"]
 
 
 def primary_of(role: Any) -> tuple[str, int] | None:

@@ -1,18 +1,28 @@
 # Generated from sockets.py by tools/twins.py: change that one, then run: make twins
-"""Connections that tell of an error whether a command had gone out, and that know which server they lead to."""
+"""Connections that mark their errors (see `marks`), and that know which server they lead to."""
 
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from redis import exceptions as rx
+
 from stateful_route.domain.address import host_port
 from stateful_route.domain.trust import Standing
-from stateful_route.store.sockets import NOT_ALLOWED, NotPrimary, _run_id, nothing_sent, primary_of
+from stateful_route.store.marks import address_of, connecting, note_server, nothing_sent
+from stateful_route.store.sockets import (
+    NOT_ALLOWED,
+    IsSentinel,
+    NotPrimary,
+    _run_id,
+    is_sentinels,
+    primary_of,
+)
 
 
 @cache
 def telling(base: Any) -> type:
-    """The class of redis-py's connections that also marks the errors of connecting and of health checks."""
+    """The class of redis-py's connections that also marks errors: with the server, and whether a command was sent."""
     return type(f"Telling{base.__name__}", (_Telling, base), {})
 
 
@@ -30,12 +40,26 @@ class _Telling:
         tls: Any = getattr(self, "ssl_context", None)
         if tls is not None:
             tls.context = None  # redis-py keeps it: certificates that were renewed are read anew
-        with nothing_sent():
+        with connecting(self):
             super().connect_check_health(*args, **options)  # type: ignore[misc]
 
     def check_health(self) -> None:
         with nothing_sent():
             super().check_health()  # type: ignore[misc]
+
+    def send_packed_command(self, *args: Any, **options: Any) -> None:
+        try:
+            super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except Exception as error:
+            note_server(error, self)
+            raise
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except Exception as error:
+            note_server(error, self)
+            raise
 
 
 class _Introduced:
@@ -46,7 +70,12 @@ class _Introduced:
     """What a pool has noted of it; None: it was not in use yet since it was connected."""
 
     def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-        super().on_connect_check_health(*args, **options)  # type: ignore[misc]
+        try:
+            super().on_connect_check_health(*args, **options)  # type: ignore[misc]
+        except rx.ResponseError as error:
+            if "unknown command" in str(error).lower():  # SELECT, where the URL has a database
+                self.see_primary()
+            raise
         self.standing = None
         questions = [("INFO", "server"), ("ROLE",)] if self.primary else [("INFO", "server")]
         about, *role = self.asked_each(questions)
@@ -58,10 +87,13 @@ class _Introduced:
 
         Raises:
             NotPrimary: it is a read-only replica. One that may not be asked, or does not know the question, passes.
+            IsSentinel: it stores nothing.
         """
         self._see(self.asked("ROLE"))
 
     def _see(self, role: Any = None) -> None:
+        if is_sentinels(role):
+            raise IsSentinel
         primary = primary_of(role)
         if primary is not None:
             raise NotPrimary(
@@ -72,8 +104,7 @@ class _Introduced:
     @property
     def address(self) -> str:
         """Where it leads, as host and port or as a path."""
-        connection: Any = self
-        return str(connection.path if hasattr(connection, "path") else host_port(connection.host, connection.port))
+        return address_of(self)
 
     def asked(self, *words: str) -> Any:
         """The reply; None where the server does not know the question, or the user may not ask."""

@@ -197,6 +197,11 @@ def begins_with_a_setting(query: str) -> bool:
     return bool(equals) and name.lower() in {*SETTINGS, *RESERVED}
 
 
+def has_setting(query: str, name: str) -> bool:
+    """Whether a query, %-encoded, gives a setting some value."""
+    return any(piece.startswith(f"{name}=") and piece != f"{name}=" for piece in query.split("&"))
+
+
 def decoded(text: str, decode: Callable[..., str]) -> str:
     """A %-encoded part of a URL; ``decode``: a function of `urllib.parse`.
 

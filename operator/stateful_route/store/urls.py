@@ -11,6 +11,7 @@ from stateful_route.store.url_settings import (
     UrlError,
     begins_with_a_setting,
     decoded,
+    has_setting,
     is_cluster,
     is_sentinel,
     is_tls,
@@ -38,6 +39,8 @@ MAX_PORT = 65535
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _PARTS = re.compile(r"(?P<front>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?", re.DOTALL)
 _HOST = re.compile(r"(?P<name>\[[\w:.%-]+\]|[\w.%~-]*)(?::(?P<port>[0-9]{0,5}))?")
+_BARE_IPV6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[\w.%-]+)?(:[0-9]+)?")
+"""What may be meant for an IPv6 address without brackets, perhaps with a port behind it."""
 _HIDDEN = "***"
 
 
@@ -121,7 +124,8 @@ def redacted(url: str) -> str:
         where = _HIDDEN if "@" in front or "=" in behind else _shown_hosts(behind.rpartition("@")[2])
         return f"{scheme}://{user}@{where}"
     login, at, hosts = front.rpartition("@")
-    who = f"{_shown_login(login) if login else ''}{at}"
+    elsewhere = has_setting(query, "password") or has_setting(query, FILES["password"])
+    who = f"{_shown_login(login, password_elsewhere=elsewhere) if login else ''}{at}"
     where = _shown_hosts(hosts, ports="@" not in behind) + _shown_path(scheme, path)
     settings = f"?{shown_settings(query)}" if query else ""
     return f"{scheme}://{who}{where}{settings}{'#' + _HIDDEN if fragment else ''}"
@@ -161,10 +165,12 @@ def _hosts(scheme: str, text: str, default_port: int) -> list[tuple[str, int]]:
 
 def _host(text: str, default_port: int, default_host: str) -> tuple[str, int]:
     parts = _HOST.fullmatch(text)
-    if parts is None and is_ipv6(text):
+    if parts is None and _BARE_IPV6.fullmatch(text):
         raise UrlError("an IPv6 address stands in brackets: [fd00::5]:6379")
     if parts is None:
-        raise UrlError("what should be a host and its port is not; %-encode what a password before it has of @ : / ? #")
+        raise UrlError(
+            "the host and its port are not valid; if a password before them has one of @ : / ? #, it must be %-encoded"
+        )
     name = decoded(parts["name"], unquote) or default_host
     port = int(parts["port"]) if parts["port"] else default_port
     if not name:
@@ -198,7 +204,8 @@ def _path(scheme: str, path: str, settings: dict[str, Any]) -> str:
     path = path.strip("/")
     _, slash, database = path.partition("/") if is_sentinel(scheme) else ("", "", path)
     if database and not (database.isascii() and database.isdigit()):
-        raise UrlError("behind the slash stands the number of a database" + (", behind a second one" if slash else ""))
+        where = "the second slash" if slash else "the slash"
+        raise UrlError(f"what follows {where} must be the number of a database")
     if database and is_cluster(scheme) and int(database):
         raise UrlError("a Cluster has the database 0 alone")
     if database and "db" in settings:
@@ -208,9 +215,11 @@ def _path(scheme: str, path: str, settings: dict[str, Any]) -> str:
     return path
 
 
-def _shown_login(login: str) -> str:
-    user, _, password = login.partition(":")
-    return f"{user}:{_HIDDEN}" if password else _HIDDEN  # alone it may be a password in the user's place
+def _shown_login(login: str, *, password_elsewhere: bool = False) -> str:
+    user, colon, password = login.partition(":")
+    if password:
+        return f"{user}:{_HIDDEN}"
+    return f"{user}{colon}" if password_elsewhere else _HIDDEN  # alone it may be a password in the user's place
 
 
 def _shown_hosts(text: str, *, ports: bool = True) -> str:

@@ -10,6 +10,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from stateful_route.cli.answers import (
+    FAILED,
     USAGE,
     Form,
     Output,
@@ -77,8 +78,10 @@ def export(  # noqa: PLR0913, PLR0917  each option is a flag
         fail(f"{file} is there already: go on with it by --resume, or name another", USAGE)
     marks = _marks(file) if file is not None and file.exists() else {}
     counts = {"links": 0, "unreadable": 0}
+    begun = bool(marks)
 
     async def write(store: Store) -> None:
+        nonlocal begun
         for name in [service] if service else await services(store, namespace):
             target = Service(namespace, name)
             after = marks.get(target)
@@ -87,12 +90,13 @@ def export(  # noqa: PLR0913, PLR0917  each option is a flag
             async for portion in export_service(store, target, after=after, keys_per_second=keys_per_second):
                 lines = [encode(entry) for entry in (*portion.entries, portion.mark)]
                 out.write("\n".join(lines) + "\n")
+                begun = True
                 counts["links"] += sum(isinstance(entry, StoredLink) for entry in portion.entries)
                 counts["unreadable"] += portion.unreadable
                 line.say(f"exporting {target}: {counts['links']:,} links")
 
-    go_on = "repeat it with --resume to go on" if file is not None else "with --file it could be gone on with"
-    with _written(file) as out, progress("exporting") as line, _saying(lambda: go_on):
+    again = "repeat the command with --resume to continue" if file is not None else "with --file it can be continued"
+    with _written(file) as out, progress("exporting") as line, _saying(lambda: again if begun else ""):
         run(redis_url, write)
     if output is not Output.TABLE and file is not None:
         print_answer(output, counts)
@@ -149,7 +153,7 @@ def import_(
         total += await import_links(store, pending, overwrite=overwrite)
 
     opened = nullcontext(sys.stdin.buffer) if file == "-" else _opened(Path(file), "rb")
-    with opened as source, progress("importing") as line, _saying(lambda: f"to go on: --from-line {reached}"):
+    with opened as source, progress("importing") as line, _saying(lambda: _continued(from_line, reached)):
         run(redis_url, read, writes=True)
     if output is not Output.TABLE:
         print_answer(output, {**asdict(total), "workloads": workloads})
@@ -158,6 +162,10 @@ def import_(
         notes().print(text, markup=False)
         for target in sorted(unfinished, key=str):
             notes().print(f"the archive of {target} is not complete: go on with the export by --resume", markup=False)
+
+
+def _continued(began: int, reached: int) -> str:
+    return f"repeat the command with --from-line {reached} to continue" if reached > began else ""
 
 
 def _entry(number: int, text: bytes, namespace: str) -> StoredLink | Workload | Mark:
@@ -192,12 +200,19 @@ def _entry_or_usage(file: Path, text: bytes) -> StoredLink | Workload | Mark:
 
 @contextmanager
 def _written(file: Path | None) -> Iterator[IO[str]]:
+    """Where the archive is written; a new file to which nothing was written is removed when the work fails."""
     if file is None:
         yield sys.stdout
         sys.stdout.flush()
         return
-    with _opened(file, "a") as out:
-        yield out
+    is_new = not file.exists()
+    try:
+        with _opened(file, "a") as out:
+            yield out
+    except BaseException:
+        if is_new and file.is_file() and file.stat().st_size == 0:
+            file.unlink()
+        raise
 
 
 @contextmanager
@@ -212,10 +227,11 @@ def _opened(file: Path, mode: str) -> Iterator[IO[Any]]:
 
 @contextmanager
 def _saying(go_on: Callable[[], str]) -> Iterator[None]:
-    """How to go on, when the work ends before its end."""
+    """How to continue, when the work fails after a part of it; an empty text: there is nothing to continue."""
     try:
         yield
     except typer.Exit as ended:
-        if ended.exit_code not in {0, USAGE}:
-            notes().print(go_on(), markup=False)
+        if ended.exit_code not in {0, USAGE} and (text := go_on()):
+            before = "when the cause has been removed, " if ended.exit_code == FAILED else ""
+            notes().print(before + text, markup=False)
         raise
