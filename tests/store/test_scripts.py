@@ -5,6 +5,7 @@ import re
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from stateful_route.domain.epoch import EPOCH_START_MS, split
 from stateful_route.domain.errors import InvalidArgument, StoreRejected, StoreUnavailable
@@ -691,15 +692,15 @@ async def test_scripts_are_sent_again_after_a_failover(start_server, start_senti
 
     await eventually(attached)  # before the Sentinel's first question, or it asks again only after ten seconds
     port = start_sentinel(primary)
-    watching = connect(f"redis://127.0.0.1:{port}")
+    watching = Redis(port=port)
     store = connect(f"redis+sentinel://127.0.0.1:{port}/main")
 
     async def seen():
         try:
-            replicas = await watching.command("SENTINEL REPLICAS", "main")
-        except StoreUnavailable:
+            replicas = await watching.execute_command("SENTINEL", "REPLICAS", "main")
+        except RedisError:
             return False
-        return replicas and b"slave" in replicas[0]
+        return bool(replicas) and b"slave" in str(replicas[0]).encode()
 
     await eventually(seen)
     assert [reply[0] for reply in await store.run_each(calls_of_three(service, 0))] == [-1, 0, -1]
@@ -710,7 +711,7 @@ async def test_scripts_are_sent_again_after_a_failover(start_server, start_senti
     await eventually(replicated)
     await direct.execute_command("SCRIPT FLUSH")
 
-    await watching.command("SENTINEL SET", "main", "down-after-milliseconds", 200)
+    await watching.execute_command("SENTINEL", "SET", "main", "down-after-milliseconds", 200)
 
     primary.stop()
 
@@ -727,6 +728,7 @@ async def test_scripts_are_sent_again_after_a_failover(start_server, start_senti
     await eventually(moved_on)
     assert (await get_link(connect(replica.url), service, "user-0")).ordinal == 1
     await direct.aclose()
+    await watching.aclose()
 
 
 async def test_many_at_once_after_a_flush_get_each_its_own_reply(store, raw, service):
