@@ -38,6 +38,10 @@ class _Selector(selectors.SelectSelector):
         return []
 
 
+ENDS_WITHIN_SECONDS = 100
+"""Of virtual time: so long whoever is cancelled may take to end."""
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """All of asyncio in virtual time: timers come due in their order as soon as nothing else is to be done."""
 
@@ -88,10 +92,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def end(self) -> None:
         """Cancel what still runs, and close."""
-        while tasks := [task for task in asyncio.all_tasks(self) if not task.done()]:
+        for _ in range(ENDS_WITHIN_SECONDS):
+            tasks = [task for task in asyncio.all_tasks(self) if not task.done()]
+            if not tasks:
+                break
             for task in tasks:
                 task.cancel()
             self.advance(1.0)
+        else:
+            raise RuntimeError(f"they do not end though they are cancelled: {tasks}")
         self.close()
 
 

@@ -1,7 +1,6 @@
 """No history that hypothesis can think of breaks a promise; see the package for what is in it."""
 
 import os
-import random
 
 import pytest
 
@@ -10,7 +9,8 @@ from model.explore import explore
 from model.judge import PROMISES, Broken
 from model.run import Counts, real_server
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4)
+"""The same ones each time: what another seed finds is new knowledge, and no reason to refuse somebody's change."""
 STEPS = int(os.environ.get("MODEL_STEPS", "1200"))
 """For each seed: some fifteen seconds."""
 
@@ -18,7 +18,7 @@ ASKED = os.environ.get("MODEL_INVARIANTS", "")
 
 pytestmark = [
     pytest.mark.skipif(COMPILER is None, reason="no cc on this machine, which builds the server's clock"),
-    pytest.mark.timeout(900 + STEPS),
+    pytest.mark.timeout(300 + STEPS),
 ]
 
 
@@ -47,5 +47,6 @@ def test_no_history_breaks_a_promise(network, seed):
     search(network, seed)
 
 
+@pytest.mark.skipif("MODEL_SEED" not in os.environ, reason="no seed was given: MODEL_SEED=$RANDOM explores")
 def test_no_history_of_another_seed_breaks_a_promise(network):
-    search(network, int(os.environ.get("MODEL_SEED", random.randrange(10**6))))
+    search(network, int(os.environ["MODEL_SEED"]))

@@ -299,6 +299,7 @@ class _Connection:
         self._network, self._cable = network, cable
         self._replies: deque[Any] = deque()
         self.socket_timeout: float | None = None
+        self.host, self.port = cable.name, 0
 
     def pack_commands(self, commands: Sequence[Command]) -> Sequence[Command]:
         return commands

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ BURST_SECONDS = 40.0
 
 HELD_SECONDS = 30.0
 """A user whose link is held counts so often as one who has asked."""
+
+COMPARED_SECONDS = 60.0
+"""Within so long after the store was emptied each pod has compared what it holds, and put it back."""
 
 SETTLE_SECONDS = 75.0
 
@@ -88,6 +92,7 @@ class World:
         self.story: list[str] = []
         self.errors: list[str] = []
         self._births = self._updates = 0
+        self._flushed_at = -math.inf
         self._highest_shift = 0
         network.begin(loop, self.service.channel)
         loop.set_exception_handler(self._unexpected)
@@ -390,8 +395,9 @@ class World:
         cable.open()
 
     def flush(self) -> None:
-        """The store is emptied."""
-        self.pass_time(1.0)
+        """The store is emptied; not again before all have put back what they hold: docs/guarantees.md says why."""
+        self.pass_time(max(1.0, self._flushed_at + COMPARED_SECONDS - self.now))
+        self._flushed_at = self.now
         if self.network.shift < self._highest_shift:
             self.judge.epochs_may_fall = True
         self.judge.emptied()
