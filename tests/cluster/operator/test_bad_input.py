@@ -108,7 +108,9 @@ MISTAKES = {
     "no-such-host": by_secret(
         f"redis://:{PASSWORD}@store.invalid:6379", "RedisConnected", "StoreUnavailable", "store.invalid"
     ),
-    "tls-is-not-asked-for": by_url("redis://{tls}", "RedisConnected", "StoreUnavailable", "{tls}", "rediss://"),
+    "tls-is-not-asked-for": by_url(
+        "redis://{tls}", "RedisConnected", "StoreUnavailable", "{tls}", "begin the URL with rediss"
+    ),
     "tls-is-not-spoken": by_url("rediss://{newer}", "RedisConnected", "StoreUnavailable", "{newer}", "redis://"),
     "an-authority-that-nobody-knows": by_url(
         "rediss://{tls}", "RedisConnected", "StoreUnavailable", "{tls}", "certificate", "?ssl_ca_certs="
