@@ -94,7 +94,7 @@ class Inventory:
         not among these: its labels may have changed, which is no end of it.
         """
         kube, namespace, known = self._kube, self._namespace, self.workload.facts
-        selector = known.selector if known else EVERYTHING
+        selector = known.selector if known and self.workload.listed else EVERYTHING  # at first nobody is known
         facts, (bodies, version) = await asyncio.gather(
             get_workload(kube, namespace, ref), list_pods(kube, namespace, selector)
         )
