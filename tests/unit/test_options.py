@@ -105,3 +105,7 @@ async def test_a_pods_driver_takes_its_own_options_alone():
         with pytest.raises(InvalidArgument, match="have to be ServerOptions, not StoreOptions"):
             route.server(identity, StoreOptions())
         assert route.server(identity, ServerOptions())
+
+
+def test_options_of_the_other_twin_are_taken():
+    sync.StatefulRoute.connect("redis://127.0.0.1:1", RouteOptions()).close()

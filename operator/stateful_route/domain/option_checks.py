@@ -52,7 +52,7 @@ def check_count(count: int, name: str, least: int) -> None:
 
 
 def check_kind(options: Any, kind: type[T], hint: str = "") -> None:
-    """See that options are of a class; None passes: the defaults are meant.
+    """See that options are of a class, or of its twin of the same name; None passes: the defaults are meant.
 
     Args:
         options: What was given.
@@ -62,7 +62,7 @@ def check_kind(options: Any, kind: type[T], hint: str = "") -> None:
     Raises:
         InvalidArgument: they are of another class.
     """
-    if options is not None and not isinstance(options, kind):
+    if options is not None and not isinstance(options, kind) and type(options).__name__ != kind.__name__:
         wanted = f"the options have to be {kind.__name__}, not {type(options).__name__}"
         raise InvalidArgument(f"{wanted}: {hint}" if hint else wanted)
 
