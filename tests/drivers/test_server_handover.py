@@ -423,11 +423,16 @@ async def test_it_waits_until_callers_have_seen_that_the_pod_denies(start_pod, a
     assert time.monotonic() - before >= 0.5
 
 
+def is_recorded(pod):
+    view = pod.states.known(pod.server.identity.target).pods.get(ME)
+    return view is not None and view.record is not None
+
+
 async def test_a_request_whose_time_is_over_is_none(start_pod, ask, executor_here):
     pod = await start_pod(ME, uid="pod-a", known=PATIENT)
     await pod.server.set_linked_pod("ada")
     await ask(-1)
-    await until(lambda: pod.states.known(pod.server.identity.target).pods[ME].record is not None)
+    await until(lambda: is_recorded(pod))
     await pod.server.set_routing_state(DENY)
     await always(lambda: links_of(executor_here, ["ada"]), lambda now: now == {ME: 1}, "it stays", seconds=0.3)
     assert pod.told.released == []
