@@ -179,7 +179,9 @@ async def test_of_a_cluster_the_node_that_stands_still_is_told(twin, attempt, cl
     finally:
         server.resume()
         await done(store.close)
-    assert re.match(rf"127\.0\.0\.1:{server.port}: ", str(caught.value).removeprefix(f"{store.label}: "))
+    said = str(caught.value).removeprefix(f"{store.label}: ")
+    plain = attempt is reading and twin is connection_sync  # redis-py may tell of another try there, without a server
+    assert re.match(rf"127\.0\.0\.1:{server.port}: {'|timed out' if plain else ''}", said)
 
 
 @TWINS
