@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+CANCELLED_AGAIN_SECONDS = 0.01
+
 NEXT_ADDRESS_SECONDS = 0.25
 """So long after one address of a name the next one is tried, too; the first that answers is taken (RFC 8305)."""
 
@@ -54,9 +56,10 @@ async def hear(jobs: Sequence[Callable[[], Awaitable[T]]], patience: Callable[[S
                 break
             heard += [task.result() for task in done]
     finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        while pending:  # again, where redis-py's `asyncio.wait_for` has swallowed it (Python 3.11)
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCELLED_AGAIN_SECONDS)
     return heard
 
 
