@@ -184,9 +184,7 @@ async def discover(client: Any, place: tuple[str, int]) -> None:
         client.nodes_manager.startup_nodes = {node.name: node}
         try:
             await client.nodes_manager.initialize()
-            if not is_ready(
-                client
-            ):  # redis-py would ask the first primary for its commands, which may be the one that is gone
+            if not is_ready(client):  # redis-py would ask the first primary for its commands: that may be gone
                 await client.commands_parser.initialize(node)
                 client._initialize = False  # noqa: SLF001  as its own initialize()
         except BaseException:

@@ -21,6 +21,7 @@ from stateful_route.store.sockets import NotPrimary
 from stateful_route.store.sockets_sync import telling
 
 TRIES = 5
+"""How many nodes redis-py asks for its commands, at most: some may be gone."""
 
 NOT_HERE = {"max_connections"}
 """Settings of the asynchronous client that redis-py's synchronous one does not know as such."""

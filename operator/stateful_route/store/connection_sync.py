@@ -60,10 +60,10 @@ class Store:
         self.seeds = seeds
         """Whom to ask for a Cluster's slots; None: it is no Cluster."""
         self.label = label
-        self.promised_seconds = (options or StoreOptions()).deadline_seconds
-        """What a caller has been promised, of which a part may have passed before a call is made here."""
         """The URL without its password, for logs and messages."""
         self.options = options or StoreOptions()
+        self.promised_seconds = self.options.deadline_seconds
+        """What a caller has been promised, of which a part may have passed before a call is made here."""
         self.meter: Meter = UNMETERED
         """Hears of every round trip, and of the links that are moved here."""
         self._doubts = 0

@@ -19,7 +19,7 @@ from stateful_route.store.causes import cause_of
 from stateful_route.store.failures import FAILURES, NO_CLUSTER, is_denied
 from stateful_route.store.marks import connecting, nothing_sent, of_no_server
 from stateful_route.store.runtime import Lock, hear, heeding_deadline
-from stateful_route.store.sockets import NOT_ALLOWED, IsSentinel, is_sentinels
+from stateful_route.store.sockets import NOT_ALLOWED, IsSentinel, facts_of, is_sentinels
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class Seeds:
             return await self._without_info(place)
         except FAILURES as error:
             return _failed(place, error)
-        about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
+        about = facts_of(reply)
         epoch = about.get("cluster_current_epoch", "")
         sound = about.get("cluster_state") == "ok" and epoch.isdigit()
         return Word(host_port(*place), place, int(epoch) if sound else -1)

@@ -15,11 +15,11 @@ from redis.connection import Connection, SSLConnection
 
 from stateful_route.domain.address import host_port
 from stateful_route.domain.witnesses import Word, believed, patience
-from stateful_route.store.discovery import Place, _failed, _nobody, _text, _word_of_sentinel, log
+from stateful_route.store.discovery import Place, _failed, _nobody, _word_of_sentinel, log
 from stateful_route.store.failures import FAILURES, NO_CLUSTER
 from stateful_route.store.marks import connecting, nothing_sent, of_no_server
 from stateful_route.store.runtime_sync import Lock, hear, heeding_deadline
-from stateful_route.store.sockets import NOT_ALLOWED, IsSentinel, is_sentinels
+from stateful_route.store.sockets import NOT_ALLOWED, IsSentinel, facts_of, is_sentinels
 
 
 class Asking:
@@ -177,7 +177,7 @@ class Seeds:
             return self._without_info(place)
         except FAILURES as error:
             return _failed(place, error)
-        about = dict(line.split(":", 1) for line in _text(reply).splitlines() if ":" in line)
+        about = facts_of(reply)
         epoch = about.get("cluster_current_epoch", "")
         sound = about.get("cluster_state") == "ok" and epoch.isdigit()
         return Word(host_port(*place), place, int(epoch) if sound else -1)

@@ -92,7 +92,7 @@ class _Introduced:
         self.standing = None
         questions = [("INFO", "server"), ("ROLE",)] if self.primary else [("INFO", "server")]
         about, *role = await self.asked_each(questions)
-        self.server = _run_id(about) or self.address
+        self.server = facts_of(about).get("run_id") or self.address
         self._see(*role)
 
     async def see_primary(self) -> None:
@@ -151,7 +151,7 @@ def primary_of(role: Any) -> tuple[str, int] | None:
     return None
 
 
-def _run_id(about: Any) -> str:
+def facts_of(about: Any) -> dict[str, str]:
+    """Name → value, of a reply to INFO or CLUSTER INFO; empty: there was none."""
     text = about.decode(errors="replace") if isinstance(about, bytes) else str(about or "")
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return lines.get("run_id", "")
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)

@@ -14,7 +14,7 @@ from stateful_route.store.sockets import (
     NOT_ALLOWED,
     IsSentinel,
     NotPrimary,
-    _run_id,
+    facts_of,
     is_sentinels,
     primary_of,
 )
@@ -79,7 +79,7 @@ class _Introduced:
         self.standing = None
         questions = [("INFO", "server"), ("ROLE",)] if self.primary else [("INFO", "server")]
         about, *role = self.asked_each(questions)
-        self.server = _run_id(about) or self.address
+        self.server = facts_of(about).get("run_id") or self.address
         self._see(*role)
 
     def see_primary(self) -> None:
