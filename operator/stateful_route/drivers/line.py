@@ -9,6 +9,8 @@ from typing import Any
 
 from redis import exceptions as rx
 
+from stateful_route.drivers.runtime import awaited
+
 log = logging.getLogger(__name__)
 
 MESSAGES = {b"message", b"smessage"}
@@ -79,7 +81,7 @@ class Line:
     async def _ask(self, *words: str) -> None:
         if not self.open:
             raise rx.ConnectionError("the line is closed")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer = awaited()
         self._asked.append(answer)
         try:
             async with asyncio.timeout(self._timeout):

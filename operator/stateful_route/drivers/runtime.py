@@ -91,7 +91,7 @@ class Flights:
         while key in self._flying:
             others = self._flying[key]
             if others is None:
-                others = self._flying[key] = asyncio.get_running_loop().create_future()
+                others = self._flying[key] = awaited()
             await asyncio.wait([others])
             if not others.cancelled():
                 shared: T = others.result()
@@ -110,6 +110,13 @@ class Flights:
         if (others := self._flying.pop(key)) is not None:
             others.set_result(result)
         return result
+
+
+def awaited() -> "asyncio.Future[Any]":
+    """A future whose error is nobody's loss: who has waited for it may have given up, and asyncio says nothing then."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return answer
 
 
 async def tell(callback: Callable[..., Any], *args: Any) -> bool:
