@@ -47,7 +47,8 @@ class Enrolled:
         mode = "in all namespaces" if everywhere else "in some namespaces"
         role = "ClusterRole" if permission.namespace is None else "Role"
         resource = f"{permission.resource}.{permission.group}" if permission.group else permission.resource
-        name = f" {permission.name!r}" if permission.name else ""
+        own = permission.name == self.account.namespace
+        name = " of its own" if own else f" {permission.name!r}" if permission.name else ""
         return f"{self.account.name} {mode}, {role}: {permission.verb} {resource}{name}"
 
 
@@ -250,7 +251,10 @@ class Privileges:
         if found.operators or wrong:
             self._verdict = [*wrong, summary(found)]
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Iterator[None]:
+        """Say it below the list of tests that were skipped: where a log is cut, its end is kept."""
+        yield
         if self._verdict:
             failed = len(self._verdict) > 1
             terminalreporter.section("rights of the operator", red=failed, green=not failed)

@@ -147,6 +147,16 @@ def test_the_rights_of_both_modes_are_told_apart():
     assert "UNUSED   stateful-route in all namespaces, ClusterRole: watch pods" in "\n".join(complaints(seen))
 
 
+def test_a_right_on_its_own_namespace_is_one_right_of_all_releases():
+    enrolled = [
+        Enrolled(Account(name, "stateful-route"), frozenset({Permission(None, "", "namespaces", "get", name)}), TEST)
+        for name in ("games", "chat")
+    ]
+    asked = line("get", "/x", {"resource": "namespaces", "namespace": "games", "name": "games"})
+    seen = examined(enrolled, [audit_request(asked)])
+    assert seen.granted == seen.used == {"stateful-route in some namespaces, ClusterRole: get namespaces of its own"}
+
+
 @pytest.mark.parametrize("user", ["kubernetes-admin", "system:serviceaccount:games:default"])
 def test_an_operator_that_runs_as_somebody_else_is_found_by_its_framework(user):
     stranger = line("watch", "/apis/statefulroute.io/v1alpha1/statefulroutes", user=user, agent="kopf/1.45.2")

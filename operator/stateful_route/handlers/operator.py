@@ -73,8 +73,8 @@ class Options:
         metrics_port: Where /metrics is served; 0: nowhere.
         timing: How often it looks again.
         election: How the leader is elected; None: this process leads, whoever else runs.
-        release: Which one of several in a cluster this is, ``<namespace>/<name>``; empty: it claims no namespace, and
-            leaves those alone that others have claimed.
+        release: Which one of several in a cluster this is, ``<its own namespace>/<name>``; empty: it claims no
+            namespace, and leaves those alone that others have claimed.
         claim_seconds: How long the others wait when it is not heard of.
     """
 
@@ -182,12 +182,13 @@ async def _run(options: Options) -> None:
 
 async def _leave(app: App) -> None:
     """Where our own namespace is being deleted, let its StatefulRoutes go; who serves them has ended before."""
-    election, served = app.options.election, app.options.namespaces
-    if election is None or (served and election.namespace not in served):
+    served, release = app.options.namespaces, app.options.release
+    home = release.partition("/")[0]
+    if not home or (served and home not in served):
         return
     with contextlib.suppress(KubeError, TimeoutError):
         async with asyncio.timeout(LEAVE_SECONDS):
-            for route in await leave_with_namespace(app.kube, election.namespace, app.options.release):
+            for route in await leave_with_namespace(app.kube, home, release):
                 name = route["metadata"]["name"]
                 log.warning("finalizer released: our namespace is being deleted", extra={"route": name})
 

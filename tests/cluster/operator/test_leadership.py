@@ -340,11 +340,14 @@ async def allow_leases(scene: Scene, role: str, *verbs: str) -> None:
     await allow(scene.kube, scene.access.account, scene.namespace, role, rule)
 
 
-async def test_a_namespace_that_is_deleted_with_its_operator_goes(make_scene: MakeScene, elect: Elect) -> None:
+@pytest.mark.parametrize("elected", [True, False], ids=["elected", "the only one"])
+async def test_a_namespace_that_is_deleted_with_its_operator_goes(
+    make_scene: MakeScene, elect: Elect, start_operator: Callable[..., OperatorProcess], *, elected: bool
+) -> None:
     scene = await make_scene()
     await scene.make_workload(2, by_hand=True)
     await scene.run_pods(range(2))
-    operator = elect(scene, "one")
+    operator = elect(scene, "one") if elected else start_operator(scene, release=f"{scene.namespace}/sr")
     await scene.make_route()
     await scene.wait_all_ready(range(2))
     await scene.kube.delete(f"/api/v1/namespaces/{scene.namespace}")

@@ -57,17 +57,18 @@ async def test_the_one_that_is_there_goes_on_and_the_other_waits_and_takes_over_
     scene: Scene, make_scene: Callable[..., Awaitable[Scene]], release: Begin, server: EmbeddedStore, kubeconfig: Path
 ) -> None:
     free = await make_scene("halls", values={"watchNamespaces": []})
+    two = f"{free.namespace}/sr"
     first = release("one/sr", scene)
     await serving(scene)
     await scene.link(20, range(2))
     assert await claim(scene) == "one/sr"
-    second = release("two/sr", free, everywhere=True, redis_url=server.url)  # with a store of its own
+    second = release(two, free, everywhere=True, redis_url=server.url)  # with a store of its own
 
-    await both_say_so(scene, first, second, kubeconfig)
+    await both_say_so(scene, first, second, two, kubeconfig)
     await free.make_workload(1)
     await free.make_route()
     await free.wait_condition("Ready", "True")
-    assert await claim(free) == "two/sr", "what nobody else serves it does serve"
+    assert await claim(free) == two, "what nobody else serves it does serve"
 
     there = Store.from_url(server.url)
     before = await scene.route()
@@ -83,7 +84,7 @@ async def test_the_one_that_is_there_goes_on_and_the_other_waits_and_takes_over_
 
     first.kill()
     gone = time.monotonic()
-    await eventually(lambda: claim(scene), lambda name: name == "two/sr", "the second takes over")
+    await eventually(lambda: claim(scene), lambda name: name == two, "the second takes over")
     assert time.monotonic() - gone < 3 * SECONDS
     await log_line(second, "namespace no longer left to another operator")
     await scene.wait_condition("Degraded", "False", "Sound")
@@ -95,7 +96,7 @@ async def test_the_one_that_is_there_goes_on_and_the_other_waits_and_takes_over_
     first.start()  # it is back, and it is the other that is there now
     await log_line(first, "namespace left to another operator")
     assert "one/sr" in (await scene.wait_condition("Degraded", "True", "Contested"))["message"]
-    assert await claim(scene) == "two/sr"
+    assert await claim(scene) == two
     released = await release_finalizers(scene.kube, [scene.namespace], "one/sr")  # it is uninstalled
     assert not released
     assert FINALIZER in (await scene.route())["metadata"]["finalizers"]
@@ -104,12 +105,14 @@ async def test_the_one_that_is_there_goes_on_and_the_other_waits_and_takes_over_
     await scene.wait_status(lambda status: not status.get("contenders"))
 
 
-async def both_say_so(scene: Scene, first: OperatorProcess, second: OperatorProcess, kubeconfig: Path) -> None:
+async def both_say_so(
+    scene: Scene, first: OperatorProcess, second: OperatorProcess, two: str, kubeconfig: Path
+) -> None:
     said = await log_line(second, "namespace left to another operator")
     assert (said["namespace"], said["operator"]) == (scene.namespace, "one/sr")
     assert "watchNamespaces" in said["advice"]
     told = await scene.wait_condition("Degraded", "True", "Contested")
-    assert "two/sr" in told["message"]
+    assert two in told["message"]
     assert "one/sr" in told["message"]
     assert "uninstall one" in told["message"]
     assert (await scene.wait_event("Contested"))["type"] == "Warning"
@@ -117,7 +120,7 @@ async def both_say_so(scene: Scene, first: OperatorProcess, second: OperatorProc
     assert first.lines("Degraded")
     url = first.environment["STATEFUL_ROUTE_REDIS_URL"]
     found = await asyncio.to_thread(doctor, scene.namespace, kubeconfig, "--redis-url", url)
-    assert [f["message"] for f in found if f["check"] == "condition" and "two/sr" in f["message"]]
+    assert [f["message"] for f in found if f["check"] == "condition" and two in f["message"]]
 
 
 async def test_a_release_is_itself_again_whatever_its_process_is_called(scene: Scene, release: Begin) -> None:

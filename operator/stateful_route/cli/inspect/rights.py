@@ -72,14 +72,16 @@ def operator_rights(environment: Mapping[str, str]) -> tuple[Right, ...]:
     if environment.get("STATEFUL_ROUTE_NAMESPACES"):
         later = "beginning when one of its namespaces is made later"
         rights += [Right(verb, "", "namespaces", later, everywhere=True) for verb in WATCH]
+    where = ""
     if name := environment.get("STATEFUL_ROUTE_LEASE_NAME"):
         where = environment.get("STATEFUL_ROUTE_LEASE_NAMESPACE") or account_namespace() or ""
         lease = partial(Right, group="coordination.k8s.io", resource="leases", what_for="leading", namespace=where)
         rights += [lease(verb="create"), *(lease(verb=verb, name=name) for verb in ("get", "patch"))]
-        served = [each.strip() for each in environment.get("STATEFUL_ROUTE_NAMESPACES", "").split(",") if each.strip()]
-        if not served or where in served:
-            going = "letting go of its StatefulRoutes when its own namespace is deleted"
-            rights.append(Right("get", "", "namespaces", going, name=where, everywhere=True))
+    home = (environment.get("STATEFUL_ROUTE_RELEASE") or where).partition("/")[0]
+    served = [each.strip() for each in environment.get("STATEFUL_ROUTE_NAMESPACES", "").split(",") if each.strip()]
+    if home and (not served or home in served):
+        going = "letting go of its StatefulRoutes when its own namespace is deleted"
+        rights.append(Right("get", "", "namespaces", going, name=home, everywhere=True))
     return tuple(rights)
 
 
