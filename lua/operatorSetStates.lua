@@ -54,12 +54,25 @@ local function app_word(state, old, new, same_life)
     local exact = life and string.find(life, '/', 1, true)
     local known = exact and new.incarnation or string.match(new.incarnation or '', '^(.*)/%d+$')
     local mine = not life or life == known
-    return mine and (exact or tonumber(state.updateTime or 0) >= new.lifeSince) and state.app or nil
+    return mine and (exact or tonumber(state.updateTime or 0) ~= new.heard) and state.app or nil
   end
   if old and state.routingState == old.written and SEVERITY[old.state] >= SEVERITY[old.written] then
     return same_life and old.appWord or nil
   end
   return (same_life or not old) and state.routingState or nil
+end
+
+-- As Container.follows: another id, or another start where an id is not known.
+local function is_another_container(old, new)
+  local old_id, old_start = string.match(old or '@', '^(.*)@(.-)$')
+  local new_id, new_start = string.match(new or '@', '^(.*)@(.-)$')
+  if old_id ~= '' and new_id ~= '' then return old_id ~= new_id end
+  return old_start ~= '' and new_start ~= '' and old_start ~= new_start
+end
+
+local function is_same_life(old, new)
+  if not old or not new.incarnation or not old.incarnation then return true end
+  return old.incarnation == new.incarnation and not is_another_container(old.container, new.container)
 end
 
 -- Pods that this one, or one before it, has replaced, the latest first: as the record says, and as the operator
@@ -85,15 +98,19 @@ for i = 5, #ARGV, 2 do
   local raw = redis.call('HGET', KEYS[1], pod)
   local old, state = parsed(redis.call('HGET', KEYS[2], pod)), service_state(raw)
   if old and not SEVERITY[old.state] then old = nil end
-  local same_life = not old or not new.incarnation or not old.incarnation or old.incarnation == new.incarnation
+  local same_life = is_same_life(old, new)
 
-  new.lifeSince = same_life and old and old.lifeSince or same_life and 0 or now
+  if same_life then
+    new.heard = old and old.heard
+  elseif state and state.app and not new.begun then  -- what stands is an earlier life's word, as far as is known
+    new.heard = tonumber(state.updateTime)
+  end
   new.appWord = app_word(state, old, new, same_life)
+  new.begun = new.appWord and state.app and tonumber(state.since) or same_life and old and old.begun or nil
   local written = new.state
   if new.appWord and SEVERITY[new.appWord] > SEVERITY[written] then written = new.appWord end
   new.since = old and old.state == new.state and old.reason == new.reason and old.since or now
   new.former = replaced(new, old, same_life)
-  if new.loss and not (new.before and same_life) then new.before = now - START end
 
   local before = state and state.routingState or old and old.written or ''
   if state and state.op ~= true then

@@ -76,7 +76,13 @@ if before ~= effective or other_life then
   prior = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]  -- before anything is written: it may be of another type
 end
 local life_field = life ~= '' and ',"inc":' .. cjson.encode(life) or ''
-local since = ARGV[8] == '1' and now or tonumber(ARGV[9])
+local since, lives = tonumber(ARGV[9]), state and not other_life and tonumber(state.lives) or nil
+if ARGV[8] == '1' then  -- later than whoever has spoken before, also when this server's clock was set back
+  since = math.max(now, (state and tonumber(state.since) or 0) + 1)
+  local first = not state or state.op == true or other_life
+  lives = first and 1 or lives and lives + 1  -- of this pod; unknown stays unknown
+end
+if lives then life_field = life_field .. string.format(',"lives":%.0f', lives) end
 if since then life_field = life_field .. string.format(',"since":%.0f', since) end
 if #former > 0 then
   life_field = life_field .. ',"former":' .. cjson.encode(former)

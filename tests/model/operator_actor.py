@@ -1,5 +1,6 @@
 """The operator of the model: it says what Kubernetes says, and moves links as `router.failover` does."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from model import adapter
@@ -11,6 +12,7 @@ from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 from stateful_route.router.failover import Task, move_links
 from stateful_route.router.pace import Pace
+from stateful_route.store.index import issued_epochs
 from stateful_route.store.states import claim, set_operator_states
 
 if TYPE_CHECKING:
@@ -107,11 +109,12 @@ class Operator:
         ordinal = process.ordinal
         life = Incarnation(process.identity.pod_uid, 0)
         store = await self._executor.store()
-        record = OperatorRecord(state=RoutingState.READY, reason=Reason.READY, incarnation=life, loss=Reason.REPLACED)
-        written = await set_operator_states(store, self._world.service, OWNER, {ordinal: record})
-        self.wanted[ordinal] = OperatorRecord(state=RoutingState.READY, reason=Reason.READY, incarnation=life)
-        if (before := written.records[ordinal].before) is not None:
-            await self._move(ordinal, [Target(ordinal)], Reason.REPLACED, before)
+        before = (await issued_epochs(store, self._world.service)).highest + 1
+        ready = OperatorRecord(state=RoutingState.READY, reason=Reason.READY, incarnation=life)
+        lost = replace(ready, loss=Reason.REPLACED, before=before)
+        await set_operator_states(store, self._world.service, OWNER, {ordinal: lost})
+        self.wanted[ordinal] = ready
+        await self._move(ordinal, [Target(ordinal)], Reason.REPLACED, before)
         await self.say(ordinal, self.wanted[ordinal])
 
     async def _move(self, ordinal: int, targets: list[Target], reason: str, before: int | None) -> None:

@@ -9,7 +9,7 @@ from stateful_route.domain.errors import AuthenticationFailed, OwnedElsewhere, S
 from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
-from stateful_route.store.index import Repaired, count_links, linked_uids, links_of_pod, purge, repair
+from stateful_route.store.index import Repaired, count_links, issued_epochs, linked_uids, links_of_pod, purge, repair
 from stateful_route.store.layout import check_layout
 from stateful_route.store.links import Link, get_link, set_link, set_link_call, set_link_if_absent
 from stateful_route.store.migrate import Batch, Outcome, append_moves, migrate
@@ -254,3 +254,10 @@ async def test_a_wrong_password_is_told_from_a_cluster_that_is_down(start_server
     with pytest.raises(AuthenticationFailed) as caught:
         await get_link(store, service, "ada")
     assert "wrong-pw" not in str(caught.value)
+
+
+async def test_the_highest_epoch_is_that_of_all_nodes(store, service):
+    done = [await set_link(store, service, f"user-{number}", 0) for number in range(60)]
+    issued = await issued_epochs(store, service)
+    assert issued.highest == max(link.epoch for link in done)
+    assert 0 <= issued.spread_ms < 5000, "their clocks are one here, but they are asked one after the other"

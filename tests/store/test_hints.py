@@ -59,7 +59,7 @@ class Desk:
         self.workload.observe(facts, deleted=deleted)
 
     def prepare(self, records=None):
-        self.hints.prepare(self.store, self.probe, records or {})
+        self.hints.prepare(self.store, self.probe, records or {}, seconds)
 
     async def report(self, *ordinals):
         """As callers do, and the channel tells of it."""
@@ -86,6 +86,11 @@ async def desk(store, service, listeners, monkeypatch, caplog):
     made.prepare()
     yield made
     await made.hints.stop()
+
+
+def seconds(milliseconds):
+    """Both clocks say the same."""
+    return milliseconds / 1000
 
 
 def said(caplog):
@@ -217,7 +222,7 @@ GONE = {
     "it has failed": lambda desk: desk.see(pod(1, phase="Failed", resource_version=2)),
     "its container has restarted": lambda desk: desk.see(pod(1, restarts=1, resource_version=2)),
     "another pod has its name": lambda desk: desk.see(pod(1, uid="successor", created=200.0, resource_version=2)),
-    "nobody says any more how to probe": lambda desk: desk.hints.prepare(desk.store, None, {}),
+    "nobody says any more how to probe": lambda desk: desk.hints.prepare(desk.store, None, {}, seconds),
 }
 
 
@@ -265,9 +270,9 @@ RECORD = OperatorRecord(
 async def test_a_restarted_operator_believes_what_it_wrote_until_the_pod_answers(desk, listeners, eventually):
     await listeners.close(1)
     after = Hints(desk.service, desk.workload, desk._wake)
-    after.prepare(desk.store, desk.probe, {1: RECORD, 2: replace(RECORD, unreachable_since=None)})
+    after.prepare(desk.store, desk.probe, {1: RECORD, 2: replace(RECORD, unreachable_since=None)}, seconds)
     assert after.unreachable == {1: 1_800_000_000.0}
-    after.prepare(desk.store, desk.probe, {1: RECORD})
+    after.prepare(desk.store, desk.probe, {1: RECORD}, seconds)
     await listeners.open(1)
 
     async def nobody():
@@ -275,12 +280,12 @@ async def test_a_restarted_operator_believes_what_it_wrote_until_the_pod_answers
 
     await eventually(nobody)
     assert desk.woken == 1
-    after.prepare(desk.store, desk.probe, {1: RECORD})
+    after.prepare(desk.store, desk.probe, {1: RECORD}, seconds)
     assert not after.unreachable, "the record is late, that is all"
 
 
 async def test_a_store_that_is_away_is_asked_again_at_the_next_occasion(desk, connect, listeners, eventually, caplog):
-    desk.hints.prepare(connect("redis://127.0.0.1:1"), desk.probe, {})
+    desk.hints.prepare(connect("redis://127.0.0.1:1"), desk.probe, {}, seconds)
     desk.hints.look()
     await eventually(desk.is_idle)
     assert said(caplog) == ["hints not read"]

@@ -14,6 +14,7 @@ from stateful_route.domain.service import judge_service
 from stateful_route.reconcile import ledger as module
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.workload import Workload
+from stateful_route.store.links import set_link
 from stateful_route.store.states import claim, get_service, set_state
 from support.resources import route
 
@@ -47,8 +48,11 @@ async def ledger(store, service):
     return made
 
 
-def decided(ledger, workload, *, full=False):
-    situations = ledger.situations(workload, Policy(), frozenset(), NOW)
+async def decided(store, ledger, workload, *, full=False, now=NOW):
+    situations = ledger.situations(workload, Policy(), frozenset(), now)
+    if pods := ledger.begun_anew(situations):
+        await ledger.take_cuts(store, situations, pods, Policy())
+        situations = ledger.situations(workload, Policy(), frozenset(), now)
     judgement = judge_service(situations, Policy())
     return ledger.decisions(ROUTE, workload, situations, judgement, full=full)
 
@@ -61,7 +65,7 @@ async def in_redis(store, service):
 @pytest.fixture
 async def before(store, ledger, workload):
     """The epoch below which links are the former pod's, once its successor has been seen."""
-    await ledger.write(store, decided(ledger, workload))
+    await ledger.write(store, await decided(store, ledger, workload))
     record = ledger.records[0]
     assert (record.reason, record.links) == (Reason.REPLACED, LinkAction.MOVE)
     assert record.before is not None
@@ -73,9 +77,9 @@ READY_AGAIN = (RoutingState.READY, Reason.READY, None, None)
 
 async def test_once_the_former_links_are_dealt_with_the_successor_is_ready(store, service, ledger, workload, before):
     ledger.settle(0, before)
-    await ledger.write(store, decided(ledger, workload))
+    await ledger.write(store, await decided(store, ledger, workload))
     assert await in_redis(store, service) == READY_AGAIN
-    assert decided(ledger, workload) == {}, "then there is nothing left to write"
+    assert await decided(store, ledger, workload) == {}, "then there is nothing left to write"
 
 
 async def test_it_is_not_forgotten_when_the_records_are_read_before_it_is_written(
@@ -83,7 +87,7 @@ async def test_it_is_not_forgotten_when_the_records_are_read_before_it_is_writte
 ):
     ledger.settle(0, before)
     await ledger.read(store)
-    await ledger.write(store, decided(ledger, workload, full=True))
+    await ledger.write(store, await decided(store, ledger, workload, full=True))
     assert await in_redis(store, service) == READY_AGAIN
 
 
@@ -98,25 +102,45 @@ async def test_it_is_not_forgotten_when_a_decision_from_before_is_written_meanwh
         return written
 
     ledger.counts[0] = 1
-    earlier = decided(ledger, workload, full=True)
+    earlier = await decided(store, ledger, workload, full=True)
     monkeypatch.setattr(module, "set_operator_states", settled_meanwhile)
     await ledger.write(store, earlier)
     monkeypatch.undo()
     assert (await in_redis(store, service))[1] is Reason.REPLACED
-    await ledger.write(store, decided(ledger, workload))
+    await ledger.write(store, await decided(store, ledger, workload))
     assert await in_redis(store, service) == READY_AGAIN
 
 
 async def test_what_is_settled_of_one_process_says_nothing_of_the_next(store, service, ledger, workload, before):
     workload.observe(pod(0, "successor"), deleted=True)
     workload.observe(pod(0, "next"), deleted=False)
-    await ledger.write(store, decided(ledger, workload))
+    await ledger.write(store, await decided(store, ledger, workload))
     after = ledger.records[0].before
     assert after is not None
     assert after >= before
     ledger.settle(0, before - 1)
-    await ledger.write(store, decided(ledger, workload))
+    await ledger.write(store, await decided(store, ledger, workload))
     assert (await in_redis(store, service))[1:] == (Reason.REPLACED, Reason.REPLACED, after)
+
+
+async def test_a_life_that_begins_while_others_are_looked_at_waits_for_its_cut(
+    store, service, ledger, workload, before
+):
+    workload.observe(pod(0, "successor"), deleted=True)
+    workload.observe(pod(0, "next"), deleted=False)
+    situations = ledger.situations(workload, Policy(), frozenset(), NOW)
+    judgement = judge_service(situations, Policy())
+    assert ledger.begun_anew(situations) == [0]
+    assert ledger.decisions(ROUTE, workload, situations, judgement, full=True) == {}
+    await ledger.write(store, await decided(store, ledger, workload))
+    assert (await in_redis(store, service))[1:] == (Reason.REPLACED, Reason.REPLACED, before)
+
+
+async def test_the_cut_is_above_links_whose_epochs_are_ahead_of_the_clock(store, raw, service, ledger, workload):
+    epoch = (await set_link(store, service, "ada", 0)).epoch + 3_600_000
+    await raw.zadd(service.index(service.bucket("ada")), {"ada": epoch, "": -epoch})
+    await ledger.write(store, await decided(store, ledger, workload))
+    assert ledger.records[0].before == epoch + 1
 
 
 async def say(store, service, ordinal, uid, word=RoutingState.READY):
@@ -143,14 +167,14 @@ async def test_a_pod_that_callers_count_as_dead_by_its_heartbeat_takes_no_links(
     await age(store, service, 1, 60)
     await again.read(store)
     assert again.ready() == {0}
-    decisions = decided(again, workload)
+    decisions = await decided(store, again, workload)
     assert [(record.reason, record.links) for record in decisions.values()] == [
         (Reason.HEARTBEAT_LOST, LinkAction.MOVE)
     ]
     await again.write(store, decisions)
     await say(store, service, 1, "other")
     await again.read(store)
-    assert decided(again, workload)[1].reason is Reason.READY
+    assert (await decided(store, again, workload))[1].reason is Reason.READY
 
 
 async def test_when_the_app_says_that_it_serves_nobody_its_links_move(store, service, ledger, workload, before):
@@ -179,7 +203,7 @@ async def entries(store, service):
 
 async def full_pass(store, ledger, workload):
     await ledger.read(store)
-    decisions = decided(ledger, workload, full=True)
+    decisions = await decided(store, ledger, workload, full=True)
     await ledger.write(store, decisions)
     await ledger.refresh(store)
     return set(decisions)

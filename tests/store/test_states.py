@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from stateful_route.domain.aliveness import Author
-from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.domain.errors import InvalidArgument, Replaced, StoreRejected
 from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
@@ -482,21 +481,11 @@ async def test_without_an_operator_nobody_is_refused(store, service):
     assert await set_state(store, service, 0, READY, incarnation="pod-a/0") is READY
 
 
-async def test_links_from_before_a_loss_are_those_with_an_epoch_from_before_it(say, raw):
+@pytest.mark.parametrize("life", NEXT_LIFE)
+async def test_which_links_were_made_before_a_loss_is_the_operators_word(say, life):
     await say(READY)
-    now = await server_ms(raw) - EPOCH_START_MS
-    record = await say(SHUTDOWN, incarnation=NEXT_LIFE["replaced"], loss=Reason.REPLACED)
-    assert now <= record.before < now + 60_000
-    again = await say(SHUTDOWN, incarnation=NEXT_LIFE["replaced"], loss=Reason.REPLACED, before=record.before)
-    assert again.before == record.before
-
-
-async def test_a_second_loss_before_the_first_is_dealt_with_counts_from_the_second(say, next_millisecond):
-    await say(READY)
-    first = await say(SHUTDOWN, incarnation=NEXT_LIFE["replaced"], loss=Reason.REPLACED)
-    await next_millisecond()
-    second = await say(SHUTDOWN, incarnation=Incarnation("pod-c", 0), loss=Reason.REPLACED, before=first.before)
-    assert second.before > first.before
+    record = await say(SHUTDOWN, incarnation=NEXT_LIFE[life], loss=Reason.REPLACED, before=77)
+    assert record.before == 77
 
 
 async def test_since_is_when_state_or_reason_last_changed(raw, say, next_millisecond):

@@ -311,8 +311,11 @@ class Scene:
         """The pod has this IP address, as its kubelet says."""
         await self._patch_status(ordinal, {"podIP": address, "podIPs": [{"ip": address}]})
 
-    async def restart_container(self, ordinal: int, *, ready: bool = True) -> None:
-        """The container has ended and was started again in place: same pod, one restart more."""
+    async def restart_container(self, ordinal: int, *, ready: bool = True, started: datetime | None = None) -> None:
+        """The container has ended and was started again in place: same pod, one restart more.
+
+        ``started``: when, by the kubelet's clock; None: it says what it said before.
+        """
         body = await self.pod(ordinal)
         statuses = body["status"].get("containerStatuses") or [
             {"name": "app", "image": "none", "imageID": "", "restartCount": 0, "state": {"running": {}}}
@@ -320,6 +323,15 @@ class Scene:
         for status in statuses:
             status["restartCount"] += 1
             status["ready"] = ready
+            if started is not None:
+                status["state"] = {"running": {"startedAt": _stamp(started)}}
+        await self._patch_status(ordinal, {"containerStatuses": statuses})
+
+    async def set_container(self, ordinal: int, container_id: str) -> None:
+        """Its container has this id, and has not been restarted."""
+        statuses = (await self.pod(ordinal))["status"]["containerStatuses"]
+        for status in statuses:
+            status["containerID"] = container_id
         await self._patch_status(ordinal, {"containerStatuses": statuses})
 
     async def _patch_status(self, ordinal: int, status: Mapping[str, Any]) -> None:

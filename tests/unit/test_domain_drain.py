@@ -36,30 +36,31 @@ def app(age=5.0, word=READY, incarnation="pod-a/2", **fields):
     return ServiceState(**(usual | {"word": word, "incarnation": incarnation} | fields))
 
 
+HOUR = 3_600_000
 LIVES = {
-    "it names pod and restarts": ("pod-a/2", 0, True),
-    "it names an earlier restart": ("pod-a/1", 0, False),
-    "it names a later restart, of which Kubernetes has not told yet": ("pod-a/3", 0, False),
-    "it names another pod": ("pod-b/2", 0, False),
-    "it names the pod alone": ("pod-a", 0, True),
-    "it names another pod alone": ("pod-b", 0, False),
-    "it names the pod alone, and has published since this life began": ("pod-a", STORE - 5000, True),
-    "it names the pod alone, and has not published since this life began": ("pod-a", STORE - 4999, False),
-    "it names nothing": (None, 0, True),
-    "it names nothing, and has not published since this life began": (None, STORE, False),
-    "it names pod and restarts, whenever it published": ("pod-a/2", STORE, True),
+    "it names pod and restarts": ("pod-a/2", None, True),
+    "it names an earlier restart": ("pod-a/1", None, False),
+    "it names a later restart, of which Kubernetes has not told yet": ("pod-a/3", None, False),
+    "it names another pod": ("pod-b/2", None, False),
+    "it names the pod alone": ("pod-a", None, True),
+    "it names another pod alone": ("pod-b", None, False),
+    "it names the pod alone, and has published since this life was seen": ("pod-a", STORE - 9000, True),
+    "likewise, by a clock that has been set back since": ("pod-a", STORE + HOUR, True),
+    "it names the pod alone, and has not published since this life was seen": ("pod-a", STORE - 5000, False),
+    "it names nothing": (None, None, True),
+    "it names nothing, and has not published since this life was seen": (None, STORE - 5000, False),
 }
 
 
 @pytest.mark.parametrize("sentence", LIVES)
 def test_an_app_is_of_this_life_when(sentence):
-    named, since, expected = LIVES[sentence]
-    known = OperatorRecord(state=READY, reason=Reason.READY, incarnation=LIFE, life_since=since)
+    named, heard, expected = LIVES[sentence]
+    known = OperatorRecord(state=READY, reason=Reason.READY, incarnation=LIFE, heard=heard)
     assert is_published_by(LIFE, app(incarnation=named), known) is expected
 
 
-def test_since_when_another_life_is_known_says_nothing_of_this_one():
-    known = OperatorRecord(state=READY, reason=Reason.READY, incarnation=Incarnation("pod-a", 1), life_since=STORE)
+def test_what_was_heard_before_another_life_says_nothing_of_this_one():
+    known = OperatorRecord(state=READY, reason=Reason.READY, incarnation=Incarnation("pod-a", 1), heard=STORE - 5000)
     assert is_published_by(LIFE, app(incarnation="pod-a"), known)
     assert is_published_by(LIFE, app(incarnation="pod-a"), None)
 

@@ -1,6 +1,8 @@
 """Which pods of one ordinal must not speak any more."""
 
-from stateful_route.domain.incarnation import FORMER, Succession
+import pytest
+
+from stateful_route.domain.incarnation import FORMER, Container, Succession
 
 
 def test_the_first_pod_has_replaced_nobody():
@@ -34,3 +36,33 @@ def test_only_the_latest_are_remembered():
         succession = succession.followed_by(f"pod-{number}")
     assert len(succession.former) == FORMER
     assert succession.former[0] == "pod-18"
+
+
+CONTAINERS = {
+    "the same id": (Container("a", "noon"), Container("a", "noon"), False),
+    "another id": (Container("a", "noon"), Container("b", "noon"), True),
+    "the same id, another start": (Container("a", "noon"), Container("a", "later"), False),
+    "no id, another start": (Container(started="noon"), Container(started="later"), True),
+    "no id, the same start": (Container(started="noon"), Container(started="noon"), False),
+    "an id of which nobody had told, the same start": (Container(started="noon"), Container("a", "noon"), False),
+    "an id of which nobody had told, another start": (Container(started="noon"), Container("a", "later"), True),
+    "an id that is not told any more": (Container("a", "noon"), Container("", "noon"), False),
+    "nothing was known": (Container(), Container("a", "noon"), False),
+    "nothing is told": (Container("a", "noon"), Container(), False),
+}
+
+
+@pytest.mark.parametrize("sentence", CONTAINERS)
+def test_it_is_another_container(sentence):
+    former, present, expected = CONTAINERS[sentence]
+    assert present.follows(former) is expected
+
+
+def test_what_is_not_said_any_more_of_a_container_is_remembered():
+    assert Container().known_as(Container("a", "noon")) == Container("a", "noon")
+    assert Container("b").known_as(Container("", "noon")) == Container("b", "noon")
+
+
+def test_a_container_comes_back_from_its_text():
+    for known in (Container(), Container("a@b", "noon"), Container("a"), Container(started="noon")):
+        assert Container.parse(str(known)) == known

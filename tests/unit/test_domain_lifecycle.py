@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stateful_route.domain.aliveness import Author, ServiceState
-from stateful_route.domain.incarnation import Incarnation
+from stateful_route.domain.incarnation import Container, Incarnation
 from stateful_route.domain.lifecycle import RULES, Memory, Situation, judge, remember, without_loss
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import OnLoss, Policy
@@ -74,6 +74,7 @@ LIFECYCLE = {
     "another pod has the name, old links remain": (at(pod(), loss=Reason.REPLACED), SHUTDOWN, MOVE, Reason.REPLACED),
     "the container restarted, old links remain": (at(pod(), loss=Reason.RESTARTED), SHUTDOWN, MOVE, Reason.RESTARTED),
     "old links are gone": (at(pod(), loss=None), READY, STAY, Reason.READY),
+    "old links leave it while it serves": (at(pod(), loss=Reason.RESTARTED, serves=True), READY, STAY, Reason.READY),
     "old links were taken over": (at(pod(), loss=Reason.REPLACED, took_over=True), READY, STAY, Reason.READY),
     "Terminating, its grace period ends this moment": (
         at(pod(deletion_time=NOW)),
@@ -369,17 +370,44 @@ REMEMBERED = {
         DEFAULT,
         Memory(ever_ready=True, unready_since=None, loss=None, held_down=False),
     ),
-    "without a record the condition's time counts, the second that it is cut to included": (
-        UNREADY,
+    "without a record it counts from now, whatever its kubelet's clock says": (
+        replace(UNREADY, ready_changed=NOW - 3600),
         None,
         DEFAULT,
-        replace(NOTHING, unready_since=NOW - 4),
+        NOTHING,
     ),
-    "a condition's time is never in the future": (
-        replace(UNREADY, ready_changed=NOW),
-        None,
+    "also when that clock is ahead": (replace(UNREADY, ready_changed=NOW + 3600), None, DEFAULT, NOTHING),
+    "a pod that has been Ready while nobody looked counts anew": (
+        UNREADY,
+        replace(UNREADY_RECORD, ready_changed=NOW - 300),
         DEFAULT,
-        replace(NOTHING, unready_since=NOW),
+        Memory(ever_ready=True, unready_since=NOW, loss=None, held_down=False),
+    ),
+    "one that has not goes on, whatever its kubelet's clock says": (
+        replace(UNREADY, ready_changed=NOW + 3600),
+        replace(UNREADY_RECORD, ready_changed=NOW + 3600),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=SINCE, loss=None, held_down=False),
+    ),
+    "another container under the same count has forgotten its users": (
+        pod(container=Container("b")),
+        record(container=Container("a")),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=None, loss=Reason.RESTARTED, held_down=False),
+    ),
+    "a container of which nobody has told before is no other": (
+        pod(container=Container("b")),
+        record(container=Container(started="noon")),
+        DEFAULT,
+        Memory(ever_ready=True, unready_since=None, loss=None, held_down=False),
+    ),
+    "what served already when it was first seen goes on with it": (
+        pod(),
+        record(state=READY, loss=Reason.RESTARTED, serves=True),
+        DEFAULT,
+        Memory(
+            ever_ready=True, unready_since=None, loss=Reason.RESTARTED, held_down=False, took_over=True, serves=True
+        ),
     ),
     "a restarted operator goes on counting where the record stands": (
         UNREADY,
@@ -452,13 +480,13 @@ REMEMBERED = {
         SUCCESSOR,
         DOWN_RECORD,
         DEFAULT,
-        Memory(ever_ready=False, unready_since=NOW - 4, loss=Reason.REPLACED, held_down=False),
+        Memory(ever_ready=False, unready_since=NOW, loss=Reason.REPLACED, held_down=False),
     ),
     "nor does a restarted container": (
         RESTARTED,
         DOWN_RECORD,
         DEFAULT,
-        Memory(ever_ready=False, unready_since=NOW - 4, loss=Reason.RESTARTED, held_down=False),
+        Memory(ever_ready=False, unready_since=NOW, loss=Reason.RESTARTED, held_down=False),
     ),
     "a successor under Keep has been Ready, and inherits the delay": (
         SUCCESSOR,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stateful_route.domain.epoch import EPOCH_BITS, STEP, score, score_range, split
-from stateful_route.domain.incarnation import Incarnation
+from stateful_route.domain.incarnation import Container, Incarnation
 from stateful_route.domain.names import MAX_ORDINAL
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState, effective
@@ -33,7 +33,12 @@ RECORDS = st.builds(
     written=st.none() | st.sampled_from(RoutingState),
     release=st.none() | MILLISECONDS,
     unreachable_since=st.none() | MILLISECONDS,
-    life_since=MILLISECONDS,
+    ready_changed=st.none() | st.floats(1e9, 2e9),
+    kubelet_behind=st.none() | st.integers(-(10**9), 10**9),
+    container=st.builds(Container, id=st.text(), started=st.text(alphabet="0123456789:-TZ")),
+    heard=st.none() | MILLISECONDS,
+    begun=st.none() | MILLISECONDS,
+    serves=st.booleans(),
     added=st.booleans(),
 )
 
@@ -41,12 +46,14 @@ RECORDS = st.builds(
 @given(RECORDS)
 def test_what_the_operator_decides_comes_back_and_what_the_script_adds_is_not_sent(record):
     back = OperatorRecord.from_json(record.decision_json())
-    assert back == replace(record, since=0, app_word=None, written=None, life_since=0)
+    assert back == replace(record, since=0, app_word=None, written=None, heard=None)
 
 
 @given(RECORDS)
 def test_what_the_script_adds_is_read(record):
-    added = {"since": record.since, "lifeSince": record.life_since}
+    added = {"since": record.since}
+    if record.heard is not None:
+        added["heard"] = record.heard
     if record.app_word:
         added["appWord"] = record.app_word
     if record.written:
@@ -118,7 +125,10 @@ DECIDES = {
     "what the app is asked for": ({"release": 5}, True),
     "that it does not answer": ({"unreachable_since": 5}, True),
     "how many links there are": ({"count": 5}, False),
-    "since when its life is known": ({"life_since": 5}, False),
+    "which container it is": ({"container": Container("a")}, True),
+    "that it serves already": ({"serves": True}, True),
+    "which word an earlier life has left": ({"heard": 5}, False),
+    "when its app began": ({"begun": 5}, False),
 }
 
 

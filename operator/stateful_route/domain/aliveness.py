@@ -38,6 +38,10 @@ class ServiceState(NamedTuple):
     """What the app itself last said; only in an app record."""
     incarnation: str | None = None
     """``<pod uid>/<restarts>``, or the pod's uid alone where the app does not know how often it was restarted."""
+    since: int | None = None
+    """When that incarnation spoke first, ms since the epoch; None: it does not say."""
+    lives: int | None = None
+    """How many processes of that pod have spoken first; None: not known."""
 
     @classmethod
     @lru_cache(maxsize=64)  # the entries that the operator writes for silent pods are all alike
@@ -57,9 +61,15 @@ class ServiceState(NamedTuple):
                 author=author,
                 word=None if word is None else RoutingState(word),
                 incarnation=life if isinstance(life, str) else None,
+                since=_whole(data.get("since")),
+                lives=_whole(data.get("lives")),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class PodView(NamedTuple):

@@ -18,7 +18,7 @@ def is_published_by(life: Incarnation, state: ServiceState | None, record: Opera
     """True when the state record is the word of this life of the pod, by the library.
 
     An app that does not know how often its container was restarted, or not even its pod's uid, is believed to be this
-    life if it has published since that began.
+    life if it has published since that was first seen: it does not say what it had said then.
     """
     if state is None or state.author is not Author.APP:
         return False
@@ -26,8 +26,7 @@ def is_published_by(life: Incarnation, state: ServiceState | None, record: Opera
         return True
     if state.incarnation not in {None, life.pod_uid}:
         return False
-    since = record.life_since if record is not None and record.incarnation == life else 0
-    return state.update_time >= since
+    return record is None or record.incarnation != life or state.update_time != record.heard
 
 
 def reserve_seconds(links: int, links_per_second: float, seconds: float) -> float:

@@ -24,6 +24,40 @@ class Incarnation(NamedTuple):
         return cls(pod_uid, int(restarts)) if pod_uid and restarts.isdigit() else cls(text, 0)
 
 
+class Container(NamedTuple):
+    """Which container runs the routed process; each is empty where nobody says.
+
+    Attributes:
+        id: Its id in its runtime.
+        started: When it started, in its kubelet's words: they are compared, not read.
+    """
+
+    id: str = ""
+    started: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.started}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of ``str``."""
+        container_id, _, started = text.rpartition("@")
+        return cls(container_id, started)
+
+    def follows(self, former: Self) -> bool:
+        """Whether it is another one than the former: a wiped node may start one without counting a restart."""
+        if self.id and former.id:
+            return self.id != former.id
+        return bool(self.started and former.started) and self.started != former.started
+
+    def known_as(self, former: Self) -> Self:
+        """The same container, with what was known of it before and is not said any more."""
+        return type(self)(self.id or former.id, self.started or former.started)
+
+
+UNKNOWN_CONTAINER = Container()
+
+
 @dataclass(frozen=True, slots=True)
 class Succession:
     """The pods of one ordinal that this process has heard of: whose turn it is, and who must not speak any more.

@@ -10,7 +10,7 @@ from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import DOWN, DRAINING, LinkAction, Reason, RoutingState
 
 CONDITION_TIME_SECONDS = 1.0
-"""Kubernetes cuts a condition's time to the second; the true time is up to that much later."""
+"""Pods that fail together are seen to fail within so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Verdict:
         state: What callers may do with it, as far as the operator is concerned.
         links: What becomes of its links.
         reason: Why.
-        due: When time alone may change it (seconds since the epoch); None: it does not.
+        due: When time alone may change it, in the time of `Situation.now`; None: it does not.
         release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
     """
 
@@ -38,10 +38,12 @@ class Memory:
 
     Attributes:
         ever_ready: This incarnation has been Ready (policy Keep: any incarnation).
-        unready_since: Since when it has not been Ready or not reachable, seconds since the epoch; None: it is both.
+        unready_since: Since when it has been seen not to be Ready or not reachable, in the time of `Situation.now`;
+            None: it is both.
         loss: Links of an earlier incarnation remain: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
         held_down: The pod already is SHUTDOWN for being unready or unreachable, in this incarnation.
         took_over: It has been told that those links are its own now, since nobody else could take them.
+        serves: It served already when it was first seen, so that it goes on while those links leave it.
         release: In the drain under way its app has been asked to give its uids away until then (ms by the clock of
             Redis); None: it has not.
         drained: In the drain under way the operator itself has begun to move its links.
@@ -53,6 +55,7 @@ class Memory:
     loss: Reason | None
     held_down: bool
     took_over: bool = False
+    serves: bool = False
     release: int | None = None
     drained: bool = False
     added: bool = False
@@ -66,7 +69,7 @@ class Situation:
         pod: Its pod; None: there is none.
         memory: What is remembered.
         wanted: Whether the StatefulSet wants the ordinal; None: there is no StatefulSet that could say so.
-        now: The moment, seconds since the epoch.
+        now: The moment, in seconds by a clock that is never set: all times here are by it.
         store_ms: The same moment by the clock of Redis.
         app: What the pod's app last published, if it runs the library; None: nothing, in this incarnation.
         links: About how many links it has.
@@ -94,18 +97,21 @@ def remember(
     """What of ``record`` (None: nothing is known) still holds for the pod as it is now.
 
     ``braked``: failovers of the service are being held back.
-    The delay until a pod counts as failed goes on from the record, so a restarted operator does not count it anew.
+    The delay until a pod counts as failed begins when it is first seen: a kubelet's clock may be wrong. It goes on from
+    the record, so a restarted operator does not count it anew, unless the pod has been Ready in between.
     """
-    same = pod is None or record is None or record.incarnation is None or record.incarnation == pod.incarnation
+    same = is_same_life(pod, record)
     loss = record.loss if record else None
     carried = same
     if pod is not None and record is not None and record.incarnation is not None and not same:
-        replaced = record.incarnation.pod_uid != pod.uid
+        replaced = is_replaced(pod, record)
         loss = Reason.REPLACED if replaced else Reason.RESTARTED
         carried = _policy_of(loss, policy) is OnLoss.KEEP
         if carried and record.loss is not None and _policy_of(record.loss, policy) is OnLoss.MOVE:
             loss = record.loss  # those links wait to be moved still: their memory does not come back
     since = record.unready_since / 1000 if record and record.unready_since is not None and carried else None
+    if pod and record and not pod.ready and None not in (record.ready_changed, pod.ready_changed):
+        since = since if record.ready_changed == pod.ready_changed else None
     if record is not None and record.reason is Reason.TERMINATING and not (same and pod and _still_serves(pod, now)):
         since = now  # not to be Ready while it stops is no failure: the wait for a successor begins when it has stopped
     if pod is not None and pod.ready and not pod.finished and pod.unreachable_since is None:
@@ -119,6 +125,7 @@ def remember(
         loss=loss,
         held_down=bool(record and same and record.reason in DOWN),
         took_over=bool(pod and record and same and record.loss and record.state is not RoutingState.SHUTDOWN),
+        serves=bool(record and same and record.serves),
         release=record.release if record and same and record.reason in DRAINING else None,
         drained=bool(record and same and record.reason in DRAINING and record.links is LinkAction.DRAIN),
         added=braked and (not was_ready or bool(record and record.added)),
@@ -128,12 +135,24 @@ def remember(
 def _unready_since(pod: PodFacts | None, now: float) -> float:
     if pod is None:
         return now
-    times = [now]
-    if not pod.ready and pod.ready_changed is not None:
-        times.append(pod.ready_changed + CONDITION_TIME_SECONDS)
-    if pod.unreachable_since is not None:
-        times.append(pod.unreachable_since)
-    return min(times)
+    return now if pod.unreachable_since is None else min(now, pod.unreachable_since)
+
+
+def is_same_life(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
+    """Whether the record is about the pod's present life, or nobody can tell."""
+    if pod is None or record is None or record.incarnation is None:
+        return True
+    return record.incarnation == pod.incarnation and not pod.container.follows(record.container)
+
+
+def is_replaced(pod: PodFacts, record: OperatorRecord) -> bool:
+    """Whether the record is about another pod of that name."""
+    return record.incarnation is not None and record.incarnation.pod_uid != pod.uid
+
+
+def moves_on(loss: Reason, policy: Policy) -> bool:
+    """Whether links of a life that has ended so leave the pod, or stay with the next one."""
+    return _policy_of(loss, policy) is OnLoss.MOVE
 
 
 def _still_serves(pod: PodFacts, now: float) -> bool:
@@ -167,7 +186,7 @@ def gone(at: Situation, policy: Policy) -> Verdict | None:
 def lost_memory(at: Situation, policy: Policy) -> Verdict | None:
     """The process was replaced or restarted and has forgotten its users: they move before it takes new ones."""
     loss = at.memory.loss
-    if loss is None or at.memory.took_over or _policy_of(loss, policy) is OnLoss.KEEP:
+    if loss is None or at.memory.took_over or at.memory.serves or _policy_of(loss, policy) is OnLoss.KEEP:
         return None
     return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, loss)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self, TypeVar
 
-from stateful_route.domain.incarnation import Incarnation
+from stateful_route.domain.incarnation import UNKNOWN_CONTAINER, Container, Incarnation
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 
 T = TypeVar("T")
@@ -22,7 +22,10 @@ class OperatorRecord:
         state: The operator's layer; the effective state is the more severe of it and the app's word.
         incarnation: The life of the pod that this record is about; None: no pod has been seen.
         ever_ready: This incarnation has been Ready once.
-        unready_since: Since when it has not been Ready, in ms since the Unix epoch; None: it is Ready.
+        unready_since: Since when it has not been Ready, ms by the clock of Redis; None: it is Ready.
+        ready_changed: When it last became Ready or ceased to be, as its kubelet says, in seconds since the epoch; None:
+            nobody says.
+        kubelet_behind: By how many ms the clock of Redis is later than its kubelet's at most; None: not known.
         unreachable_since: Since when it has not answered the operator's own probe, likewise; None: no such finding.
         before: Links with a lower epoch were made for an earlier incarnation and remain to be dealt with; None: none.
         loss: Why ``before`` is set: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
@@ -34,7 +37,10 @@ class OperatorRecord:
         written: The effective state as the script last wrote it; None: not written yet.
         release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
         former: Uids of pods of this ordinal that were replaced, the latest first: they must not publish any more.
-        life_since: Since when the incarnation is known, ms by the clock of Redis; 0: from the beginning.
+        container: Which container the incarnation is.
+        heard: The update time of the app's word that stood when the incarnation was first seen: it is an earlier one's.
+        begun: When the app of this incarnation spoke first, as it says itself; None: it has not been heard.
+        serves: The incarnation served already when it was first seen: only links from ``before`` leave it.
         added: It was not Ready yet when failovers of the service began to be held back; the brake does not count it.
     """
 
@@ -53,7 +59,12 @@ class OperatorRecord:
     written: RoutingState | None = None
     release: int | None = None
     unreachable_since: int | None = None
-    life_since: int = 0
+    ready_changed: float | None = None
+    kubelet_behind: int | None = None
+    container: Container = UNKNOWN_CONTAINER
+    heard: int | None = None
+    begun: int | None = None
+    serves: bool = False
     former: tuple[str, ...] = ()
     added: bool = False
 
@@ -79,7 +90,12 @@ class OperatorRecord:
                 written=_optional(data, "written", RoutingState),
                 release=_optional(data, "release", int),
                 unreachable_since=_optional(data, "unreachableSince", int),
-                life_since=int(data.get("lifeSince", 0)),
+                ready_changed=_optional(data, "readyChanged", float),
+                kubelet_behind=_optional(data, "kubeletBehind", int),
+                container=_optional(data, "container", Container.parse) or UNKNOWN_CONTAINER,
+                heard=_optional(data, "heard", int),
+                begun=_optional(data, "begun", int),
+                serves=bool(data.get("serves")),
                 former=tuple(map(str, data.get("former") or ())),
                 added=bool(data.get("added")),
             )
@@ -89,8 +105,9 @@ class OperatorRecord:
     @property
     def decision(self) -> tuple[object, ...]:
         """What the operator decides; two records that agree in it need no write (the count alone is no reason)."""
-        times = (self.unready_since, self.unreachable_since)
-        life = (self.incarnation, self.ever_ready, self.added, *times, self.before, self.loss)
+        times = (self.unready_since, self.unreachable_since, self.ready_changed)
+        seen = (self.ever_ready, self.added, self.serves)
+        life = (self.incarnation, self.container, *seen, *times, self.before, self.loss)
         return (self.state, self.reason, self.links, self.address, self.release, *life)
 
     def decision_json(self) -> str:
@@ -109,6 +126,11 @@ class OperatorRecord:
             "release": self.release,
             "unreachableSince": self.unreachable_since,
             "former": self.former or None,
+            "readyChanged": self.ready_changed,
+            "kubeletBehind": self.kubelet_behind,
+            "container": str(self.container) if any(self.container) else None,
+            "begun": self.begun,
+            "serves": self.serves or None,
             "added": self.added or None,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))

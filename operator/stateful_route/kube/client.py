@@ -27,6 +27,7 @@ from stateful_route.kube.login import (
     login_of,
     read_login,
 )
+from stateful_route.kube.server_clock import ServerClock
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE = "default"
@@ -114,6 +115,8 @@ class Kube:
         self._connections = Connections(login if isinstance(login, Login) else login_of(login), read)
         self._silent = False
         self._check: Callable[[], None] = lambda: None
+        self.clock = ServerClock()
+        """What the API server's answers tell of its clock."""
 
     def guarded(self, check: Callable[[], None]) -> Self:
         """The same connections; ``check`` is called before each write, and raises `KubeError` where it must not be."""
@@ -215,6 +218,7 @@ class Kube:
             headers = {**words.pop("headers", {}), **ACCEPT, "Content-Type": content_type}
             url = f"{server}{path}"
             async with session.request(method, url, params=query, data=data, headers=headers, **words) as response:
+                self.clock.heard(response.headers.get("Date"))
                 return Answer(response.status, response.reason, await response.read())
 
         try:

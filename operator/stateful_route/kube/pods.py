@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from stateful_route.domain.incarnation import Container
 from stateful_route.domain.names import MAX_ORDINAL
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.selector import Selector
@@ -48,11 +49,13 @@ def pod_facts(
         ready=ready is not None and ready.get("status") == "True",
         ready_changed=timestamp(ready["lastTransitionTime"]) if ready and ready.get("lastTransitionTime") else None,
         deletion_time=timestamp(meta["deletionTimestamp"]) if meta.get("deletionTimestamp") else None,
+        grace_seconds=_grace_seconds(meta, spec),
+        container=_container_now(status_of(body, routed)),
         containers_terminated=bool(ends) and all("terminated" in (c.get("state") or {}) for c in ends),
         drain_requested=_asks((meta.get("annotations") or {}).get(DRAIN_ANNOTATION)),
         node=spec.get("nodeName"),
         ip=status.get("podIP"),
-        container=routed,
+        routed=routed,
         disowned=disowned,
     )
 
@@ -78,6 +81,18 @@ async def list_pods(kube: Kube, namespace: str, selector: Selector) -> tuple[lis
     path = f"/api/v1/namespaces/{namespace}/pods"
     listed = await kube.get(path, labelSelector=selector.query([POD_NAME_LABEL]))
     return list(listed.get("items") or ()), int(listed["metadata"]["resourceVersion"])
+
+
+def _container_now(status: Body) -> Container:
+    running = (status.get("state") or {}).get("running") or {}
+    return Container(status.get("containerID") or "", running.get("startedAt") or "")
+
+
+def _grace_seconds(meta: Body, spec: Body) -> float | None:
+    if not meta.get("deletionTimestamp"):
+        return None
+    stated = meta.get("deletionGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"))
+    return None if stated is None else float(stated)
 
 
 def _asks(value: str | None) -> bool:

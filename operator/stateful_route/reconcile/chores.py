@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from stateful_route.domain.errors import StoreRejected, StoreUnavailable
 from stateful_route.domain.routing import LinkAction
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.objects import is_node_lost
+from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.search import Search
@@ -62,8 +62,8 @@ class Chores:
         self._nodes_looked_at = self._repair_at = self._foreign_at = self._clear_at = 0.0
 
     def look_after(self, store: Store, route: StatefulRoute, workload: Workload) -> float | None:
-        """Begin what is due; when to ask again at the latest (seconds since the epoch), None: with the next pass."""
-        now = time.time()
+        """Begin what is due; when to ask again at the latest (by `steady`), None: with the next pass."""
+        now = steady()
         period = route.spec.repair.period_seconds
         if period and now >= self._repair_at:
             self._repair_at = now + period
@@ -74,7 +74,7 @@ class Chores:
             self._begin(self._clear(store))
         elif not self._searching.locked() and self.search.missing(self._ledger.records):
             self._begin(self._search(store))
-        elif now >= self._foreign_at and self._fresh_failures(now):
+        elif now >= self._foreign_at and self._fresh_failures():
             self._foreign_at = now + FOREIGN_LOOK_SECONDS
             self._begin(self._search(store))
         return self._look_at_nodes(workload, now)
@@ -129,9 +129,9 @@ class Chores:
 
     # Links
 
-    def _fresh_failures(self, now: float) -> bool:
+    def _fresh_failures(self) -> bool:
         """True while a pod's links have begun to move a short while ago: a foreign client's may be among them."""
-        horizon = (now - FOREIGN_LOOK_SECONDS - self._env.timing.resync_seconds) * 1000
+        horizon = self._ledger.store_ms - (FOREIGN_LOOK_SECONDS + self._env.timing.resync_seconds) * 1000
         return any(r.links is LinkAction.MOVE and r.since > horizon for r in self._ledger.records.values())
 
     def _is_crowded(self, route: StatefulRoute) -> bool:
@@ -141,11 +141,11 @@ class Chores:
 
     async def _clear(self, store: Store) -> None:
         """Drop the links that have expired; have the rest counted if there were any."""
-        began = time.time()
+        began = steady()
         try:
             repaired = await repair_index(store, self._ledger.service)
         finally:
-            now = time.time()
+            now = steady()
             self._clear_at = now + max(
                 self._env.timing.resync_seconds, (now - began) * (1 - CLEARED_PART) / CLEARED_PART
             )

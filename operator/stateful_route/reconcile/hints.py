@@ -12,6 +12,7 @@ from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.record import OperatorRecord
+from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile.workload import Workload
 from stateful_route.router.probes import Probe
 from stateful_route.store.connection import Store
@@ -47,7 +48,7 @@ class Suspect:
 
     Attributes:
         life: Which incarnation of it.
-        since: When the first probe of the present row has failed, seconds since the epoch; None: none has.
+        since: When the first probe of the present row has failed, by `steady`; None: none has.
         failures: How many there are in that row.
         believed: It counts as unreachable.
     """
@@ -87,18 +88,23 @@ class Hints:
 
     @property
     def unreachable(self) -> Mapping[int, float]:
-        """The pods that do not answer, and since when, in seconds since the epoch."""
+        """The pods that do not answer, and since when, by `steady`."""
         return {o: known.since for o, known in self._suspects.items() if known.believed and known.since is not None}
 
-    def prepare(self, store: Store, probe: Probe | None, records: Mapping[int, OperatorRecord]) -> None:
-        """Take in where hints are and how pods are probed (None: not at all); at first also what the records say."""
+    def prepare(
+        self, store: Store, probe: Probe | None, records: Mapping[int, OperatorRecord], moment: Callable[[int], float]
+    ) -> None:
+        """Take in where hints are and how pods are probed (None: not at all); at first also what the records say.
+
+        ``moment``: gives a moment that stands in a record by `steady`.
+        """
         self._store, self._probe = store, probe
         if self._resumed:
             return
         self._resumed = True
         for ordinal, record in records.items():
             if record.unreachable_since is not None and record.incarnation is not None:
-                since = record.unreachable_since / 1000
+                since = moment(record.unreachable_since)
                 self._begin(ordinal, Suspect(record.incarnation, since, FAILURES, believed=True))
 
     def look(self) -> None:
@@ -134,7 +140,8 @@ class Hints:
         newest = max(hints.values(), default=0)
         pods = self._workload.by_ordinal()
         for ordinal, given in hints.items():
-            if given <= self._handled.get(ordinal, newest - HINT_SECONDS * 1000):
+            known = self._handled.get(ordinal)  # one that was given anew differs, whatever the server's clock does
+            if given == known or (known is None and given <= newest - HINT_SECONDS * 1000):
                 continue
             self._handled[ordinal] = given
             pod = pods.get(ordinal)
@@ -166,7 +173,7 @@ class Hints:
         try:
             while (result := await self._probed(ordinal, suspect)) is not None and not result.healthy:
                 suspect.failures += 1
-                suspect.since = suspect.since or time.time()
+                suspect.since = suspect.since or steady()
                 if suspect.failures == FAILURES:
                     if not await self._others_answer(ordinal):
                         self._complain("no pod answers the operator", ordinal, f"{result.why}; {NONE_ANSWERS}")

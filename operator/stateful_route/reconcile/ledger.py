@@ -18,19 +18,22 @@ from stateful_route.domain.aliveness import (
     is_routable,
     is_silent,
 )
+from stateful_route.domain.cut import Cut, cut, kubelet_behind
 from stateful_route.domain.drain import is_published_by
-from stateful_route.domain.incarnation import Succession
-from stateful_route.domain.lifecycle import Situation, remember
+from stateful_route.domain.incarnation import Container, Succession
+from stateful_route.domain.lifecycle import Memory, Situation, is_same_life, moves_on, remember
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.domain.service import Judgement
 from stateful_route.domain.snapshot import Snapshot, observed
+from stateful_route.kube.server_clock import steady
+from stateful_route.reconcile.sightings import STEP_MS, Deadlines, Latest, StoreMoments, Terminations
 from stateful_route.reconcile.spec import address_of
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
-from stateful_route.store.index import count_links
+from stateful_route.store.index import count_links, issued_epochs
 from stateful_route.store.keys import Service
 from stateful_route.store.states import (
     get_service,
@@ -54,20 +57,44 @@ class Ledger:
         counts: Links of each pod; counted on each full pass, kept up with our own moves in between.
         time_ms: The server's clock at the last read or write.
         known: The records have been read since the last doubt.
+        clock_was_set: The server's clock was set since this was last made False.
     """
 
-    def __init__(self, service: Service, owner: str, usual_seconds: float = math.inf) -> None:
-        """``usual_seconds``: between two reads; after a longer time the store, or this process, was away."""
+    def __init__(
+        self,
+        service: Service,
+        owner: str,
+        usual_seconds: float = math.inf,
+        latest: Latest = lambda _moment: None,
+    ) -> None:
+        """As follows.
+
+        Args:
+            service: Whose.
+            owner: Ourselves.
+            usual_seconds: Between two reads; after a longer time the store, or this process, was away.
+            latest: As of `Terminations`.
+        """
         self._usual_seconds = usual_seconds
         self._seen: Snapshot | None = None
         """The service as a caller saw it at the last read: who must publish, and how old what they said is."""
         self.service = service
         self.owner = owner
+        self._terminations = Terminations(latest)
+        self._moments = StoreMoments()
+        self._deadlines = Deadlines()
+        self._watched: set[str] = set()
+        """uids of pods that were looked at before."""
+        self._heard = StoreMoments()
+        """When apps have published what stands of them."""
+        self._cuts: dict[int, tuple[PodFacts, Cut]] = {}
+        """Of pods whose new life has just been seen, until it is written."""
         self.records: dict[int, OperatorRecord] = {}
         self.loads: dict[int, float] = {}
         self.counts: dict[int, int] = {}
         self.time_ms = 0
         self.known = False
+        self.clock_was_set = False
         self.counting: Callable[[], None] = lambda: None
         """Is called right before the links are counted anew: what has moved until then is in the counts."""
         self._meanwhile = Counter[int]()
@@ -95,12 +122,15 @@ class Ledger:
         view = await get_service(store, self.service)
         self._seen = observed(view.pods, view.config, view.time_ms, began, self._seen, self._usual_seconds)
         self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
+        moments = [(record.unready_since, record.unreachable_since) for record in self.records.values()]
+        self._moments.keep({moment for pair in moments for moment in pair if moment is not None})
         for ordinal, record in self.records.items():
             self._note_life(ordinal, record)
         for ordinal, before in self._settled.items():
             self._forget_loss(ordinal, before)
         self._states = {ordinal: pod.state for ordinal, pod in view.pods.items() if pod.state is not None}
         self.loads = {ordinal: state.load for ordinal, state in self._states.items()}
+        self._heard.keep({state.update_time for state in self._states.values()})
         self._foreign = {o: foreign_word(pod) for o, pod in view.pods.items() if pod.is_foreign}
         self._set_clock(view.time_ms)
         self._amiss = {ordinal for ordinal, pod in view.pods.items() if not _agrees(pod)}
@@ -121,12 +151,17 @@ class Ledger:
         self._states |= {o: view.state for o, view in zip(ordinals, views, strict=True) if view.state is not None}
 
     def _set_clock(self, time_ms: int) -> None:
+        self.clock_was_set |= bool(self.time_ms) and abs(time_ms - self.store_ms) >= STEP_MS
         self.time_ms, self._time_read_at = time_ms, time.monotonic()
 
     @property
     def store_ms(self) -> int:
         """What the server's clock says now."""
         return self.time_ms + round((time.monotonic() - self._time_read_at) * 1000)
+
+    def moment(self, stored: int) -> float:
+        """A moment of the past that stands in a record, in seconds by `steady`."""
+        return self._moments.own(stored, self.store_ms, round(steady() * 1000)) / 1000
 
     async def recount(self, store: Store) -> None:
         """Count the links anew: what migrations have told of themselves overlaps with earlier counts."""
@@ -145,7 +180,7 @@ class Ledger:
     def _forget_loss(self, ordinal: int, before: int) -> None:
         record = self.records.get(ordinal)
         if record is not None and record.before == before:
-            self.records[ordinal] = replace(record, loss=None, before=None)
+            self.records[ordinal] = replace(record, loss=None, before=None, serves=False)
 
     def account(self, source: int, moved: Mapping[int, int]) -> None:
         """Links have moved: keep the counts up until they are taken anew."""
@@ -168,7 +203,7 @@ class Ledger:
             workload: The pods.
             policy: What the spec says.
             lost: Nodes that are not Ready.
-            now: Seconds since the epoch.
+            now: In seconds, by a clock that is never set.
             unreachable: Pods that do not answer the operator, and since when.
         """
         pods, store_ms = workload.by_ordinal(), self.store_ms
@@ -176,16 +211,21 @@ class Ledger:
         staying = {ordinal for ordinal, pod in pods.items() if not pod.terminating and not pod.finished}
         braked = any(record.reason is Reason.FAILOVER_PAUSED for record in self.records.values())
         situations = {}
+        uids = {pod.uid for pod in pods.values()}
+        self._terminations.keep(uids)
+        self._watched &= uids
         for ordinal in sorted({*pods, *self.records, *linked}):
             pod = pods.get(ordinal)
+            if pod is not None:
+                pod = self._terminations.seen(pod, now)
             if pod is not None and pod.terminating and pod.node in lost:
                 pod = replace(pod, node_lost=True)
             if pod is not None and ordinal in unreachable:
                 pod = replace(pod, unreachable_since=unreachable[ordinal])
-            app = None if pod is None else self._app(pod)
+            app = None if pod is None else self._app(pod, now)
             situations[ordinal] = Situation(
                 pod=pod,
-                memory=remember(pod, self.records.get(ordinal), policy, now, braked=braked),
+                memory=self._memory(ordinal, pod, policy, now, braked=braked),
                 wanted=workload.facts.wants(ordinal, staying) if workload.facts else None,
                 now=now,
                 store_ms=store_ms,
@@ -196,14 +236,53 @@ class Ledger:
             )
         return situations
 
-    def _app(self, pod: PodFacts) -> ServiceState | None:
-        state = self._states.get(pod.ordinal)
-        return state if is_published_by(pod.incarnation, state, self.records.get(pod.ordinal)) else None
+    def _memory(self, ordinal: int, pod: PodFacts | None, policy: Policy, now: float, *, braked: bool) -> Memory:
+        record, store_ms, now_ms = self.records.get(ordinal), self.store_ms, round(now * 1000)
+        if record is not None and record.unready_since is not None:
+            record = replace(record, unready_since=self._moments.own(record.unready_since, store_ms, now_ms))
+        if record is not None:
+            release = self._deadlines.renamed(ordinal, record, store_ms, now_ms)
+            record = record if release == record.release else replace(record, release=release)
+        memory = remember(pod, record, policy, now, braked=braked)
+        new = self._new_cut(ordinal, pod)
+        return replace(memory, serves=new.serves) if new is not None else memory
+
+    def _new_cut(self, ordinal: int, pod: PodFacts | None) -> Cut | None:
+        of, known = self._cuts.get(ordinal, (None, None))
+        same = of is not None and pod is not None and of.incarnation == pod.incarnation
+        return known if same and not is_same_life(pod, self.records.get(ordinal)) else None
+
+    def begun_anew(self, situations: Mapping[int, Situation]) -> list[int]:
+        """The pods that are seen in a new life for the first time: nobody has said yet where it begins."""
+        return [
+            ordinal
+            for ordinal, at in situations.items()
+            if at.pod and not is_same_life(at.pod, self.records.get(ordinal)) and not self._new_cut(ordinal, at.pod)
+        ]
+
+    async def take_cuts(
+        self, store: Store, situations: Mapping[int, Situation], ordinals: Sequence[int], policy: Policy
+    ) -> None:
+        """See where the new life of some pods begins, of which the situations tell."""
+        await self.look_at_apps(store, ordinals)
+        issued = await issued_epochs(store, self.service)
+        for ordinal in ordinals:
+            pod, record, loss = situations[ordinal].pod, self.records.get(ordinal), situations[ordinal].memory.loss
+            if pod is not None and record is not None and loss is not None:
+                moves = moves_on(loss, policy)
+                self._cuts[ordinal] = pod, cut(pod, record, self._states.get(ordinal), issued, moves=moves)
+
+    def _app(self, pod: PodFacts, now: float) -> ServiceState | None:
+        """What its app says, with the time of that by the store's clock as it goes now."""
+        state, store_ms, now_ms = self._states.get(pod.ordinal), self.store_ms, round(now * 1000)
+        if state is None or not is_published_by(pod.incarnation, state, self.records.get(pod.ordinal)):
+            return None
+        return state._replace(update_time=store_ms - (now_ms - self._heard.own(state.update_time, store_ms, now_ms)))
 
     def _foreign_word(self, pod: PodFacts) -> RoutingState | None:
         """What a foreign client says of this life of the pod."""
         record = self.records.get(pod.ordinal)
-        return self._foreign.get(pod.ordinal) if record and record.incarnation == pod.incarnation else None
+        return self._foreign.get(pod.ordinal) if record and is_same_life(pod, record) else None
 
     def _is_silent(self, pod: PodFacts) -> bool:
         record = self.records.get(pod.ordinal)
@@ -235,13 +314,18 @@ class Ledger:
     ) -> dict[int, OperatorRecord]:
         """The record that each pod should have, where it differs from the one that stands.
 
-        ``full``: everything has just been read, so that the counts and the main hash are compared, too.
+        ``full``: everything has just been read, so that the counts and the main hash are compared, too. A pod that has
+        begun anew in the last moment is left for the next time: nobody has said yet where its life begins.
         """
         changed = {}
+        unknown = self.begun_anew(situations)
         for ordinal, verdict in judgement.verdicts.items():
+            if ordinal in unknown:
+                continue
             at, old = situations[ordinal], self.records.get(ordinal)
             unreachable = at.pod.unreachable_since if at.pod else None
-            same_loss = old is not None and old.loss is at.memory.loss and _same_life(old, at.pod)
+            same_life, new_cut = is_same_life(at.pod, old), self._new_cut(ordinal, at.pod)
+            before = old.before if old and same_life and old.loss is at.memory.loss else None
             new = OperatorRecord(
                 state=verdict.state,
                 reason=verdict.reason,
@@ -249,9 +333,14 @@ class Ledger:
                 incarnation=at.pod.incarnation if at.pod else old.incarnation if old else None,
                 ever_ready=at.memory.ever_ready,
                 added=at.memory.added,
-                unready_since=_milliseconds(at.memory.unready_since),
-                unreachable_since=_milliseconds(unreachable),
-                before=old.before if old and same_loss else None,
+                unready_since=self._stored(at.memory.unready_since, at),
+                unreachable_since=self._stored(unreachable, at),
+                ready_changed=at.pod.ready_changed if at.pod else None,
+                kubelet_behind=self._kubelet_behind(at, old),
+                container=_container(at.pod, old if same_life else None),
+                before=new_cut.before if new_cut else before,
+                begun=new_cut.begun if new_cut else None,
+                serves=at.memory.serves,
                 loss=at.memory.loss,
                 address=address_of(route, at.pod, workload.facts) if at.pod else None,
                 count=self.counts.get(ordinal, 0),
@@ -265,7 +354,21 @@ class Ledger:
                 or (full and (ordinal in self._amiss or new.count != old.count))
             ):
                 changed[ordinal] = new
+                self._deadlines.name(ordinal, new.release, at.store_ms, round(at.now * 1000))
         return changed
+
+    def _stored(self, moment: float | None, at: Situation) -> int | None:
+        """A moment of a situation as it stands in a record."""
+        if moment is None:
+            return None
+        return self._moments.stored(round(moment * 1000), at.store_ms, round(at.now * 1000))
+
+    def _kubelet_behind(self, at: Situation, old: OperatorRecord | None) -> int | None:
+        if at.pod is None:
+            return None
+        live = at.pod.uid in self._watched
+        self._watched.add(at.pod.uid)
+        return kubelet_behind(at.pod, old, at.store_ms, live=live)
 
     def _note_life(self, ordinal: int, record: OperatorRecord) -> None:
         life = record.incarnation.pod_uid if record.incarnation else None
@@ -288,6 +391,7 @@ class Ledger:
         for ordinal, new in written.records.items():
             old = self.records.get(ordinal)
             self.records[ordinal] = new
+            self._cuts.pop(ordinal, None)
             self._note_life(ordinal, new)
             if ordinal in self._foreign:
                 self._foreign[ordinal] = new.app_word
@@ -353,7 +457,10 @@ def _agrees(pod: PodView) -> bool:
     """The main hash holds what the script wrote last, and the app says what it said then."""
     if pod.state is None or pod.record is None or pod.state.routing_state is not pod.record.written:
         return False
-    return pod.state.author is not Author.APP or pod.state.word is pod.record.app_word
+    if pod.state.author is not Author.APP:
+        return True
+    known = pod.state.update_time == pod.record.heard or pod.state.since in {None, pod.record.begun}
+    return known and pod.state.word is pod.record.app_word
 
 
 def _strayed(pod: PodView) -> bool:
@@ -365,9 +472,7 @@ def _strayed(pod: PodView) -> bool:
     )
 
 
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)
-
-
-def _same_life(old: OperatorRecord, pod: PodFacts | None) -> bool:
-    return pod is None or old.incarnation is None or old.incarnation == pod.incarnation
+def _container(pod: PodFacts | None, same_life: OperatorRecord | None) -> Container:
+    """What is known of the routed container."""
+    former = same_life.container if same_life else Container()
+    return pod.container.known_as(former) if pod else former

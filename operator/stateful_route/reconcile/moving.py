@@ -12,6 +12,7 @@ from stateful_route.domain.lifecycle import Verdict
 from stateful_route.domain.placement import Placement, Spread, Target
 from stateful_route.domain.routing import LinkAction, Reason
 from stateful_route.domain.service import Judgement
+from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.migrations import Migration, Migrations, Order, Outcome
 from stateful_route.reconcile.spec import placement_of
@@ -43,7 +44,7 @@ class Moving:
         self._unplaced: dict[int, int] = {}
         self._ready: frozenset[int] = frozenset()
         self._ready_at_start: dict[int, frozenset[int]] = {}
-        self._spread: Spread | None = None
+        self._spreads: dict[frozenset[int], Spread] = {}
         self._promised: dict[int, Counter[int]] = {}
         """Of each migration under way, by its source: what it has been given, target by target."""
         self._counted: dict[int, Counter[int]] = {}
@@ -77,7 +78,7 @@ class Moving:
         return Why.NO_TARGET, f"{links} links stay on pods that do not serve them (ordinals {pods}): {why}"
 
     def next_look(self) -> float | None:
-        """When an index should be looked at again (seconds since the epoch); None: never, as things stand."""
+        """When an index should be looked at again (by `steady`); None: never, as things stand."""
         waiting = [at for ordinal, at in self._look_at.items() if not self._migrations.running(ordinal)]
         return min(waiting, default=None)
 
@@ -88,7 +89,7 @@ class Moving:
             self._ready = ready
             for ordinal in self._unplaced if ready else ():
                 self._look_at[ordinal] = 0.0
-        self._spread = None
+        self._spreads.clear()
 
     def plan(self, store: Store, route: StatefulRoute, judgement: Judgement, *, full: bool) -> None:
         """Bring what runs into agreement with the verdicts; ``full``: the links have just been counted."""
@@ -99,7 +100,7 @@ class Moving:
             self._revise(ordinal, self._order(ordinal, verdict), full=full)
         for ordinal in self._orders.keys() - judgement.verdicts.keys():
             self._revise(ordinal, None, full=full)
-        now = time.time()
+        now = steady()
         for ordinal, order in self._orders.items():
             if self._look_at.get(ordinal, now + 1) <= now and not self._migrations.running(ordinal):
                 del self._look_at[ordinal]
@@ -125,7 +126,8 @@ class Moving:
                 return Order(verdict.links, None, verdict.reason)
             return None if before is None else Order(verdict.links, before, verdict.reason)  # None: settled just now
         if before is not None and record is not None and record.loss is not None:
-            return Order(LinkAction.STAY, before, record.loss)
+            leaves = record.serves and self._ready - {ordinal}  # nobody else: they are this life's own from now on
+            return Order(LinkAction.MOVE if leaves else LinkAction.STAY, before, record.loss)
         return None
 
     def _revise(self, ordinal: int, order: Order | None, *, full: bool) -> None:
@@ -154,7 +156,7 @@ class Moving:
         pace = self._pace
         if order.action is LinkAction.DRAIN:
             drain, record = route.spec.drain, self._ledger.records[ordinal]
-            passed = (self._ledger.time_ms - record.since) / 1000
+            passed = max(0, self._ledger.time_ms - record.since) / 1000  # its clock may have been set back
             deadline = time.monotonic() + drain.deadline_seconds - passed
             pace = Pace(drain.links_per_second, time.monotonic, deadline)
         self._ready_at_start[ordinal] = self._ready
@@ -164,19 +166,22 @@ class Moving:
     def _spread_for(self, ordinal: int) -> Callable[[], "_Promising"]:
         """The shared spread, with a list of what this migration is given."""
         promised = self._promised[ordinal] = Counter[int]()
-        return lambda: _Promising(self._shared_spread(), promised)
+        return lambda: _Promising(self._shared_spread(self._ready - {ordinal}), promised)
 
-    def _shared_spread(self) -> Spread:
-        """One for all migrations, so that together they keep to the limits; renewed when the targets change."""
-        if self._spread is None:
+    def _shared_spread(self, ordinals: frozenset[int]) -> Spread:
+        """One for all migrations to these pods, so that together they keep to the limits.
+
+        It is renewed when the targets change.
+        """
+        if ordinals not in self._spreads:
             loads = self._ledger.loads
             counts = Counter(self._ledger.counts)
             for source, promised in self._promised.items():
                 counts.update(promised)
                 counts.subtract(self._counted.get(source, {}))
-            targets = [Target(o, loads.get(o, 0.0), counts[o]) for o in sorted(self._ready)]
-            self._spread = Spread(targets, self._placement)
-        return self._spread
+            targets = [Target(o, loads.get(o, 0.0), counts[o]) for o in sorted(ordinals)]
+            self._spreads[ordinals] = Spread(targets, self._placement)
+        return self._spreads[ordinals]
 
     def _note_moved(self) -> None:
         """The links are about to be counted: what has moved so far will be among them, the rest is on its way."""
@@ -194,7 +199,7 @@ class Moving:
         if order.action is not LinkAction.STAY:
             self._ledger.account(source, progress.moved - counted)
         if self._orders.get(source) == order:
-            now = time.time()
+            now = steady()
             if outcome.error is not None:
                 self._look_at[source] = now + (1.0 if isinstance(outcome.error, StoreUnavailable) else 5.0)
             elif progress.unplaced:
@@ -215,7 +220,7 @@ class Moving:
 
     def _settle(self, source: int, order: Order, before: int) -> None:
         if order.action is LinkAction.MOVE and self.holds(source, before):
-            self._look_at[source] = time.time() + TRIP_SECONDS
+            self._look_at[source] = steady() + TRIP_SECONDS
         else:
             self._ledger.settle(source, before)
 

@@ -24,7 +24,7 @@ def oddities(
         facts: The workload's; None: there is none.
         container: ``health.container``; None: the spec names none.
     """
-    if container is not None and (lacking := {pod.name: pod.container for pod in pods if pod.container != container}):
+    if container is not None and (lacking := {pod.name: pod.routed for pod in pods if pod.routed != container}):
         counted = ", ".join(sorted({repr(name) for name in lacking.values() if name}))
         text = (
             f"health.container names {container!r}, and no container of that name runs as long as the pod in "

@@ -23,6 +23,7 @@ from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import Judgement, judge_service, keeping
 from stateful_route.kube.client import KubeError, NotLeading
 from stateful_route.kube.objects import FINALIZER, Notice, set_finalizers
+from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile.arrivals import Arrivals
 from stateful_route.reconcile.attempt import (
     Attempt,
@@ -51,6 +52,7 @@ from stateful_route.reconcile.soundness import amiss
 from stateful_route.reconcile.spec import config_of, policy_of, probe_of
 from stateful_route.reconcile.status import Finding, Findings, build_status
 from stateful_route.store.connection import Store
+from stateful_route.store.index import issued_epochs
 from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
 from stateful_route.store.states import claim
@@ -85,7 +87,7 @@ class Reconciler:
         self.service = Service(meta.namespace, route.service_name)
         self._inventory = Inventory(env, meta.namespace)
         self.workload = self._inventory.workload
-        self._ledger = Ledger(self.service, self.owner, 2 * env.timing.resync_seconds)
+        self._ledger = Ledger(self.service, self.owner, 2 * env.timing.resync_seconds, env.kube.clock.latest)
         self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds)
         self._chores = Chores(env, self._ledger, self.wake)
         self._chores.searched = self._moving.look_again
@@ -102,9 +104,11 @@ class Reconciler:
         self._history = History(route.workload_name, route.status.last_migration)
         self._store: Store | None = None
         self._wake = asyncio.Event()
-        self._wanted_since: float | None = time.time()
+        self._wanted_since: float | None = steady()
         """Since when it should run; None: it need not, or is running because of that."""
         self._full_at = 0.0
+        self._ending_since: float | None = None
+        """Since when the StatefulRoute has been seen to be deleted."""
         self._next_due: float | None = None
         self._recount = False
         self._reread = False
@@ -118,7 +122,7 @@ class Reconciler:
         """Look again soon; ``full``: read everything anew."""
         if full:
             self._full_at = 0.0
-        self._wanted_since = self._wanted_since or time.time()
+        self._wanted_since = self._wanted_since or steady()
         self._wake.set()
 
     def _look_at_store(self) -> None:
@@ -148,7 +152,7 @@ class Reconciler:
     def reading(self) -> RouteReading:
         """How things are with it."""
         states = {ordinal: record.written or record.state for ordinal, record in self._ledger.records.items()}
-        meta, now = self.route.metadata, time.time()
+        meta, now = self.route.metadata, steady()
         return RouteReading(
             namespace=meta.namespace,
             route=meta.name,
@@ -195,7 +199,7 @@ class Reconciler:
     async def _wait(self) -> None:
         due = min(at for at in (self._full_at, self._next_due, self._moving.next_look()) if at is not None)
         with contextlib.suppress(TimeoutError):  # not by wait_for: in Python 3.11 it swallows cancellations
-            async with asyncio.timeout(max(0.0, due - time.time())):
+            async with asyncio.timeout(max(0.0, due - steady())):
                 await self._wake.wait()
         self._wake.clear()
         self._wanted_since = None
@@ -222,7 +226,7 @@ class Reconciler:
             return False
         if outcome.again:
             self._full_at = 0.0
-            self._wanted_since = self._wanted_since or time.time()
+            self._wanted_since = self._wanted_since or steady()
         if outcome.again or outcome.redis or outcome.lost:
             self._ledger.known = False
         if outcome.redis or outcome.lost:
@@ -266,9 +270,9 @@ class Reconciler:
 
     async def _pass(self) -> Finding | None:
         """Gather, ask, write; why the StatefulRoute is stalled although the pass went through, or None."""
-        full = time.time() >= self._full_at or not self._ledger.known
+        full = steady() >= self._full_at or not self._ledger.known
         if full:  # before anything is read: who asks for a full pass from here on gets another one
-            self._full_at = time.time() + self._env.timing.resync_seconds
+            self._full_at = steady() + self._env.timing.resync_seconds
         self._next_due = None
         await self._take()
         if self.route.metadata.deletion_timestamp is not None:
@@ -278,7 +282,7 @@ class Reconciler:
             raise outranked(older.metadata.name, self.service)
         reread = full or self._reread
         store = await self._informed(full=full)
-        policy, now = policy_of(self.route), time.time()
+        policy, now = policy_of(self.route), steady()
         situations, judgement = await self._judged(store, policy, counted=reread)
         await self._write(store, situations, judgement, full=reread)
         self._moving.targets_changed()
@@ -314,8 +318,9 @@ class Reconciler:
             self._store = store
         self._reread = False
         await self._gather(store)
-        self._chores.search.include(self._ledger.records, self._ledger.time_ms)
-        self._hints.prepare(store, probe_of(self.route), self._ledger.records)
+        if self._chores.search.late:
+            self._chores.search.include(self._ledger.records, (await issued_epochs(store, self.service)).highest)
+        self._hints.prepare(store, probe_of(self.route), self._ledger.records, self._ledger.moment)
         self._hints.look()
         self._recount = False
         return store
@@ -325,6 +330,9 @@ class Reconciler:
     ) -> tuple[Mapping[int, Situation], Judgement]:
         """The verdicts; what a drain depends on is looked at anew before it begins: apps publish, links are made."""
         situations, judgement = self._judge(policy)
+        if pods := self._ledger.begun_anew(situations):
+            await self._ledger.take_cuts(store, situations, pods, policy)
+            situations, judgement = self._judge(policy)
         if policy.drain.by_app and (pods := beginning(situations, judgement.verdicts)):
             if not self._ledger.has_apps:  # as far as is known nobody runs the library: deny first, then make sure
                 await self._write(store, situations, keeping(judgement, pods))
@@ -341,10 +349,13 @@ class Reconciler:
         decisions = self._ledger.decisions(self.route, self.workload, situations, judgement, full=full)
         with self._arrivals.written(decisions):
             await self._ledger.write(store, decisions)
+        if self._ledger.clock_was_set:  # what apps have just been told in its time has to be told anew
+            self._ledger.clock_was_set = False
+            self.wake()
 
     def _judge(self, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
         lost, unreachable = self._chores.lost_nodes, self._hints.unreachable
-        situations = self._ledger.situations(self.workload, policy, lost, time.time(), unreachable)
+        situations = self._ledger.situations(self.workload, policy, lost, steady(), unreachable)
         return situations, judge_service(situations, policy)
 
     async def _gather(self, store: Store) -> None:
@@ -410,7 +421,9 @@ class Reconciler:
             return
         await self._moving.stop()
         delete_links = self.route.spec.links.deletion_policy == "Delete"
-        self._due_at(meta.deletion_timestamp.timestamp() + self._env.timing.finish_seconds)
+        self._ending_since = self._ending_since or steady()
+        give_up_at = self._ending_since + self._env.timing.finish_seconds
+        self._due_at(give_up_at)
         try:
             store = await self._last_store()
             await check_layout(store)
@@ -419,9 +432,9 @@ class Reconciler:
         except Deposed:  # its cleanup is not ours to give up
             raise
         except (Problem, LayoutMismatch, StoreUnavailable, StoreRejected) as error:
-            waited = (datetime.now(UTC) - meta.deletion_timestamp).total_seconds()
-            if waited < self._env.timing.finish_seconds:
+            if steady() < give_up_at:
                 raise
+            waited = steady() - self._ending_since
             left = keys_left(self.service, delete_links=delete_links)
             log.warning("cleanup given up", extra={"service": str(self.service), "keys": left, "error": str(error)})
             note = f"the store could not be cleaned up for {waited:.0f} s ({error}); these keys are left: {left}"
@@ -446,7 +459,7 @@ class Reconciler:
             return known
 
     def _due_at(self, moment: float | None) -> None:
-        """Look again at that time (seconds since the epoch) at the latest; None: it does not matter."""
+        """Look again at that time (by `steady`) at the latest; None: it does not matter."""
         self._next_due = min((at for at in (self._next_due, moment) if at is not None), default=None)
 
     # What it tells others

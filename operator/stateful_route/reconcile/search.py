@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from stateful_route.domain.epoch import EPOCH_START_MS
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction
 
@@ -42,6 +41,11 @@ class Search:
             and record.before != self._late.get(ordinal, (None, False))[0]
         }
 
+    @property
+    def late(self) -> bool:
+        """Links have got into the index after a loss, and `include` has not been asked since."""
+        return bool(self._late)
+
     def ended(self, before: Losses, meanwhile: Losses, found: int) -> None:
         """All keys have been looked at.
 
@@ -56,12 +60,15 @@ class Search:
         else:
             self._searched |= before
 
-    def include(self, records: dict[int, OperatorRecord], time_ms: int) -> None:
-        """Have the links that were found move with the others, although they have got their epochs after the loss."""
+    def include(self, records: dict[int, OperatorRecord], highest: int) -> None:
+        """Have the links that were found move with the others, although they have got their epochs after the loss.
+
+        ``highest``: the highest epoch that has been issued.
+        """
         for ordinal, (before, complete) in self._late.items():
             record = records.get(ordinal)
             if record is not None and record.before == before:
-                later = time_ms - EPOCH_START_MS + 1
+                later = highest + 1
                 records[ordinal] = replace(record, before=later)
                 if complete:
                     self._searched[ordinal] = later

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stateful_route.domain.cut import Issued
 from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
@@ -117,6 +118,22 @@ async def count_links(store: Store, service: Service) -> dict[int, int]:
     return counts
 
 
+async def issued_epochs(store: Store, service: Service) -> Issued:
+    """The epochs that the buckets of a service have issued, in one pass; buckets without links are left out."""
+    highest, ahead, spread = 0, 0, 0
+    groups = _bucket_groups(store)
+    for start in range(0, len(groups), CALLS_PER_TRIP):
+        calls = [
+            Call(script("highestEpoch"), service.indexes(group), ()) for group in groups[start : start + CALLS_PER_TRIP]
+        ]
+        replies = _values(await store.run_many(calls))
+        clocks = [clock for _, clock in replies]
+        spread = max(spread, max(clocks) - min(clocks))
+        for epoch, clock in replies:
+            highest, ahead = max(highest, epoch), max(ahead, epoch + EPOCH_START_MS - clock)
+    return Issued(highest, ahead, spread if store.cluster else 0)
+
+
 def bucketed(service: Service, uids: Iterable[str]) -> list[Bucket]:
     """The uids, bucket by bucket."""
     grouped: dict[int, list[str]] = {}
@@ -214,6 +231,7 @@ async def purge(store: Store, service: Service) -> Purged:
         StoreUnavailable, StoreRejected: some links may be deleted; it can be called again.
     """
     begun = (await get_service(store, service)).time_ms - EPOCH_START_MS
+    begun = max(begun, (await issued_epochs(store, service)).highest)  # the clock may have been set back
     await append_purge(store, service, begun)
     deleted, highest = 0, begun
     async for buckets in all_links(store, service):

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from stateful_route.domain.cut import Issued
 from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection_sync import Store
@@ -62,6 +63,22 @@ def count_links(store: Store, service: Service) -> dict[int, int]:
             for ordinal, count in zip(flat[::2], flat[1::2], strict=True):
                 counts[ordinal] = counts.get(ordinal, 0) + count
     return counts
+
+
+def issued_epochs(store: Store, service: Service) -> Issued:
+    """The epochs that the buckets of a service have issued, in one pass; buckets without links are left out."""
+    highest, ahead, spread = 0, 0, 0
+    groups = _bucket_groups(store)
+    for start in range(0, len(groups), CALLS_PER_TRIP):
+        calls = [
+            Call(script("highestEpoch"), service.indexes(group), ()) for group in groups[start : start + CALLS_PER_TRIP]
+        ]
+        replies = _values(store.run_many(calls))
+        clocks = [clock for _, clock in replies]
+        spread = max(spread, max(clocks) - min(clocks))
+        for epoch, clock in replies:
+            highest, ahead = max(highest, epoch), max(ahead, epoch + EPOCH_START_MS - clock)
+    return Issued(highest, ahead, spread if store.cluster else 0)
 
 
 def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaired:
@@ -136,6 +153,7 @@ def purge(store: Store, service: Service) -> Purged:
         StoreUnavailable, StoreRejected: some links may be deleted; it can be called again.
     """
     begun = (get_service(store, service)).time_ms - EPOCH_START_MS
+    begun = max(begun, (issued_epochs(store, service)).highest)  # the clock may have been set back
     append_purge(store, service, begun)
     deleted, highest = 0, begun
     for buckets in all_links(store, service):

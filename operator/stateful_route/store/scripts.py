@@ -18,6 +18,7 @@ READS_ONLY = frozenset(
     {
         "checkServer",
         "countLinks",
+        "highestEpoch",
         "isOwner",
         "listLinks",
         "readLinks",

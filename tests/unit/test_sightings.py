@@ -1,0 +1,135 @@
+"""Moments that others have written: no clock that is set, or was wrong from the start, changes a period."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+
+from stateful_route.domain.pod import PodFacts
+from stateful_route.domain.record import OperatorRecord
+from stateful_route.domain.routing import Reason, RoutingState
+from stateful_route.kube.server_clock import ServerClock, steady
+from stateful_route.reconcile.sightings import Deadlines, StoreMoments, Terminations
+
+NOW = 1_800_000_000.0
+HOUR = 3600.0
+WRONG = pytest.mark.parametrize("wrong", [0.0, HOUR, -HOUR], ids=["right", "an hour ahead", "an hour behind"])
+
+
+def pod(**facts):
+    return PodFacts(**({"name": "room-0", "ordinal": 0, "uid": "a", "resource_version": 1, "created": NOW} | facts))
+
+
+def server(ahead, heard_at=NOW):
+    """The API server's clock, so much ahead of the operator's, as of that moment."""
+    clock = ServerClock()
+    clock.heard(format_datetime(datetime.fromtimestamp(heard_at + ahead, UTC), usegmt=True), heard_at)
+    return clock
+
+
+def stopping(stamp, grace=30.0):
+    return pod(deletion_time=stamp, grace_seconds=grace)
+
+
+@WRONG
+def test_a_grace_period_is_counted_from_when_the_pod_is_seen_to_stop(wrong):
+    ends = Terminations(lambda _moment: NOW - HOUR)
+    assert ends.seen(pod(), NOW - 5).deletion_time is None
+    assert ends.seen(stopping(NOW + wrong + 30), NOW).deletion_time == NOW + 30
+    assert ends.seen(stopping(NOW + wrong + 30), NOW + 7).deletion_time == NOW + 30
+
+
+@WRONG
+def test_of_a_pod_that_stops_already_the_servers_stamp_counts_by_the_servers_clock(wrong):
+    ends = Terminations(server(wrong).latest)
+    assert ends.seen(stopping(NOW + wrong + 10), NOW).deletion_time == NOW + 11
+
+
+def test_the_stamp_makes_no_grace_period_longer():
+    assert Terminations(server(-HOUR).latest).seen(stopping(NOW + 30), NOW).deletion_time == NOW + 30
+
+
+def test_a_server_that_does_not_tell_the_time_shortens_nothing():
+    clock = ServerClock()
+    clock.heard(None)
+    assert clock.latest(NOW) is None
+    assert Terminations(clock.latest).seen(stopping(NOW - HOUR), NOW).deletion_time == NOW + 30
+    clock.heard("noon")
+    assert clock.latest(NOW) is None
+
+
+def test_a_second_deletion_ends_nothing_earlier_unless_it_is_by_force():
+    ends = Terminations(lambda _moment: None)
+    ends.seen(pod(), NOW)
+    ends.seen(stopping(NOW + 30), NOW)
+    assert ends.seen(stopping(NOW + 7, grace=2.0), NOW + 5).deletion_time == NOW + 30
+    assert ends.seen(stopping(NOW + 6, grace=0.0), NOW + 6).deletion_time == NOW + 6
+    assert ends.seen(stopping(NOW + 6, grace=0.0), NOW + 9).deletion_time == NOW + 6
+
+
+def test_pods_that_are_gone_are_forgotten():
+    ends = Terminations(lambda _moment: None)
+    ends.seen(stopping(NOW + 30), NOW)
+    ends.keep({"a"})
+    assert ends.seen(stopping(NOW + 30), NOW + 9).deletion_time == NOW + 30
+    ends.keep(())
+    assert ends.seen(stopping(NOW + 30), NOW + 9).deletion_time == NOW + 39
+
+
+STORE, OWN = 1_900_000_000_000, 1_800_000_000_000
+
+
+def test_a_moment_is_translated_once_whatever_the_stores_clock_does():
+    moments = StoreMoments()
+    stored = moments.stored(OWN - 4000, STORE, OWN)
+    assert stored == STORE - 4000
+    assert moments.own(stored, STORE + 3_600_000, OWN + 1000) == OWN - 4000
+    assert moments.stored(OWN - 4000, STORE - 3_600_000, OWN + 1000) == stored
+
+
+def test_a_restarted_operator_goes_on_by_the_stores_clock():
+    assert StoreMoments().own(STORE - 4000, STORE, OWN) == OWN - 4000
+
+
+def test_a_moment_that_the_stores_clock_has_not_reached_is_now():
+    assert StoreMoments().own(STORE + 3_600_000, STORE, OWN) == OWN
+
+
+def test_moments_that_stand_nowhere_are_forgotten():
+    moments = StoreMoments()
+    stored = moments.stored(OWN, STORE, OWN)
+    moments.keep([stored])
+    assert moments.own(stored, STORE + 9000, OWN) == OWN
+    moments.keep([])
+    assert moments.own(stored, STORE + 9000, OWN) == OWN - 9000
+
+
+def asked(release):
+    return OperatorRecord(state=RoutingState.DENY_NEW_CALL, reason=Reason.DRAIN_REQUESTED, release=release)
+
+
+@pytest.mark.parametrize("step", [3_600_000, -3_600_000])
+def test_an_end_that_an_app_was_told_is_told_anew_when_the_stores_clock_was_set(step):
+    ends, record = Deadlines(), asked(STORE + 20_000)
+    assert ends.renamed(0, record, STORE, OWN) == STORE + 20_000
+    assert ends.renamed(0, record, STORE + 5003, OWN + 5000) == STORE + 20_000, "a few ms are no step"
+    later = ends.renamed(0, record, STORE + 6000 + step, OWN + 6000)
+    assert later == STORE + 20_000 + step
+    assert ends.renamed(0, replace(record, release=later), STORE + 7000 + step, OWN + 7000) == later
+
+
+def test_an_end_that_was_told_before_it_was_known_that_the_clock_was_set_is_told_anew():
+    ends, step = Deadlines(), 3_600_000
+    ends.name(0, STORE + 20_000, STORE, OWN)
+    assert ends.renamed(0, asked(STORE + 20_000), STORE + step, OWN) == STORE + 20_000 + step
+    assert ends.renamed(0, asked(STORE + 20_000), STORE + step + 9, OWN + 9) == STORE + 20_000 + step
+
+
+def test_where_no_app_was_asked_there_is_no_end():
+    assert Deadlines().renamed(0, asked(None), STORE, OWN) is None
+
+
+def test_the_steady_clock_goes_on():
+    before = steady()
+    assert steady() >= before
