@@ -32,7 +32,6 @@ def pod(ordinal, **facts):
         "ordinal": ordinal,
         "uid": f"pod-{ordinal}",
         "resource_version": 1,
-        "created": 100.0,
         "phase": "Running",
         "ready": True,
         "ip": Listeners.address(ordinal),
@@ -221,7 +220,7 @@ GONE = {
     "it is gone": lambda desk: desk.see(pod(1), deleted=True),
     "it has failed": lambda desk: desk.see(pod(1, phase="Failed", resource_version=2)),
     "its container has restarted": lambda desk: desk.see(pod(1, restarts=1, resource_version=2)),
-    "another pod has its name": lambda desk: desk.see(pod(1, uid="successor", created=200.0, resource_version=2)),
+    "another pod has its name": lambda desk: desk.see(pod(1, uid="successor", resource_version=2)),
     "nobody says any more how to probe": lambda desk: desk.hints.prepare(desk.store, None, {}, seconds),
 }
 

@@ -24,7 +24,7 @@ ROUTE = route("room", "games")
 
 
 def pod(ordinal, uid):
-    return PodFacts(name=f"room-{ordinal}", ordinal=ordinal, uid=uid, resource_version=1, created=NOW, ready=True)
+    return PodFacts(name=f"room-{ordinal}", ordinal=ordinal, uid=uid, resource_version=1, ready=True)
 
 
 @pytest.fixture

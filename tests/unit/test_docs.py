@@ -91,13 +91,13 @@ def test_the_states_and_actions_are_those_that_exist():
 def every_verdict() -> dict[routing.Reason, set[tuple[str, str]]]:
     """What the rules say in all kinds of situations: reason → its states and actions."""
     now = 1000.0
-    fixed = {"name": "rooms-0", "ordinal": 0, "uid": "1", "resource_version": 1, "created": 0.0}
+    fixed = {"name": "rooms-0", "ordinal": 0, "uid": "1", "resource_version": 1}
     booleans = [False, True]
     pods: list[PodFacts | None] = [None]
     for ready, ends, ended, drain, lost in product(booleans, [None, now - 1, now + 1], *[booleans] * 3):
         pod = PodFacts(**fixed, ready=ready, deletion_time=ends, containers_terminated=ended)
         pods += [replace(pod, drain_requested=drain, node_lost=lost), replace(pod, phase="Failed")]
-        pods.append(replace(pod, disowned=True))
+        pods += [replace(pod, disowned=True), replace(pod, grace_seconds=0.0)]
     losses = [None, routing.Reason.REPLACED, routing.Reason.RESTARTED]
     found: dict[routing.Reason, set[tuple[str, str]]] = {}
     for pod, ever, since, loss, wanted, policy in product(

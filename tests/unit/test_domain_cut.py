@@ -19,7 +19,7 @@ HOUR = 3_600_000
 
 
 def pod(**facts):
-    usual = {"name": "room-0", "ordinal": 0, "uid": "a", "resource_version": 1, "created": 0.0, "restarts": 1}
+    usual = {"name": "room-0", "ordinal": 0, "uid": "a", "resource_version": 1, "restarts": 1}
     return PodFacts(**(usual | {"ready": True} | facts))
 
 

@@ -73,7 +73,7 @@ def test_a_slow_answer_is_no_skew():
 
 
 LIFE = Incarnation("uid-0", 0)
-POD = PodFacts(name="rooms-0", ordinal=0, uid="uid-0", resource_version=1, created=0.0, ready=True, phase="Running")
+POD = PodFacts(name="rooms-0", ordinal=0, uid="uid-0", resource_version=1, ready=True, phase="Running")
 
 
 def view(

@@ -99,7 +99,6 @@ def pod(**facts):
         "uid": "pod-a",
         "restarts": 2,
         "resource_version": 1,
-        "created": NOW - 3700,
         "phase": "Running",
         "ready": True,
         "ready_changed": NOW - 3600,

@@ -30,7 +30,6 @@ def pod(**facts):
         "ordinal": 0,
         "uid": "pod-a",
         "resource_version": 1,
-        "created": NOW - 3700,
         "phase": "Running",
         "ready": True,
         "ready_changed": NOW - 3600,
@@ -81,6 +80,24 @@ LIFECYCLE = {
         SHUTDOWN,
         MOVE,
         Reason.GRACE_PERIOD_OVER,
+    ),
+    "deleted by force, with no grace period": (
+        at(pod(deletion_time=NOW, grace_seconds=0.0)),
+        SHUTDOWN,
+        MOVE,
+        Reason.FORCE_DELETED,
+    ),
+    "past the end of a grace period that it had": (
+        at(pod(deletion_time=NOW - 1, grace_seconds=30.0)),
+        SHUTDOWN,
+        MOVE,
+        Reason.GRACE_PERIOD_OVER,
+    ),
+    "stopped, and then removed as the kubelet does": (
+        at(pod(deletion_time=NOW, grace_seconds=0.0, containers_terminated=True)),
+        SHUTDOWN,
+        MOVE,
+        Reason.CONTAINERS_TERMINATED,
     ),
     "Terminating, its grace period has one second left": (
         at(pod(deletion_time=NOW + 1)),

@@ -23,7 +23,6 @@ def pod(ordinal, **facts):
         "ordinal": ordinal,
         "uid": f"pod-{ordinal}",
         "resource_version": 1,
-        "created": NOW - 3700,
         "phase": "Running",
         "ready": True,
         "ready_changed": NOW - 3600,

@@ -76,5 +76,5 @@ ADDRESSES = {
 @pytest.mark.parametrize("sentence", ADDRESSES)
 def test_callers_are_told_the_address_of_a_pod(sentence):
     address, ip, expected = ADDRESSES[sentence]
-    pod = PodFacts(name="room-2", ordinal=2, uid="u", resource_version=1, created=0.0, ip=ip)
+    pod = PodFacts(name="room-2", ordinal=2, uid="u", resource_version=1, ip=ip)
     assert address_of(route("room", "games", address=address), pod, None) == expected

@@ -18,7 +18,7 @@ WRONG = pytest.mark.parametrize("wrong", [0.0, HOUR, -HOUR], ids=["right", "an h
 
 
 def pod(**facts):
-    return PodFacts(**({"name": "room-0", "ordinal": 0, "uid": "a", "resource_version": 1, "created": NOW} | facts))
+    return PodFacts(**({"name": "room-0", "ordinal": 0, "uid": "a", "resource_version": 1} | facts))
 
 
 def server(ahead, heard_at=NOW):
@@ -50,6 +50,14 @@ def test_the_stamp_makes_no_grace_period_longer():
     assert Terminations(server(-HOUR).latest).seen(stopping(NOW + 30), NOW).deletion_time == NOW + 30
 
 
+@WRONG
+def test_what_the_servers_clock_shows_now_goes_on_from_its_last_answer(wrong):
+    clock, moment = server(wrong, steady() - 7), steady()
+    shown = clock.now()
+    assert shown is not None
+    assert -1 <= shown.timestamp() - (moment + wrong) < 1
+
+
 def test_a_server_that_does_not_tell_the_time_shortens_nothing():
     clock = ServerClock()
     clock.heard(None)
@@ -57,6 +65,7 @@ def test_a_server_that_does_not_tell_the_time_shortens_nothing():
     assert Terminations(clock.latest).seen(stopping(NOW - HOUR), NOW).deletion_time == NOW + 30
     clock.heard("noon")
     assert clock.latest(NOW) is None
+    assert clock.now() is None
 
 
 def test_a_second_deletion_ends_nothing_earlier_unless_it_is_by_force():

@@ -3,13 +3,18 @@
 import pytest
 
 from stateful_route.domain.pod import PodFacts
+from stateful_route.kube.pods import pod_facts
 from stateful_route.reconcile.workload import Workload
 
 
-def pod(uid, version, *, ordinal=0, created=100.0, **facts):
-    return PodFacts(
-        name=f"rooms-{ordinal}", ordinal=ordinal, uid=uid, resource_version=version, created=created, **facts
-    )
+def pod(uid, version, *, ordinal=0, **facts):
+    return PodFacts(name=f"rooms-{ordinal}", ordinal=ordinal, uid=uid, resource_version=version, **facts)
+
+
+def told(uid, version, *, made):
+    """The facts of a pod as the API server describes it."""
+    meta = {"name": "rooms-0", "uid": uid, "resourceVersion": str(version), "creationTimestamp": made}
+    return pod_facts({"metadata": meta})
 
 
 def seen(workload):
@@ -25,7 +30,7 @@ def watched(*events):
 
 
 FORMER, LEAVING = pod("former", 10), pod("former", 20, deletion_time=130.0)
-ENDED, SUCCESSOR = pod("former", 21, deletion_time=130.0), pod("successor", 22, created=101.0)
+ENDED, SUCCESSOR = pod("former", 21, deletion_time=130.0), pod("successor", 22)
 ORDERS = {
     "in order": [(FORMER, False), (LEAVING, False), (ENDED, True), (SUCCESSOR, False)],
     "the end of the former comes last": [(FORMER, False), (LEAVING, False), (SUCCESSOR, False), (ENDED, True)],
@@ -41,8 +46,11 @@ def test_the_successor_has_the_name_whatever_the_order_of_events(sentence):
     assert seen(watched(*ORDERS[sentence])) == {0: "successor"}
 
 
-def test_the_successor_has_the_name_also_when_both_were_created_in_the_same_second():
-    for events in ([FORMER, pod("successor", 22)], [pod("successor", 22), FORMER]):
+@pytest.mark.parametrize("made", ["2026-11-21T09:00:00Z", "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"])
+def test_the_successor_has_the_name_whatever_the_api_servers_clock_said_when_it_was_made(made):
+    former = told("former", 10, made="2026-11-21T10:00:00Z")
+    successor = told("successor", 22, made=made)
+    for events in ([former, successor], [successor, former]):
         assert seen(watched(*((facts, False) for facts in events))) == {0: "successor"}
 
 

@@ -41,7 +41,6 @@ class Metadata(Model):
     uid: str
     generation: int = 1
     resource_version: str
-    creation_timestamp: Time
     deletion_timestamp: Time | None = None
     finalizers: tuple[str, ...] = ()
     annotations: dict[str, str] = Field(default_factory=dict)

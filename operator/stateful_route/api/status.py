@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from stateful_route.api.conditions import Condition
+from stateful_route.api.conditions import Condition, ConditionType, Reason
 from stateful_route.api.model import Int64, Model, Ordinal, Seconds, Time
 from stateful_route.domain.names import MAX_ORDINAL
 
@@ -56,6 +56,12 @@ class StatefulRouteStatus(Model):
     last_probe_time: Time | None = None
     operator: OperatorClaim | None = None
     contenders: Annotated[dict[str, Contender] | None, Field(max_length=16)] = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it says that an operator serves the resource: one has seen it, and no other has its service."""
+        stalled = next((c for c in self.conditions if c.type == ConditionType.STALLED and c.status == "True"), None)
+        return self.observed_generation is not None and (stalled is None or stalled.reason != Reason.OWNED_ELSEWHERE)
 
     def body(self) -> dict[str, Any]:
         """The status as JSON for the API server; what is None is left out."""

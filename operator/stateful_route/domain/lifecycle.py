@@ -166,7 +166,7 @@ def _end_of(pod: PodFacts, now: float) -> Reason | None:
     if pod.containers_terminated:
         return Reason.CONTAINERS_TERMINATED
     if now >= pod.deletion_time:
-        return Reason.GRACE_PERIOD_OVER
+        return Reason.FORCE_DELETED if pod.grace_seconds == 0 else Reason.GRACE_PERIOD_OVER
     return Reason.NODE_LOST if pod.node_lost else None
 
 

@@ -15,7 +15,6 @@ class PodFacts:
     ordinal: int
     uid: str
     resource_version: int
-    created: float
     restarts: int = 0
     """Of the routed container, not of its sidecars."""
     phase: str = "Pending"

@@ -54,6 +54,8 @@ class Reason(StrEnum):
     """The routed container has restarted; links from before are being moved."""
     GRACE_PERIOD_OVER = "GracePeriodOver"
     """Terminating, and past the end of its grace period."""
+    FORCE_DELETED = "ForceDeleted"
+    """Deleted without a grace period; its process may run on for a moment."""
     NODE_LOST = "NodeLost"
     """Terminating on a node that is not Ready or unreachable."""
     CONTAINERS_TERMINATED = "ContainersTerminated"

@@ -43,7 +43,6 @@ def pod_facts(
         ordinal=ordinal,
         uid=meta["uid"],
         resource_version=int(meta.get("resourceVersion", 0)),
-        created=timestamp(meta["creationTimestamp"]),
         restarts=int(status_of(body, routed).get("restartCount", 0)),
         phase=status.get("phase", "Pending"),
         ready=ready is not None and ready.get("status") == "True",

@@ -1,6 +1,7 @@
 """The operator's own clock, and what is known of the API server's."""
 
 import time
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 STAMP_SECONDS = 1.0
@@ -28,17 +29,26 @@ class ServerClock:
         if date is not None:
             self._last = (date, steady() if now is None else now)
 
+    def now(self) -> datetime | None:
+        """What it shows now, to the second; None: nobody has told what it says."""
+        ahead = self._ahead()
+        return None if ahead is None else datetime.fromtimestamp(steady() + ahead, UTC)
+
     def latest(self, moment: float) -> float | None:
         """When, by `steady`, it is that late at the latest; None: nobody has told what the API server's clock says.
 
         Args:
             moment: A time that the API server has written, in seconds since the epoch.
         """
+        ahead = self._ahead()
+        return None if ahead is None else moment + STAMP_SECONDS - ahead
+
+    def _ahead(self) -> float | None:
+        """By how much it is ahead of `steady`, or up to a second more; None: nobody has told what it says."""
         if self._last is None:
             return None
         date, heard_at = self._last
         try:
-            said = parsedate_to_datetime(date).timestamp()
+            return parsedate_to_datetime(date).timestamp() - heard_at
         except ValueError:
             return None
-        return moment + STAMP_SECONDS + heard_at - said

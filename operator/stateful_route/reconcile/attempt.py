@@ -68,11 +68,11 @@ def owned_elsewhere(service: Service, owner: str) -> Attempt:
     return Attempt(stalled=(Reason.OWNED_ELSEWHERE, why), lost=True)
 
 
-def outranked(older: str, service: Service) -> Problem:
-    """An older StatefulRoute of this cluster has the service."""
+def outranked(other: str, service: Service) -> Problem:
+    """Another StatefulRoute of this cluster has the service."""
     return Problem(
         Reason.OWNED_ELSEWHERE,
-        f"the older StatefulRoute {older!r} routes the service {service.name!r}: "
+        f"the StatefulRoute {other!r} routes the service {service.name!r}: "
         "give this one another spec.serviceName (make a new resource), or delete one of the two",
     )
 

@@ -65,7 +65,7 @@ MIGRATION_REPORT_SECONDS = 1.0
 """Between two reports of how far the migrations under way have come."""
 
 Rival = Callable[[StatefulRoute, str], StatefulRoute | None]
-"""The StatefulRoute that has the older claim on the service of the given one, by its resource or by being the owner
+"""The other StatefulRoute that has the service of the given one, as far as is known or by being the owner
 (``<cluster id>/<uid>``) that the store names; None: there is none."""
 
 
@@ -75,6 +75,8 @@ class Reconciler:
     def __init__(self, env: Environment, route: StatefulRoute, rival: Rival) -> None:
         self._env = env
         self.route = route
+        self.serves = route.status.serves
+        """It has the service, as far as is known: as its status says at first, then as the store does."""
         self.ended = False
         """The finalizer is off: nothing is left to do."""
         self.dismissed = False
@@ -232,6 +234,7 @@ class Reconciler:
         if outcome.redis or outcome.lost:
             await self._moving.stop()
         if outcome.lost:
+            self.serves = False
             self._ledger.records, self._ledger.counts = {}, {}
             self._arrivals.forget()
         self.passed = True
@@ -252,7 +255,7 @@ class Reconciler:
             outcome = Attempt(left=True, again=True)
         except OwnedElsewhere as error:
             if not error.owner or self._of_this_cluster(error.owner):
-                outcome = Attempt(again=True)  # the store was emptied under us, or an older one took over: look anew
+                outcome = Attempt(again=True)  # the store was emptied under us, or another one took over: look anew
             else:
                 outcome = owned_elsewhere(self.service, error.owner)
         except (Deposed, NotLeading) as error:  # it is about us, not about the service: its conditions stay as they are
@@ -278,8 +281,8 @@ class Reconciler:
         if self.route.metadata.deletion_timestamp is not None:
             await self._end()
             return None
-        if (older := self._rival(self.route, "")) is not None:
-            raise outranked(older.metadata.name, self.service)
+        if (other := self._rival(self.route, "")) is not None:
+            raise outranked(other.metadata.name, self.service)
         reread = full or self._reread
         store = await self._informed(full=full)
         policy, now = policy_of(self.route), steady()
@@ -377,15 +380,16 @@ class Reconciler:
             raise failed.exceptions[0] from None
 
     async def _claim(self, store: Store) -> None:
-        """Own the service; displace an owner of this cluster that does not exist any more, or is younger."""
+        """Own the service; displace an owner of this cluster that does not claim it any more."""
         try:
             await claim(store, self.service, self.owner, config_of(self.route))
         except OwnedElsewhere as error:
             if not self._of_this_cluster(error.owner):
                 raise
-            if (older := self._rival(self.route, error.owner)) is not None:
-                raise outranked(older.metadata.name, self.service) from error
+            if (other := self._rival(self.route, error.owner)) is not None:
+                raise outranked(other.metadata.name, self.service) from error
             await claim(store, self.service, self.owner, config_of(self.route), take_over=error.owner)
+        self.serves = True
 
     def _of_this_cluster(self, owner: str) -> bool:
         return owner.startswith(f"{self._env.cluster}/")
@@ -512,6 +516,6 @@ class Reconciler:
 
     def probe(self) -> None:
         """Write something of our own that the watch must bring back."""
-        self._found.probed = datetime.now(UTC)
+        self._found.probed = self._env.kube.clock.now() or datetime.now(UTC)
         if self.passed and not self.left:  # else the first pass is about to report anyway
             self._report(self._found.stalled, self._found.redis)

@@ -1,4 +1,4 @@
-"""All StatefulRoutes that this operator serves: who hears of which event, and who is first where two claim the same."""
+"""All StatefulRoutes that this operator serves: who hears of which event, and who has what two of them claim."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 from stateful_route.api.conditions import ConditionType, Reason
 from stateful_route.api.statefulroute import InvalidResource, Metadata, StatefulRoute, former_status
 from stateful_route.domain.meter import RouteReading
+from stateful_route.domain.precedence import Contender, incumbent
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.membership import workload_names
 from stateful_route.kube.objects import (
@@ -123,9 +124,9 @@ class Routes:
                     listed = await self._listed()
                     census_at = time.monotonic() + (self._env.timing.resync_seconds if listed else RETRY_SECONDS)
                 self._settle()
-                if time.monotonic() >= probe_at and (oldest := self._oldest()) is not None:
+                if time.monotonic() >= probe_at and (written := self._written()) is not None:
                     probe_at = time.monotonic() + self._env.timing.probe_seconds
-                    oldest.probe()
+                    written.probe()
                 await asyncio.sleep(max(0.0, census_at - time.monotonic()) if self.synced else SETTLE_SECONDS)
         finally:
             for reconciler in self._reconcilers.values():
@@ -226,7 +227,7 @@ class Routes:
                 reconciler.observe_route(route)
             return
         self._reconcilers[uid] = Reconciler(self._env, route, self._rival)
-        if self._complete:  # before that an older resource with the same claim may not be known yet
+        if self._complete:  # before that the one that has the service may not be known yet
             self._start(uid)
 
     def _refuse(self, body: Body, error: InvalidResource) -> None:
@@ -305,21 +306,20 @@ class Routes:
             self._env.meter.forget(service)
 
     def _rival(self, route: StatefulRoute, owner: str) -> StatefulRoute | None:
-        """The oldest other StatefulRoute that claims the service of this one and is older, or None.
+        """The other StatefulRoute that has the service of this one, or None.
 
         One that names another store does not, unless ``owner`` says that it is the same store.
         """
-        mine = _age(route)
         owning = owner.rpartition("/")[2]
-        rivals = [
-            other.route
+        contenders = {
+            uid: other
             for uid, other in self._reconcilers.items()
             if other.route.metadata.namespace == route.metadata.namespace
             and other.route.service_name == route.service_name
             and (other.route.spec.redis == route.spec.redis or uid == owning)
-            and _age(other.route) < mine
-        ]
-        return min(rivals, key=_age, default=None)
+        }
+        first = incumbent((Contender(uid, other.serves) for uid, other in contenders.items()), owning)
+        return None if first in {"", route.metadata.uid} else contenders[first].route
 
     def _of_workload(self, namespace: str, names: Collection[str]) -> list[Reconciler]:
         return [
@@ -328,9 +328,10 @@ class Routes:
             if reconciler.service.namespace == namespace and reconciler.route.workload_name in names
         ]
 
-    def _oldest(self) -> Reconciler | None:
-        return min(self._reconcilers.values(), key=lambda reconciler: _age(reconciler.route), default=None)
+    def _written(self) -> Reconciler | None:
+        """The one into whose status something is written for the watch to bring: the same as ever, if it is there."""
+        return min(self._reconcilers.values(), key=_never_written, default=None)
 
 
-def _age(route: StatefulRoute) -> tuple[float, str]:
-    return route.metadata.creation_timestamp.timestamp(), route.metadata.uid
+def _never_written(reconciler: Reconciler) -> tuple[bool, str]:
+    return reconciler.route.status.last_probe_time is None, reconciler.route.metadata.uid

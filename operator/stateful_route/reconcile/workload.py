@@ -77,10 +77,13 @@ class Workload:
         return news
 
     def by_ordinal(self) -> dict[int, PodFacts]:
-        """The pod of each ordinal; the younger one while both a pod and its successor are known."""
+        """The pod of each ordinal; the successor while both it and the pod before it are known.
+
+        One object has a name at a time: every version of the successor is higher than all versions of the former.
+        """
         pods: dict[int, PodFacts] = {}
         routed = (pod for pod in self._pods.values() if isinstance(pod, PodFacts))
-        for pod in sorted(routed, key=lambda pod: (pod.created, pod.resource_version)):
+        for pod in sorted(routed, key=lambda pod: pod.resource_version):
             pods[pod.ordinal] = pod
         return pods
 

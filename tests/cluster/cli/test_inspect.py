@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from support.inspected_fleet import environment
 from support.redis_cluster import three_nodes
 from support.scene import Scene
 from support.servers import starting
+from support.shifted_clock import COMPILER, ShiftedClock
 from support.waiting import eventually
 
 ENTRY_POINT = Path(sys.executable).with_name("stateful-route")
@@ -352,6 +354,26 @@ def test_the_doctor_finds_nothing_in_a_sound_fleet(answer):
     checks = {f["check"]: f["severity"] for f in found}
     sound = ("CRD", "your rights", "Redis", "Redis memory", "clock", "operator", "drift", "headless Service")
     assert {name: checks[name] for name in (*sound, "grace period")} == dict.fromkeys((*sound, "grace period"), "ok")
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no cc on this machine, which builds the wrong clock")
+@pytest.mark.parametrize("shift", [3600, -3600], ids=["an hour ahead", "an hour behind"])
+async def test_the_doctor_sees_how_long_an_operator_is_silent_whatever_its_own_clock_says(fleet, tmp_path, shift):
+    clock = ShiftedClock(ShiftedClock.built(tmp_path), tmp_path / "shift")
+    clock.step_to(shift)
+
+    async def told(silent_seconds):
+        at = datetime.now(UTC) - timedelta(seconds=silent_seconds)
+        async with fleet.scene() as scene:
+            written = {"lastProbeTime": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+            await scene.kube.merge(f"{scene.routes_path}/{scene.name}/status", {"status": written})
+        command = [ENTRY_POINT, "doctor", "rooms", "-o", "json"]
+        env = process_environment(fleet) | clock.environment
+        done = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, check=False, timeout=60)
+        return next(f["severity"] for f in json.loads(done.stdout) if f["check"] == "operator")
+
+    assert await told(silent_seconds=600) == "error"
+    assert await told(silent_seconds=10) == "ok"
 
 
 def test_the_doctor_finds_a_store_that_evicts_and_that_no_operator_writes(cli, fleet):

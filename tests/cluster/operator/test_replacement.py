@@ -52,8 +52,19 @@ async def test_a_pod_deleted_by_force_comes_back_under_its_name_without_its_link
     await scene.wait_successor(1, former)
     await scene.wait_taken_over(1)
     await check_moved_off(scene, 1, before)
-    assert {move["reason"] for move in await scene.moves()} <= {"GracePeriodOver", "Gone", "Replaced"}
+    assert {move["reason"] for move in await scene.moves()} <= {"ForceDeleted", "Gone", "Replaced"}
     assert await scene.history(0) == ["READY"]
+
+
+@pytest.mark.usefixtures("operator")
+async def test_a_pod_deleted_by_force_is_called_so_and_no_advice_is_given_about_its_grace_period(scene: Scene) -> None:
+    await linked_scene(scene)
+    await scene.hold_pod(1)
+    await scene.delete_pod(1, grace_seconds=0)
+    await scene.wait_states({1: (SHUTDOWN, Reason.FORCE_DELETED)})
+    await scene.wait_links_off(1)
+    assert {move["reason"] for move in await scene.moves()} == {"ForceDeleted"}
+    await scene.let_go(1)
 
 
 @pytest.mark.usefixtures("operator")

@@ -51,7 +51,7 @@ async def examine(session: Session, service: str, *, operator: bool, strict: boo
 
 async def _route(session: Session, route: StatefulRoute, seen: set[Store]) -> list[Finding]:
     name = route.metadata.name
-    findings = examine_operator(route)
+    findings = examine_operator(route, session.kube.clock.now())
     try:
         store = await session.store(route)
     except StatefulRouteError as error:

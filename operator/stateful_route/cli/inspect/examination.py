@@ -1,7 +1,7 @@
 """What the doctor looks at in one service: the operator, both sides of the story, DNS, the time to drain."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.inspect.session import Session
@@ -61,8 +61,8 @@ async def examine_workload(session: Session, route: StatefulRoute, facts: Servic
     return found
 
 
-def examine_operator(route: StatefulRoute) -> list[Finding]:
-    """Whether an operator is at work, and what it says is wrong."""
+def examine_operator(route: StatefulRoute, now: datetime | None) -> list[Finding]:
+    """Whether an operator is at work, and what it says is wrong; ``now``: by the API server's clock, None: unknown."""
     name, status = route.metadata.name, route.status
     if status.observed_generation is None:
         advice = "is an operator running, and does it serve this namespace (STATEFUL_ROUTE_NAMESPACES)?"
@@ -77,7 +77,7 @@ def examine_operator(route: StatefulRoute) -> list[Finding]:
         )
         for kind, reason, message in bad_conditions(route)
     ]
-    silent = datetime.now(UTC) - status.last_probe_time if status.last_probe_time else None
+    silent = now - status.last_probe_time if now and status.last_probe_time else None
     if silent is not None and silent > SILENT:
         message = f"it last wrote into the status {int(silent.total_seconds())} s ago; it does so every 60 s"
         return [*found, Finding(Severity.ERROR, "operator", name, message, "look at its pod and its log")]

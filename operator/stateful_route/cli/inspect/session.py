@@ -117,7 +117,7 @@ class Session:
         raise NotThere(f"no StatefulRoute routes the pod {name!r}: {of} has none")
 
     async def workload(self, route: StatefulRoute) -> tuple[WorkloadFacts | None, dict[int, PodFacts]]:
-        """The workload, None: there is none; and its pods, the younger one where an index has two."""
+        """The workload, None: there is none; and its pods, the successor where an index has two."""
         facts, pods, _ = await self.roster(route)
         return facts, pods
 
@@ -131,7 +131,7 @@ class Session:
         criteria = Criteria(ref, route.spec.health.container).of(facts)
         found = [pod for body in bodies if (pod := classify(body, criteria)) is not None]
         pods = [pod for pod in found if isinstance(pod, PodFacts)]
-        by_index = {pod.ordinal: pod for pod in sorted(pods, key=lambda pod: (pod.created, pod.resource_version))}
+        by_index = {pod.ordinal: pod for pod in sorted(pods, key=lambda pod: pod.resource_version)}
         return facts, by_index, [pod for pod in found if isinstance(pod, Aside)]
 
     async def store(self, route: StatefulRoute) -> Store:
