@@ -1,5 +1,6 @@
 """A StatefulSet, a StatefulRoute and links in a namespace of their own, and what can happen to them."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -301,8 +302,7 @@ class Scene:
     async def set_unready_at_once(self, *ordinals: int) -> None:
         """Several pods in the same second, told a moment later: a network or a probe has broken."""
         since = datetime.now(UTC) - timedelta(seconds=1)
-        for ordinal in ordinals:
-            await self.set_ready(ordinal, ready=False, since=since)
+        await asyncio.gather(*(self.set_ready(ordinal, ready=False, since=since) for ordinal in ordinals))
 
     async def set_phase(self, ordinal: int, phase: str) -> None:
         await self._patch_status(ordinal, {"phase": phase})

@@ -138,6 +138,22 @@ class ControlPlane:
         """
         self._ours.start_api_server()
 
+    def copy_data(self, to: Path) -> None:
+        """Copy all data into the folder ``to``, which is not there yet; the API server is away meanwhile, for seconds.
+
+        Raises:
+            NotOurs: the control plane is not of our own processes.
+        """
+        self._ours.copy_data(to)
+
+    def put_data_back(self, copy: Path) -> None:
+        """Have the data that `copy_data` has copied, as who restores etcd from a backup; likewise.
+
+        Raises:
+            NotOurs: the control plane is not of our own processes.
+        """
+        self._ours.put_data_back(copy)
+
     def pause_api_server(self) -> None:
         """Freeze the API server: connections stay open and nothing is answered, as in a network partition.
 

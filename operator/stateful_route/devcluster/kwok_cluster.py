@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -91,6 +92,21 @@ class KwokCluster:
         self._call("start", "cluster")
         self._wait_ready()
 
+    def copy_data(self, to: Path) -> None:
+        """Copy etcd's data, while nothing runs that could change them."""
+        self.stop_api_server()
+        self._end("etcd")
+        shutil.copytree(self._data, to)
+        self.start_api_server()
+
+    def put_data_back(self, copy: Path) -> None:
+        """Replace etcd's data by what `copy_data` has copied."""
+        self.stop_api_server()
+        self._end("etcd")
+        shutil.rmtree(self._data)
+        shutil.copytree(copy, self._data)
+        self.start_api_server()
+
     def signal(self, component: str, number: signal.Signals) -> None:
         """Send a signal to a component, for example SIGSTOP to ``kwok-controller``."""
         pid = self._pid(component)
@@ -115,6 +131,10 @@ class KwokCluster:
 
     def _pid_file(self, component: str) -> Path:
         return self._home / "pids" / f"{component}.pid"
+
+    @property
+    def _data(self) -> Path:
+        return self._home / "etcd"
 
     @property
     def pki(self) -> Path:

@@ -27,6 +27,7 @@ from stateful_route.reconcile.departure import leave_with_namespace
 from stateful_route.reconcile.environment import Environment, Timing
 from stateful_route.reconcile.grants import GRANT, Watches
 from stateful_route.reconcile.leadership import Leadership
+from stateful_route.reconcile.revisions import Revisions
 from stateful_route.reconcile.routes import Routes
 from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
@@ -104,9 +105,12 @@ class App:
     routes: Routes | None = None
     serving: asyncio.Task[None] | None = None
     waiting: str | None = "the API server has not answered yet"
+    revisions: Revisions = field(default_factory=Revisions)
+    transport: Transport = field(init=False)
     metrics: OperatorMetrics = field(init=False)
 
     def __post_init__(self) -> None:
+        self.transport = Transport(self.kube)
         self.metrics = OperatorMetrics(
             __version__,
             lambda: () if self.routes is None else self.routes.readings(),
@@ -277,13 +281,24 @@ async def _serve(app: App) -> None:
 
 async def _lead(app: App, cluster: str) -> None:
     """Serve the StatefulRoutes until cancelled; nothing of it is left for the next term."""
+    while True:
+        await _serve_routes(app, cluster)
+        log.warning("the API server's data are older than they were, as after a restore of etcd: all is read anew")
+        app.transport.begin_anew()
+        app.revisions.forget()
+
+
+async def _serve_routes(app: App, cluster: str) -> None:
+    """Serve them until cancelled, or until what is known of the API server is worth nothing any more."""
     elected = app.leadership
     stores = Stores(app.options.redis_url, elected.tenure if elected else None, app.metrics)
     kube = elected.guarded() if elected else app.kube
     claims = Claims(kube, app.options.release, app.options.claim_seconds)
     watches = Watches(app.watchdog)
     timing, metrics = app.options.timing, app.metrics
-    env = Environment(kube, stores, cluster, app.watchdog, timing, claims, Definition(), watches, metrics)
+    env = Environment(
+        kube, stores, cluster, app.watchdog, timing, claims, Definition(), watches, app.revisions, metrics
+    )
     app.routes = Routes(env, app.options.namespaces)
     try:
         await app.routes.run()
@@ -306,7 +321,7 @@ async def on_cleanup(memo: Any, **_: object) -> None:
 @kopf.on.login(registry=REGISTRY)
 async def on_login(memo: Any, **_: object) -> kopf.AiohttpSession:
     """Let kopf reach the API server by our own client, which knows its address, too."""
-    return kopf.AiohttpSession(server="", aiohttp_session=cast(Any, Transport(memo.kube)))
+    return kopf.AiohttpSession(server="", aiohttp_session=cast(Any, memo.transport))
 
 
 @kopf.on.event(GROUP, PLURAL, registry=REGISTRY)
@@ -326,5 +341,6 @@ async def on_workload(event: kopf.RawEvent, memo: Any, **_: object) -> None:
 @kopf.on.event("", "v1", "pods", registry=REGISTRY)
 async def on_pod(event: kopf.RawEvent, memo: Any, **_: object) -> None:
     """Hand a pod's new facts to the reconcilers of its StatefulSet; pods that nobody routes are dropped at once."""
+    memo.revisions.seen(int(event["object"]["metadata"]["resourceVersion"]))  # kopf's watch goes on from there
     if memo.routes is not None:
         memo.routes.observe_pod(event["object"], deleted=event["type"] == "DELETED")

@@ -25,7 +25,7 @@ class Inventory:
     """Reads the pods of one workload into a `Workload`."""
 
     def __init__(self, env: Environment, namespace: str) -> None:
-        self._kube, self._watchdog = env.kube, env.watchdog
+        self._kube, self._watchdog, self._revisions = env.kube, env.watchdog, env.revisions
         self._namespace = namespace
         self.workload = Workload()
         self._criteria: Criteria | None = None
@@ -59,8 +59,8 @@ class Inventory:
         """
         if self._criteria is not None and self._criteria.ref != ref:
             self.workload.facts = self._criteria = None  # what is known is said of another object
+        before, latest, former = self.workload.begin_listing(), self._revisions.latest, self.workload.facts
         try:
-            self.workload.begin_listing()
             facts, bodies, version = await self._read(ref)
         except UnsupportedWorkload as error:
             raise Problem(Reason.UNSUPPORTED_WORKLOAD, f"{ref} cannot be routed: {error}") from error
@@ -84,6 +84,11 @@ class Inventory:
                 facts.uid, f"StatefulSet {facts.name}", facts.resource_version, (self._namespace, "statefulsets")
             )
         pods = self._classified(bodies, self._judging(ref, container))
+        pairs = [(pod.resource_version, before.get(pod.uid, 0)) for pod in pods]
+        pairs += [(facts.resource_version, former.resource_version)] if facts and former else []
+        for answered, known_before in ((version, latest), *pairs):
+            self._revisions.compare(answered, known_before)
+        self._revisions.seen(version)
         news = {pod.uid: pod for pod in self.workload.end_listing(pods, version)}
         self._expect(news, {pod.uid for pod in pods})
 

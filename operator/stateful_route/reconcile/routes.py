@@ -1,6 +1,7 @@
 """All StatefulRoutes that this operator serves: who hears of which event, and who has what two of them claim."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Mapping
@@ -114,12 +115,12 @@ class Routes:
     # Its task
 
     async def run(self) -> None:
-        """List the StatefulRoutes now and on a period, and serve them until cancelled."""
+        """List the StatefulRoutes now and on a period, and serve them until the API server's data were put back."""
         census_at = probe_at = 0.0
         claiming = asyncio.create_task(self._env.claims.run(), name="claim namespaces")
         self._chores.add(claiming)
         try:
-            while True:
+            while not self._env.revisions.put_back.is_set():
                 if time.monotonic() >= census_at:
                     listed = await self._listed()
                     census_at = time.monotonic() + (self._env.timing.resync_seconds if listed else RETRY_SECONDS)
@@ -127,7 +128,10 @@ class Routes:
                 if time.monotonic() >= probe_at and (written := self._written()) is not None:
                     probe_at = time.monotonic() + self._env.timing.probe_seconds
                     written.probe()
-                await asyncio.sleep(max(0.0, census_at - time.monotonic()) if self.synced else SETTLE_SECONDS)
+                pause = max(0.0, census_at - time.monotonic()) if self.synced else SETTLE_SECONDS
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._env.revisions.put_back.wait()
         finally:
             for reconciler in self._reconcilers.values():
                 reconciler.dismissed = True

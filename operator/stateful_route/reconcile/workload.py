@@ -45,9 +45,10 @@ class Workload:
         pod = self._pods.get(uid)
         return pod if pod is not None and pod.resource_version == version else None
 
-    def begin_listing(self) -> None:
-        """A LIST is about to be sent."""
+    def begin_listing(self) -> dict[str, int]:
+        """A LIST is about to be sent; the uids of the pods that are known, and their versions."""
         self._ended.clear()
+        return {uid: pod.resource_version for uid, pod in self._pods.items()}
 
     def misses(self, uids: Iterable[str]) -> bool:
         """Whether a pod that is known is none of these: it may be gone, or not have been asked for."""
