@@ -197,7 +197,7 @@ class Claims:
 
     async def _claim(self, route: _Route) -> None:
         """Write that this release serves it, unless somebody has written something there meanwhile."""
-        claim = {"name": self.me, "renewTime": rfc3339(datetime.now(UTC)), "seconds": self._seconds}
+        claim = {"name": self.me, "renewTime": rfc3339(self._now()), "seconds": self._seconds}
         status: dict[str, Any] = {"operator": claim}
         if self.me in route.contenders:
             status["contenders"] = {self.me: None}
@@ -207,9 +207,13 @@ class Claims:
             self._without_until = time.monotonic() + self._seconds / RENEWALS
         self.observe(body)
 
+    def _now(self) -> datetime:
+        """By the API server's clock, as who departs takes it; others count from when they see another time."""
+        return self._kube.clock.now() or datetime.now(UTC)
+
     async def _wait_for(self, namespace: str) -> None:
         route = self._oldest(namespace)
-        mine = {self.me: {"renewTime": rfc3339(datetime.now(UTC))}}
+        mine = {self.me: {"renewTime": rfc3339(self._now())}}
         self.observe(await patch_status(self._kube, namespace, route.name, {"contenders": mine}))
         for other in [r for r in self._routes[namespace].values() if r.operator == self.me]:
             gone = {"operator": None}  # of a time when both began at once: the holder takes it, too

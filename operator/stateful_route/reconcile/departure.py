@@ -50,7 +50,7 @@ async def release_finalizers(kube: Kube, namespaces: Collection[str], release: s
     for namespace in namespaces or (None,):
         while True:
             listed = await _listed(kube, namespace)
-            others = _of_others(listed, release)
+            others = _of_others(listed, release, kube.clock.now() or datetime.now(UTC))
             held = [body for body in listed if _is_held(body, others)]
             if not held:
                 break
@@ -71,12 +71,11 @@ async def leave_with_namespace(kube: Kube, namespace: str, release: str = "") ->
     return await release_finalizers(kube, [namespace], release)
 
 
-def _of_others(routes: Collection[Body], release: str) -> set[tuple[str, str]]:
+def _of_others(routes: Collection[Body], release: str, now: datetime) -> set[tuple[str, str]]:
     """(namespace, name) of the operators but ``release`` that serve some of them, by the time that they wrote there.
 
-    They renew it on one StatefulRoute of a namespace.
+    They renew it on one StatefulRoute of a namespace, by the API server's clock; ``now``: by the same.
     """
-    now = datetime.now(UTC)
     claims = [(route["metadata"]["namespace"], former_status(route).operator) for route in routes]
     return {
         (namespace, claim.name)

@@ -15,6 +15,8 @@ from stateful_route.drivers.cache import CacheOptions, ServiceStateCache
 from stateful_route.drivers.identity import Identity
 from stateful_route.drivers.server import ServerDriver
 from stateful_route.drivers.server_options import ServerHooks
+from stateful_route.kube.objects import FINALIZER
+from stateful_route.reconcile.departure import release_finalizers
 from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.executor import StatefulExecutor
 from support.process import OperatorProcess
@@ -120,6 +122,18 @@ async def test_an_operators_clock_changes_no_period(
     await scene.wait_states({1: (SHUTDOWN, Reason.GRACE_PERIOD_OVER)})
     assert 7.5 <= time.monotonic() - deleted < 11
     await scene.wait_links_off(0, 1)
+
+
+@SHIFTS
+async def test_who_is_uninstalled_leaves_alone_what_an_operator_with_a_wrong_clock_serves(
+    scene: Scene, start_operator: StartOperator, clock: ShiftedClock, shift: int
+) -> None:
+    clock.step_to(shift)
+    with clock.for_children():
+        start_operator(scene, release="one/sr", claim_seconds=60)
+    await served(scene, SPEC)
+    assert not await release_finalizers(scene.kube, [scene.namespace], "two/sr")
+    assert FINALIZER in (await scene.route())["metadata"]["finalizers"]
 
 
 @SHIFTS
