@@ -71,6 +71,8 @@ class Reason(StrEnum):
     """FailoverPaused: more pods than ``failover.maxUnavailable`` are not Ready."""
     NO_TARGET = "NoTarget"
     """FailoverPaused: no pod can take the users of the failed ones."""
+    SERVICE_STARTING = "ServiceStarting"
+    """FailoverPaused: no pod served; users of failed pods wait until ``failover.startup.minAvailable`` are READY."""
     WITHIN_LIMIT = "WithinLimit"
     """Not FailoverPaused: users of failed pods are moved."""
 

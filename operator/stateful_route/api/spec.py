@@ -180,6 +180,13 @@ class Drain(Model):
     links_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
 
 
+class Startup(Model):
+    """What links of failed pods wait for when no pod served; ``min_available`` is pods (2) or a share ("100%")."""
+
+    min_available: Annotated[int | str, AfterValidator(_count_or_percent)] = "100%"
+    timeout_seconds: Annotated[int, Field(ge=0, le=3600)] = 120
+
+
 class Failover(Model):
     """When and how fast the users of a failed pod are moved; ``max_unavailable`` is pods (2) or a share ("50%")."""
 
@@ -187,6 +194,7 @@ class Failover(Model):
     on_restart: LossPolicy = "Move"
     on_replace: LossPolicy = "Move"
     max_unavailable: Annotated[int | str, AfterValidator(_count_or_percent)] = "50%"
+    startup: Startup = Startup()
     batch_size: Annotated[int, Field(ge=1, le=200)] = 200
     max_links_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
 

@@ -23,6 +23,7 @@ class Verdict:
         reason: Why.
         due: When time alone may change it, in the time of `Situation.now`; None: it does not.
         release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
+        stranded: Its links were to move when no pod of the service served, and have not yet (`domain.startup`).
     """
 
     state: RoutingState
@@ -30,6 +31,7 @@ class Verdict:
     reason: Reason
     due: float | None = None
     release: int | None = None
+    stranded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,9 @@ class Memory:
             Redis); None: it has not.
         drained: In the drain under way the operator itself has begun to move its links.
         added: It was not Ready yet when failovers of the service began to be held back.
+        ready_since: Since when this life of it has been READY, in the time of `Situation.now`; None: it was not, when
+            it was last written.
+        stranded: As of the last `Verdict`.
     """
 
     ever_ready: bool
@@ -59,6 +64,8 @@ class Memory:
     release: int | None = None
     drained: bool = False
     added: bool = False
+    ready_since: float | None = None
+    stranded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,7 @@ class Situation:
         links: About how many links it has.
         word: What the pod says of itself, by our library or as a foreign client; None: nothing, in this incarnation.
         silent: Callers count it as dead, because it does not publish its state (`domain.aliveness.is_silent`).
+        served: This life of the pod was not SHUTDOWN when it was last written.
     """
 
     pod: PodFacts | None
@@ -86,6 +94,7 @@ class Situation:
     links: int = 0
     word: RoutingState | None = None
     silent: bool = False
+    served: bool = False
 
 
 Rule = Callable[[Situation, Policy], Verdict | None]
@@ -129,7 +138,15 @@ def remember(
         release=record.release if record and same and record.reason in DRAINING else None,
         drained=bool(record and same and record.reason in DRAINING and record.links is LinkAction.DRAIN),
         added=braked and (not was_ready or bool(record and record.added)),
+        ready_since=_ready_since(record) if pod and same else None,
+        stranded=bool(record and record.stranded),
     )
+
+
+def _ready_since(record: OperatorRecord | None) -> float | None:
+    if record is None or record.state is not RoutingState.READY or not record.since:
+        return None
+    return record.since / 1000
 
 
 def _unready_since(pod: PodFacts | None, now: float) -> float:
@@ -143,6 +160,12 @@ def is_same_life(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
     if pod is None or record is None or record.incarnation is None:
         return True
     return record.incarnation == pod.incarnation and not pod.container.follows(record.container)
+
+
+def has_served(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
+    """Whether the pod's present life served users when it was last written."""
+    known = pod is not None and record is not None and record.state is not RoutingState.SHUTDOWN
+    return known and is_same_life(pod, record)
 
 
 def is_replaced(pod: PodFacts, record: OperatorRecord) -> bool:

@@ -26,6 +26,32 @@ class MaxUnavailable:
         return unavailable * 100 > self.value * pods if self.percent else unavailable > self.value
 
 
+@dataclass(frozen=True, slots=True)
+class MinAvailable:
+    """How many pods must be READY: a number, or a percentage of those that the workload wants."""
+
+    value: int
+    percent: bool = False
+
+    def of(self, replicas: int) -> int:
+        """How many of ``replicas`` pods these are: a part of a pod counts as one; at least 1, at most all of them."""
+        needed = -(-self.value * replicas // 100) if self.percent else self.value
+        return max(1, min(needed, replicas))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPolicy:
+    """How long the users of failed pods wait when none of the service's pods served.
+
+    Attributes:
+        min_available: Until so many pods are READY.
+        timeout_seconds: No longer than this after the first pod became READY.
+    """
+
+    min_available: MinAvailable = field(default=MinAvailable(100, percent=True))
+    timeout_seconds: float = 120.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainPolicy:
     """How a pod is emptied that still serves.
@@ -51,4 +77,5 @@ class Policy:
     max_unavailable: MaxUnavailable = field(default=MaxUnavailable(50, percent=True))
     expire_seconds: float = 60.0
     drain: DrainPolicy = field(default_factory=DrainPolicy)
+    start: StartPolicy = field(default_factory=StartPolicy)
     placement: Placement = field(default_factory=Placement)

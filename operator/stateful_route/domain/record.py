@@ -42,6 +42,7 @@ class OperatorRecord:
         begun: When the app of this incarnation spoke first, as it says itself; None: it has not been heard.
         serves: The incarnation served already when it was first seen: only links from ``before`` leave it.
         added: It was not Ready yet when failovers of the service began to be held back; the brake does not count it.
+        stranded: Its links were to move when no pod of the service served, and wait for others to be READY.
     """
 
     state: RoutingState
@@ -67,6 +68,7 @@ class OperatorRecord:
     serves: bool = False
     former: tuple[str, ...] = ()
     added: bool = False
+    stranded: bool = False
 
     @classmethod
     @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
@@ -98,6 +100,7 @@ class OperatorRecord:
                 serves=bool(data.get("serves")),
                 former=tuple(map(str, data.get("former") or ())),
                 added=bool(data.get("added")),
+                stranded=bool(data.get("stranded")),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
@@ -106,7 +109,7 @@ class OperatorRecord:
     def decision(self) -> tuple[object, ...]:
         """What the operator decides; two records that agree in it need no write (the count alone is no reason)."""
         times = (self.unready_since, self.unreachable_since, self.ready_changed)
-        seen = (self.ever_ready, self.added, self.serves)
+        seen = (self.ever_ready, self.added, self.serves, self.stranded)
         life = (self.incarnation, self.container, *seen, *times, self.before, self.loss)
         return (self.state, self.reason, self.links, self.address, self.release, *life)
 
@@ -132,6 +135,7 @@ class OperatorRecord:
             "begun": self.begun,
             "serves": self.serves or None,
             "added": self.added or None,
+            "stranded": self.stranded or None,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
 

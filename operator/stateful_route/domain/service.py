@@ -8,23 +8,41 @@ from stateful_route.domain.lifecycle import Situation, Verdict, judge, without_l
 from stateful_route.domain.placement import Target, room
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import DOWN, LinkAction, Reason, RoutingState
+from stateful_route.domain.startup import Start, held, start_of, stranded
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict for each ordinal, and the ordinals whose failover the brake holds back (empty: it is off)."""
+    """What has been decided about all pods.
+
+    Attributes:
+        verdicts: One for each ordinal.
+        paused: The ordinals whose failover the brake holds back; empty: it is off.
+        start: What the links of failed pods wait for in a service that starts; None: they need not wait.
+    """
 
     verdicts: Mapping[int, Verdict]
     paused: frozenset[int]
+    start: Start | None = None
 
 
-def judge_service(situations: Mapping[int, Situation], policy: Policy) -> Judgement:
-    """The verdicts of all pods: each by its own facts, then what follows from all of them together."""
+def judge_service(situations: Mapping[int, Situation], policy: Policy, replicas: int | None = None) -> Judgement:
+    """The verdicts of all pods: each by its own facts, then what follows from all of them together.
+
+    ``replicas``: how many pods the workload wants; None: nobody says.
+    """
     verdicts = {ordinal: judge(at, policy) for ordinal, at in situations.items()}
-    verdicts |= _successors_stay_when_nobody_else_can(situations, verdicts, policy)
-    held = _brake(situations, verdicts, policy)
+    verdicts |= _successors_stay(situations, verdicts, policy)
+    paused = _brake(situations, verdicts, policy)
     verdicts = {ordinal: shared_with_app(situations[ordinal], verdict, policy) for ordinal, verdict in verdicts.items()}
-    return Judgement(verdicts | held, frozenset(held))
+    verdicts |= paused
+    start = None
+    if waiting := stranded(situations, verdicts):
+        takers = [ordinal for ordinal, at in situations.items() if _takes_links(at, verdicts[ordinal])]
+        start = start_of(situations, waiting, takers, policy.start, replicas)
+        if start is not None or not takers:
+            verdicts |= held(verdicts, waiting, start)
+    return Judgement(verdicts, frozenset(paused), start)
 
 
 def keeping(judgement: Judgement, ordinals: Collection[int]) -> Judgement:
@@ -33,18 +51,20 @@ def keeping(judgement: Judgement, ordinals: Collection[int]) -> Judgement:
     return replace(judgement, verdicts={**judgement.verdicts, **kept})
 
 
-def _successors_stay_when_nobody_else_can(
+def _successors_stay(
     situations: Mapping[int, Situation], verdicts: Mapping[int, Verdict], policy: Policy
 ) -> dict[int, Verdict]:
     """When nobody else has room for links of a former life, each successor takes over those that are left of its own.
 
-    So it is when every pod was replaced or restarted, and when the others are full.
+    So it is when every pod was replaced or restarted, and when the others are full. In a service that starts, a pod
+    that comes back takes over its own in any case: they are lost to the others as well.
     """
     others = [Target(o, links=at.links) for o, at in situations.items() if _takes_links(at, verdicts[o])]
-    if room(others, policy.placement) > 0:
-        return {}
+    full = room(others, policy.placement) <= 0
     anew = {
-        ordinal: judge(without_loss(at), policy) for ordinal, at in situations.items() if at.memory.loss is not None
+        ordinal: judge(without_loss(at), policy)
+        for ordinal, at in situations.items()
+        if at.memory.loss is not None and (full or at.memory.stranded)
     }
     return {ordinal: verdict for ordinal, verdict in anew.items() if verdict.state is RoutingState.READY}
 

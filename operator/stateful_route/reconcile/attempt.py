@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from stateful_route.api.conditions import Reason
 from stateful_route.domain.errors import AuthenticationFailed, LayoutMismatch, StoreRejected, StoreUnavailable
 from stateful_route.domain.remedy import remedy
+from stateful_route.domain.startup import Start
 from stateful_route.kube.client import KubeError
 from stateful_route.reconcile.grants import GRANT
 from stateful_route.reconcile.problem import Problem
@@ -85,4 +87,16 @@ def held_back(ordinals: Iterable[int]) -> Finding | None:
     return Reason.TOO_MANY_UNREADY, (
         f"more pods than failover.maxUnavailable are unready at once (held back: ordinals {pods}): "
         "a network or a probe may be broken, so their users stay; delete a pod to move its users all the same"
+    )
+
+
+def starting(start: Start | None, until: datetime) -> Finding | None:
+    """What the users of failed pods wait for in a service that starts, until then at the latest; None: for nothing."""
+    if start is None:
+        return None
+    pods = ", ".join(str(ordinal) for ordinal in sorted(start.waiting))
+    return Reason.SERVICE_STARTING, (
+        f"no pod served, and {start.ready} of them are READY again: users of ordinals {pods} stay linked there until "
+        f"{start.needed} pods are READY (failover.startup.minAvailable), or until {until:%H:%M:%S} UTC "
+        "(failover.startup.timeoutSeconds); who is asked for meanwhile gets a READY pod at once"
     )

@@ -21,7 +21,7 @@ from stateful_route.domain.aliveness import (
 from stateful_route.domain.cut import Cut, cut, kubelet_behind
 from stateful_route.domain.drain import is_published_by
 from stateful_route.domain.incarnation import Container, Succession
-from stateful_route.domain.lifecycle import Memory, Situation, is_same_life, moves_on, remember
+from stateful_route.domain.lifecycle import Memory, Situation, has_served, is_same_life, moves_on, remember
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
@@ -122,8 +122,8 @@ class Ledger:
         view = await get_service(store, self.service)
         self._seen = observed(view.pods, view.config, view.time_ms, began, self._seen, self._usual_seconds)
         self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
-        moments = [(record.unready_since, record.unreachable_since) for record in self.records.values()]
-        self._moments.keep({moment for pair in moments for moment in pair if moment is not None})
+        stored = [(r.unready_since, r.unreachable_since, _ready_since(r)) for r in self.records.values()]
+        self._moments.keep({moment for moments in stored for moment in moments if moment is not None})
         for ordinal, record in self.records.items():
             self._note_life(ordinal, record)
         for ordinal, before in self._settled.items():
@@ -233,6 +233,7 @@ class Ledger:
                 links=self.counts.get(ordinal, 0),
                 word=None if pod is None else app.word if app else self._foreign_word(pod),
                 silent=pod is not None and self._is_silent(pod),
+                served=has_served(pod, self.records.get(ordinal)),
             )
         return situations
 
@@ -240,6 +241,8 @@ class Ledger:
         record, store_ms, now_ms = self.records.get(ordinal), self.store_ms, round(now * 1000)
         if record is not None and record.unready_since is not None:
             record = replace(record, unready_since=self._moments.own(record.unready_since, store_ms, now_ms))
+        if record is not None and (since := _ready_since(record)) is not None:
+            record = replace(record, since=self._moments.own(since, store_ms, now_ms))
         if record is not None:
             release = self._deadlines.renamed(ordinal, record, store_ms, now_ms)
             record = record if release == record.release else replace(record, release=release)
@@ -333,6 +336,7 @@ class Ledger:
                 incarnation=at.pod.incarnation if at.pod else old.incarnation if old else None,
                 ever_ready=at.memory.ever_ready,
                 added=at.memory.added,
+                stranded=verdict.stranded,
                 unready_since=self._stored(at.memory.unready_since, at),
                 unreachable_since=self._stored(unreachable, at),
                 ready_changed=at.pod.ready_changed if at.pod else None,
@@ -451,6 +455,10 @@ class Ledger:
                 extra={"service": str(self.service), "ordinal": ordinal, "key": self.service.states},
             )
         self._unparsable = unparsable
+
+
+def _ready_since(record: OperatorRecord) -> int | None:
+    return (record.since or None) if record.state is RoutingState.READY else None
 
 
 def _agrees(pod: PodView) -> bool:

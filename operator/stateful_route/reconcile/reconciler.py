@@ -6,10 +6,11 @@ Level-triggered: what it keeps in memory is a copy of what Kubernetes and Redis 
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stateful_route.api.statefulroute import StatefulRoute
@@ -21,6 +22,7 @@ from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import Judgement, judge_service, keeping
+from stateful_route.domain.startup import begins
 from stateful_route.kube.client import KubeError, NotLeading
 from stateful_route.kube.objects import FINALIZER, Notice, set_finalizers
 from stateful_route.kube.server_clock import steady
@@ -32,6 +34,7 @@ from stateful_route.reconcile.attempt import (
     outranked,
     owned_elsewhere,
     refused,
+    starting,
     store_failed,
 )
 from stateful_route.reconcile.chores import Chores
@@ -48,6 +51,7 @@ from stateful_route.reconcile.moving import Moving
 from stateful_route.reconcile.oddities import missing, oddities, without_ordinals
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.reporter import Reporter
+from stateful_route.reconcile.sightings import STEP_MS
 from stateful_route.reconcile.soundness import amiss
 from stateful_route.reconcile.spec import config_of, policy_of, probe_of
 from stateful_route.reconcile.status import Finding, Findings, build_status
@@ -112,6 +116,8 @@ class Reconciler:
         self._ending_since: float | None = None
         """Since when the StatefulRoute has been seen to be deleted."""
         self._next_due: float | None = None
+        self._starts_until = (-math.inf, datetime.now(UTC))
+        """When a start is over at the latest, by `steady`, and as people are told."""
         self._recount = False
         self._reread = False
         """Others have changed what stands in the store."""
@@ -293,7 +299,7 @@ class Reconciler:
         if full:
             await self._ledger.refresh(store)
             await self._ledger.forget_gone(store, policy.expire_seconds, self._moving.busy)
-        self._found.paused = held_back(judgement.paused) or self._moving.stuck
+        self._found.paused = self._paused(judgement)
         self._history.close(self._moving.ordered, datetime.now(UTC))
         self._due_at(min((v.due for v in judgement.verdicts.values() if v.due and v.due > now), default=None))
         if self._moving.busy:
@@ -331,7 +337,7 @@ class Reconciler:
     async def _judged(
         self, store: Store, policy: Policy, *, counted: bool
     ) -> tuple[Mapping[int, Situation], Judgement]:
-        """The verdicts; what a drain depends on is looked at anew before it begins: apps publish, links are made."""
+        """The verdicts; what a drain, or a start, depends on is looked at anew: apps publish, links are made."""
         situations, judgement = self._judge(policy)
         if pods := self._ledger.begun_anew(situations):
             await self._ledger.take_cuts(store, situations, pods, policy)
@@ -341,7 +347,7 @@ class Reconciler:
                 await self._write(store, situations, keeping(judgement, pods))
             await self._ledger.look_at_apps(store, pods)
             situations, judgement = self._judge(policy)
-        if not counted and asks(situations, judgement.verdicts):
+        if not counted and (asks(situations, judgement.verdicts) or begins(situations, judgement.verdicts)):
             await self._ledger.recount(store)
             situations, judgement = self._judge(policy)
         return situations, judgement
@@ -359,7 +365,15 @@ class Reconciler:
     def _judge(self, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
         lost, unreachable = self._chores.lost_nodes, self._hints.unreachable
         situations = self._ledger.situations(self.workload, policy, lost, steady(), unreachable)
-        return situations, judge_service(situations, policy)
+        replicas = self.workload.facts.replicas if self.workload.facts else None
+        return situations, judge_service(situations, policy, replicas)
+
+    def _paused(self, judgement: Judgement) -> Finding | None:
+        """Why users of failed pods are not being moved; None: they are."""
+        start = judgement.start
+        if start is not None and abs(start.until - self._starts_until[0]) > STEP_MS / 1000:
+            self._starts_until = start.until, datetime.now(UTC) + timedelta(seconds=start.until - steady())
+        return held_back(judgement.paused) or starting(start, self._starts_until[1]) or self._moving.stuck
 
     async def _gather(self, store: Store) -> None:
         """Read everything anew, Kubernetes and Redis side by side; the errors are those of either."""

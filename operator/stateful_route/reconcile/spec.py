@@ -6,7 +6,7 @@ from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.address import template_for, with_port
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.pod import PodFacts
-from stateful_route.domain.policy import DrainPolicy, MaxUnavailable, OnLoss, Policy
+from stateful_route.domain.policy import DrainPolicy, MaxUnavailable, MinAvailable, OnLoss, Policy, StartPolicy
 from stateful_route.domain.workload_ref import WorkloadFacts
 from stateful_route.router.probes import HttpProbe, Probe, TcpProbe
 
@@ -30,6 +30,10 @@ def policy_of(route: StatefulRoute) -> Policy:
             deadline_seconds=drain.deadline_seconds,
             links_per_second=drain.links_per_second,
         ),
+        start=StartPolicy(
+            min_available=min_available(failover.startup.min_available),
+            timeout_seconds=failover.startup.timeout_seconds,
+        ),
         placement=placement_of(route),
     )
 
@@ -39,6 +43,13 @@ def max_unavailable(value: int | str) -> MaxUnavailable:
     if isinstance(value, str):
         return MaxUnavailable(int(value.removesuffix("%")), percent=True)
     return MaxUnavailable(value)
+
+
+def min_available(value: int | str) -> MinAvailable:
+    """Likewise."""
+    if isinstance(value, str):
+        return MinAvailable(int(value.removesuffix("%")), percent=True)
+    return MinAvailable(value)
 
 
 def probe_of(route: StatefulRoute) -> Probe | None:
