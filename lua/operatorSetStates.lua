@@ -107,13 +107,21 @@ for i = 5, #ARGV, 2 do
   end
   new.appWord = app_word(state, old, new, same_life)
   new.begun = new.appWord and state.app and tonumber(state.since) or same_life and old and old.begun or nil
+  local stops = same_life and state and tonumber(state.stops) or 0
+  new.stops = stops > now and stops or nil  -- what the hook of an earlier life has said counts no more
   local written = new.state
   if new.appWord and SEVERITY[new.appWord] > SEVERITY[written] then written = new.appWord end
+  if new.stops and SEVERITY[written] < SEVERITY.DENY_NEW_CALL then written = 'DENY_NEW_CALL' end
   new.since = old and old.state == new.state and old.reason == new.reason and old.since or now
   new.former = replaced(new, old, same_life)
 
   local before = state and state.routingState or old and old.written or ''
+  local note = new.stops and string.format(',"stops":%.0f', new.stops) or ''
   if state and state.op ~= true then
+    if state.stops and not new.stops then
+      state.stops, raw = nil, string.gsub(raw, ',%s*"stops"%s*:%s*%d+', '')
+      redis.call('HSET', KEYS[1], pod, raw)
+    end
     if state.routingState ~= written then
       local text, hits = string.gsub(raw, '("routingState"%s*:%s*)"[A-Z_]*"', '%1"' .. written .. '"')
       if hits ~= 1 then
@@ -123,7 +131,7 @@ for i = 5, #ARGV, 2 do
       redis.call('HSET', KEYS[1], pod, text)
     end
   elseif state or not raw then
-    local text = string.format('{"state":0,"routingState":"%s","updateTime":%.0f,"op":true}', written, now)
+    local text = string.format('{"state":0,"routingState":"%s","updateTime":%.0f,"op":true%s}', written, now, note)
     redis.call('HSET', KEYS[1], pod, text)
   end
   new.written = written

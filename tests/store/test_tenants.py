@@ -29,6 +29,7 @@ PAGE = (REPO / "docs" / "tenants.md").read_text()
 ROLES = ("app", "operator")
 OWNER = "cluster/route"
 CALLERS_SCRIPTS = {*SCRIPTS, "listLinks", "countLinks", "migrateLinks", "appendMoves", "repairLinks", "trimMoves"}
+CALLERS_SCRIPTS |= {"statefulStopPod"}  # of a preStop hook
 PAIRS = [("a", "ab"), ("ab", "a"), ("abc", "ab"), ("games", "games-2"), ("a*", "ab"), ("[ab]", "a"), ("x?", "xy")]
 
 
@@ -214,6 +215,12 @@ async def test_no_tenant_may_write_the_layout(tenant, raw):
             await raw.delete(META)
             with pytest.raises(AuthenticationFailed):
                 await check_layout(store)
+
+
+async def test_the_hook_of_a_pod_may_say_that_the_pod_stops(tenant, raw):
+    async with tenant("app") as app:
+        assert await states.stop_pod(app, Service("games", "room"), 0, "pod-a", 90) is RoutingState.DENY_NEW_CALL
+        assert await refusals(raw) == []
 
 
 async def test_an_app_may_not_write_what_is_the_operators(tenant, store, contents):

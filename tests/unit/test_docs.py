@@ -110,6 +110,7 @@ def every_verdict() -> dict[routing.Reason, set[tuple[str, str]]]:
             silent,
             replace(silent, word=routing.RoutingState.SHUTDOWN),
             replace(silent, app=app, silent=True),
+            replace(silent, stopping=now + 1),
         ):
             verdict = judge(at, policy)
             found.setdefault(verdict.reason, set()).add((verdict.state, verdict.links))

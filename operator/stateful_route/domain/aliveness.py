@@ -42,6 +42,8 @@ class ServiceState(NamedTuple):
     """When that incarnation spoke first, ms since the epoch; None: it does not say."""
     lives: int | None = None
     """How many processes of that pod have spoken first; None: not known."""
+    stops: int | None = None
+    """Its preStop hook has said that it stops: until then, ms since the epoch, that counts; None: it has not."""
 
     @classmethod
     @lru_cache(maxsize=64)  # the entries that the operator writes for silent pods are all alike
@@ -63,6 +65,7 @@ class ServiceState(NamedTuple):
                 incarnation=life if isinstance(life, str) else None,
                 since=_whole(data.get("since")),
                 lives=_whole(data.get("lives")),
+                stops=_whole(data.get("stops")),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None

@@ -83,6 +83,7 @@ class Situation:
         word: What the pod says of itself, by our library or as a foreign client; None: nothing, in this incarnation.
         silent: Callers count it as dead, because it does not publish its state (`domain.aliveness.is_silent`).
         served: This life of the pod was not SHUTDOWN when it was last written.
+        stopping: Until then what its preStop hook has said counts: that this life of it stops; None: it has not.
     """
 
     pod: PodFacts | None
@@ -95,6 +96,7 @@ class Situation:
     word: RoutingState | None = None
     silent: bool = False
     served: bool = False
+    stopping: float | None = None
 
 
 Rule = Callable[[Situation, Policy], Verdict | None]
@@ -253,17 +255,27 @@ def terminating(at: Situation, policy: Policy) -> Verdict | None:
 
 
 def draining(at: Situation, policy: Policy) -> Verdict | None:
-    """Somebody asked to drain it, it has left its workload, or the workload no longer wants the ordinal."""
+    """Somebody asked to drain it, it has left its workload, the workload no longer wants the ordinal, or it stops.
+
+    That it stops its preStop hook says: its kubelet stops the pod, or restarts the container, and tells the API server
+    later. Nobody knows yet which of the two, so its users stay only if they would after both.
+    """
+    action = LinkAction.DRAIN
+    due = None if at.memory.unready_since is None else at.memory.unready_since + policy.delay_seconds
     if at.pod is not None and at.pod.drain_requested:
         reason = Reason.DRAIN_REQUESTED
     elif at.pod is not None and at.pod.disowned:
         reason = Reason.DISOWNED
     elif at.wanted is False:
         reason = Reason.SCALED_DOWN
+    elif at.stopping is not None:
+        reason = Reason.STOPPING
+        if policy.on_replace is OnLoss.KEEP and policy.on_restart is OnLoss.KEEP:
+            action = LinkAction.STAY
+        due = at.stopping if due is None else min(due, at.stopping)
     else:
         return None
-    due = None if at.memory.unready_since is None else at.memory.unready_since + policy.delay_seconds
-    return Verdict(RoutingState.DENY_NEW_CALL, LinkAction.DRAIN, reason, due=due)
+    return Verdict(RoutingState.DENY_NEW_CALL, action, reason, due=due)
 
 
 def app_shutdown(at: Situation, policy: Policy) -> Verdict | None:  # noqa: ARG001  a rule's shape

@@ -42,6 +42,8 @@ class OperatorRecord:
         begun: When the app of this incarnation spoke first, as it says itself; None: it has not been heard.
         serves: The incarnation served already when it was first seen: only links from ``before`` leave it.
         added: It was not Ready yet when failovers of the service began to be held back; the brake does not count it.
+        stops: Its preStop hook has said that it stops: until then, ms by the clock of Redis, that counts, as the script
+            found it when it wrote last; None: it has not.
         stranded: Its links were to move when no pod of the service served, and wait for others to be READY.
     """
 
@@ -69,6 +71,7 @@ class OperatorRecord:
     former: tuple[str, ...] = ()
     added: bool = False
     stranded: bool = False
+    stops: int | None = None
 
     @classmethod
     @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
@@ -101,6 +104,7 @@ class OperatorRecord:
                 former=tuple(map(str, data.get("former") or ())),
                 added=bool(data.get("added")),
                 stranded=bool(data.get("stranded")),
+                stops=_optional(data, "stops", int),
             )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None

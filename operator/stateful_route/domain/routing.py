@@ -70,6 +70,8 @@ class Reason(StrEnum):
     """Down for too long, but so are more pods than failover.maxUnavailable allows: nothing moves."""
     TERMINATING = "Terminating"
     """Asked to stop; its grace period runs."""
+    STOPPING = "Stopping"
+    """Its preStop hook runs, and nobody has deleted it: its kubelet stops it, or only its container."""
     DRAIN_REQUESTED = "DrainRequested"
     """The annotation statefulroute.io/drain asks for it."""
     SCALED_DOWN = "ScaledDown"
@@ -103,5 +105,5 @@ class Reason(StrEnum):
 DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG, Reason.APP_SHUTDOWN, Reason.HEARTBEAT_LOST})
 """The pod is there and does not serve: what the brake counts and holds back."""
 
-DRAINING = frozenset({Reason.TERMINATING, Reason.DRAIN_REQUESTED, Reason.DISOWNED, Reason.SCALED_DOWN})
+DRAINING = frozenset({Reason.TERMINATING, Reason.DRAIN_REQUESTED, Reason.DISOWNED, Reason.SCALED_DOWN, Reason.STOPPING})
 """The pod serves and should be emptied."""

@@ -99,4 +99,5 @@ def _counts(at: Situation) -> bool:
     pod = at.pod
     if pod is None or pod.finished or not at.memory.ever_ready or at.memory.added:
         return False
-    return not (pod.terminating and at.memory.unready_since is not None)
+    stops = pod.terminating or at.stopping is not None
+    return not (stops and at.memory.unready_since is not None)

@@ -58,6 +58,7 @@ class Ledger:
         time_ms: The server's clock at the last read or write.
         known: The records have been read since the last doubt.
         clock_was_set: The server's clock was set since this was last made False.
+        stop_heard: A write has found, since this was last made False, that a pod's preStop hook has spoken.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Ledger:
         self.time_ms = 0
         self.known = False
         self.clock_was_set = False
+        self.stop_heard = False
         self.counting: Callable[[], None] = lambda: None
         """Is called right before the links are counted anew: what has moved until then is in the counts."""
         self._meanwhile = Counter[int]()
@@ -234,6 +236,7 @@ class Ledger:
                 word=None if pod is None else app.word if app else self._foreign_word(pod),
                 silent=pod is not None and self._is_silent(pod),
                 served=has_served(pod, self.records.get(ordinal)),
+                stopping=None if pod is None else self._stopping(pod, now),
             )
         return situations
 
@@ -281,6 +284,23 @@ class Ledger:
         if state is None or not is_published_by(pod.incarnation, state, self.records.get(pod.ordinal)):
             return None
         return state._replace(update_time=store_ms - (now_ms - self._heard.own(state.update_time, store_ms, now_ms)))
+
+    def _stopping(self, pod: PodFacts, now: float) -> float | None:
+        """Until when, by the operator's clock, this life of the pod counts as stopping; None: its hook said nothing."""
+        state = self._states.get(pod.ordinal)
+        if state is None or state.stops is None or not is_same_life(pod, self.records.get(pod.ordinal)):
+            return None
+        left = (state.stops - self.store_ms) / 1000
+        return now + left if left > 0 else None
+
+    def _note_stop(self, ordinal: int, stops: int | None) -> None:
+        """What the script has found when it wrote: a hook may have spoken since the last look."""
+        state = self._states.get(ordinal)
+        if (None if state is None else state.stops) == stops:
+            return
+        self.stop_heard |= stops is not None
+        if state is not None:
+            self._states[ordinal] = state._replace(stops=stops)
 
     def _foreign_word(self, pod: PodFacts) -> RoutingState | None:
         """What a foreign client says of this life of the pod."""
@@ -395,6 +415,7 @@ class Ledger:
         for ordinal, new in written.records.items():
             old = self.records.get(ordinal)
             self.records[ordinal] = new
+            self._note_stop(ordinal, new.stops)
             self._cuts.pop(ordinal, None)
             self._note_life(ordinal, new)
             if ordinal in self._foreign:
@@ -474,6 +495,8 @@ def _agrees(pod: PodView) -> bool:
 def _strayed(pod: PodView) -> bool:
     """The main hash does not hold what was written last, and it is not the pod's application that has changed it."""
     if pod.record is None or pod.record.written is None:
+        return False
+    if pod.state is not None and pod.state.stops != pod.record.stops:  # its preStop hook has
         return False
     return pod.state is None or (
         pod.state.routing_state is not pod.record.written and pod.state.word is pod.record.app_word

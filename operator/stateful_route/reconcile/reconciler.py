@@ -361,6 +361,9 @@ class Reconciler:
         if self._ledger.clock_was_set:  # what apps have just been told in its time has to be told anew
             self._ledger.clock_was_set = False
             self.wake()
+        if self._ledger.stop_heard:
+            self._ledger.stop_heard = False
+            self._look_at_store()
 
     def _judge(self, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
         lost, unreachable = self._chores.lost_nodes, self._hints.unreachable

@@ -34,6 +34,7 @@ REPEATABLE = READS_ONLY | {
     "statefulComputeLinkIfAbsent",  # as well; or a better informed caller's, who has moved it since
     "statefulGetLinkService",  # drops what has expired, once
     "reportUnreachable",
+    "statefulStopPod",  # a later end stays
     "repairLinks",  # makes the index agree with the links; what the first run has mended is not counted again
 }
 """Scripts whose repeat is harmless although the first run may have done its work and only its reply was lost.

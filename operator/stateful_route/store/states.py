@@ -169,6 +169,35 @@ async def publish_state(store: Store, service: Service, ordinal: int, publicatio
     return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced), time_ms)
 
 
+async def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, seconds: float) -> RoutingState:
+    """Say for a pod that it is about to stop, whatever its app says; its effective state now.
+
+    Callers give it no new uids from now on, and the operator drains it. It holds until another life of the pod is seen
+    or speaks.
+
+    Args:
+        store: Where.
+        service: Whose.
+        ordinal: The pod index.
+        pod_uid: Of the pod; empty: nobody knows it, and whoever has the index now is meant.
+        seconds: For so long at most.
+
+    Raises:
+        InvalidArgument: no pod index, or a uid that is no text.
+        Replaced: the pod has a successor; nothing was written.
+    """
+    check_state(ordinal, 0, pod_uid)
+    keys = (service.states, service.records, service.changes)
+    args = (ordinal, pod_uid, round(seconds * 1000), store.publish, service.channel, STREAM_LENGTH)
+    try:
+        effective = await store.run(Call(script("statefulStopPod"), keys, args))
+    except StoreRejected as error:
+        if "REPLACED" in str(error):
+            raise Replaced(f"pod {ordinal} of {service} has a successor: {pod_uid} has nobody left") from error
+        raise
+    return RoutingState(effective.decode())
+
+
 def check_state(ordinal: int, load: float, incarnation: str) -> None:
     """See that a pod's state can be stored.
 

@@ -95,6 +95,35 @@ def publish_state(store: Store, service: Service, ordinal: int, publication: Pub
     return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced), time_ms)
 
 
+def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, seconds: float) -> RoutingState:
+    """Say for a pod that it is about to stop, whatever its app says; its effective state now.
+
+    Callers give it no new uids from now on, and the operator drains it. It holds until another life of the pod is seen
+    or speaks.
+
+    Args:
+        store: Where.
+        service: Whose.
+        ordinal: The pod index.
+        pod_uid: Of the pod; empty: nobody knows it, and whoever has the index now is meant.
+        seconds: For so long at most.
+
+    Raises:
+        InvalidArgument: no pod index, or a uid that is no text.
+        Replaced: the pod has a successor; nothing was written.
+    """
+    check_state(ordinal, 0, pod_uid)
+    keys = (service.states, service.records, service.changes)
+    args = (ordinal, pod_uid, round(seconds * 1000), store.publish, service.channel, STREAM_LENGTH)
+    try:
+        effective = store.run(Call(script("statefulStopPod"), keys, args))
+    except StoreRejected as error:
+        if "REPLACED" in str(error):
+            raise Replaced(f"pod {ordinal} of {service} has a successor: {pod_uid} has nobody left") from error
+        raise
+    return RoutingState(effective.decode())
+
+
 def get_workloads(store: Store, services: Sequence[Service]) -> dict[str, str | None]:
     """Service name → the one word for the whole service, or None; one round trip (one per node of a Cluster)."""
     if not services:

@@ -17,6 +17,7 @@ import yaml
 
 from stateful_route.api.crd import load_crd
 from stateful_route.devcluster.embedded_store import EmbeddedStore, find_servers
+from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.pods import DRAIN_ANNOTATION
 from stateful_route.store.connection import Store
@@ -230,19 +231,17 @@ def test_a_drain_that_is_not_over_in_time_says_so_and_goes_on(cli, fleet):
     asyncio.run(keep_only(ready=True))
 
 
-async def test_wait_drained_ends_when_the_pod_is_empty_and_only_then(fleet):
-    words = ("wait-drained", "--pod", "rooms-0", "--redis-url", fleet.redis_url, "--deadline-seconds")
-    early = started(fleet, *words, "1")
-    _, said = await asyncio.to_thread(early.communicate)
-    assert "30 users left, READY: nobody has asked it to drain" in said
-    assert "30 users are left after 1 s" in said
-    assert early.returncode == 3
-    waiting = started(fleet, *words, "20")
+async def test_wait_drained_asks_for_the_drain_and_ends_when_the_pod_is_empty(fleet):
+    waiting = started(
+        fleet, "wait-drained", "--pod", "rooms-0", "--redis-url", fleet.redis_url, "--deadline-seconds", "20"
+    )
     async with fleet.scene() as scene:
-        await scene.annotate_pod(0, DRAIN_ANNOTATION, "true")
         _, said = await asyncio.to_thread(waiting.communicate)
-        assert (waiting.returncode, (await scene.placed())[0]) == (0, 0)
-    assert "rooms-0 is empty after" in said
+        assert (waiting.returncode, (await scene.placed())[0]) == (0, 0), said
+        assert "rooms-0 is empty after" in said
+        await scene.wait_states({0: (RoutingState.DENY_NEW_CALL, Reason.STOPPING)})
+        await scene.restart_container(0)
+        await scene.wait_all_ready(range(3))
 
 
 async def test_a_rebalance_moves_as_many_as_allowed_and_tells_why(cli, answer, fleet):

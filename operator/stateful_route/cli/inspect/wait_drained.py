@@ -8,14 +8,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stateful_route.domain.errors import InvalidArgument, StatefulRouteError, StoreUnavailable
-from stateful_route.domain.routing import RoutingState
+from stateful_route.domain.aliveness import PodView
+from stateful_route.domain.errors import (
+    InvalidArgument,
+    Replaced,
+    StatefulRouteError,
+    StoreRejected,
+    StoreUnavailable,
+)
+from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.drivers.identity import INDEX, NAME, NAMESPACE, SERVICE, UID, Identity
 from stateful_route.store.connection import Store
 from stateful_route.store.index import links_of_pod
 from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
-from stateful_route.store.states import get_service_pod
+from stateful_route.store.runtime import hear
+from stateful_route.store.states import get_service_pod, stop_pod
 
 DONE, FAILED, USAGE, NOT_EMPTY = 0, 1, 2, 3
 
@@ -28,15 +36,24 @@ NOTICE_SECONDS = 3.0
 
 REMIND_SECONDS = 10.0
 
+STOP_SECONDS = 60.0
+"""After the deadline: a pod that is still there so much later, in the same life, has not stopped."""
+
+CLOSE_SECONDS = 0.2
+"""Connections are closed within so much; the process ends anyway."""
+
 Say = Callable[[str], None]
 
 HELP = """\
-Waits until no user is linked to this pod any more, e.g. as the preStop hook of an application that does not use the
-library. It needs the store alone. The operator moves the users: when the pod is deleted, scaled away or asked to drain.
+Asks for this pod to be drained, and waits until no user is linked to it any more: the preStop hook of an application
+that does not use the library. It needs the store alone: whoever stops the pod or restarts its container, from now on it
+takes no new users, and the operator moves those it has.
 """
 
 EXAMPLES = """\
-which pod this is comes from POD_NAME and POD_NAMESPACE, as the Downward API sets them, unless options say so.
+which pod this is comes from POD_NAME, POD_NAMESPACE and POD_UID, as the Downward API sets them, unless options say so.
+
+a pod that does not stop after all takes new users again a minute after the deadline.
 
 exit codes:
   0  no user is linked to the pod
@@ -57,11 +74,19 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod index of a service, and what to call it."""
+    """A pod index of a service, and what to call it.
+
+    Attributes:
+        service: Of which service.
+        ordinal: Its index.
+        name: What it is called.
+        uid: Kubernetes' uid of it, by which its successor is told apart; empty: nobody has said it.
+    """
 
     service: Service
     ordinal: int
     name: str
+    uid: str = ""
 
 
 def main(words: Sequence[str]) -> int:
@@ -78,7 +103,8 @@ def main(words: Sequence[str]) -> int:
     except InvalidArgument as error:
         parser.error(str(error))
     name = os.environ.get(NAME) if options.pod is None else options.pod
-    pod = Pod(identity.target, identity.ordinal, name or f"{identity.service}-{identity.ordinal}")
+    uid = os.environ.get(UID, "") if options.pod in {None, os.environ.get(NAME)} else ""  # it is this pod's
+    pod = Pod(identity.target, identity.ordinal, name or f"{identity.service}-{identity.ordinal}", uid)
     say: Say = (lambda _: None) if options.quiet else _say
     try:
         return asyncio.run(_session(store, pod, options.deadline_seconds, say))
@@ -89,10 +115,20 @@ def main(words: Sequence[str]) -> int:
         return 130
 
 
-async def wait_drained(store: Store, pod: Pod, deadline_seconds: float, say: Say) -> int | None:
+async def wait_drained(
+    store: Store, pod: Pod, deadline_seconds: float, say: Say, hook: "Hook | None" = None
+) -> int | None:
     """Wait until the pod's index is empty, and hear of the progress; how many links are left in the end.
 
     An empty pod that takes new users still is looked at for `NOTICE_SECONDS`: the operator may not have noticed yet.
+    It ends at the deadline, also when the store does not answer a question that is under way.
+
+    Args:
+        store: Where.
+        pod: Which.
+        deadline_seconds: Wait no longer.
+        say: Hears of the progress.
+        hook: Asks for the drain; None: somebody else has.
 
     Returns:
         0 when the pod is empty; None when the store has not answered at the last look.
@@ -107,15 +143,21 @@ async def wait_drained(store: Store, pod: Pod, deadline_seconds: float, say: Say
     while True:
         looked_at = time.monotonic()
         try:
-            left, state = await _look(store, pod)
-            text = f"{left:,} {'user' if left == 1 else 'users'} left, {state}"
-            if left == 0 and (
-                state != RoutingState.READY or looked_at - began >= min(NOTICE_SECONDS, deadline_seconds)
-            ):
-                say(f"{pod.name} is empty after {time.monotonic() - began:.1f} s")
-                return 0
-            if left and state == RoutingState.READY:
-                text += ": nobody has asked it to drain, as far as the operator knows"
+            looks = await hear([lambda: _look(store, pod, hook)], lambda done: 0 if done else end - time.monotonic())
+            if looks:
+                left, view = looks[0]
+                text = _told(left, view, asked=hook is not None)
+                noticed = view.effective is not RoutingState.READY
+                if left == 0 and (noticed or looked_at - began >= min(NOTICE_SECONDS, deadline_seconds)):
+                    say(f"{pod.name} is empty after {time.monotonic() - began:.1f} s")
+                    return 0
+            elif left is None or time.monotonic() - looked_at >= LOOK_SECONDS:
+                left, text = None, "the store does not answer"
+            else:  # it was asked a moment before the deadline
+                return left
+        except Replaced as error:
+            say(str(error))
+            return 0
         except StoreUnavailable as error:
             left, text = None, f"{error}; trying again"
         now = time.monotonic()
@@ -127,22 +169,73 @@ async def wait_drained(store: Store, pod: Pod, deadline_seconds: float, say: Say
         await asyncio.sleep(min(max(LOOK_SECONDS, SHARE * (now - looked_at)), end - now))
 
 
-async def _look(store: Store, pod: Pod) -> tuple[int, str]:
-    """How many links the pod has, and its state with the reason for it."""
+class Hook:
+    """A preStop hook's request: says in the store that its pod stops, and again when that is lost."""
+
+    def __init__(self, pod: Pod, deadline_seconds: float, say: Say) -> None:
+        self._pod = pod
+        self._until = time.monotonic() + deadline_seconds + STOP_SECONDS
+        self._say = say
+        self._uid = pod.uid
+        self._said = self._refused = False
+
+    async def ask(self, store: Store, view: PodView) -> PodView:
+        """Ask for the drain where nobody has noted it; the pod as it is then.
+
+        Without ``POD_UID`` it is the pod that the operator knows at the first look: a hook begins before its pod has a
+        successor.
+
+        Raises:
+            Replaced: the pod has a successor.
+            StoreUnavailable: see there.
+        """
+        noted = view.state is not None and view.state.stops is not None
+        if self._refused or (self._said and noted):
+            return view
+        if not self._uid and view.record is not None and view.record.incarnation is not None:
+            self._uid = view.record.incarnation.pod_uid
+        pod = self._pod
+        try:
+            await stop_pod(store, pod.service, pod.ordinal, self._uid, self._until - time.monotonic())
+        except Replaced:
+            raise
+        except StoreRejected as error:
+            self._refused = True
+            self._say(f"{pod.name} cannot ask for its drain, it is drained when it is deleted: {error}")
+            return view
+        self._said = True
+        return await get_service_pod(store, pod.service, pod.ordinal)
+
+
+async def _look(store: Store, pod: Pod, hook: Hook | None) -> tuple[int, PodView]:
+    """How many links the pod has, and what the store knows of it."""
     await check_layout(store, stamp=False)
     view = await get_service_pod(store, pod.service, pod.ordinal)
+    if hook is not None:
+        view = await hook.ask(store, view)
     left = 0
     async for buckets in links_of_pod(store, pod.service, pod.ordinal):
         left += sum(len(bucket.uids) for bucket in buckets)
-    reason = f" ({view.record.reason})" if view.record and view.effective != RoutingState.READY else ""
-    return left, f"{view.effective}{reason}"
+    return left, view
+
+
+def _told(left: int, view: PodView, *, asked: bool) -> str:
+    """How far it is, and why it does not go on."""
+    users = f"{left:,} {'user' if left == 1 else 'users'} left, {view.effective}"
+    if view.record is not None and view.record.reason is not Reason.READY:
+        return f"{users} ({view.record.reason})"
+    if not left:
+        return users
+    if view.effective is RoutingState.READY:
+        return f"{users}: nobody has asked it to drain, as far as the operator knows"
+    return f"{users}: no operator has answered yet, which would move them" if asked else users
 
 
 async def _session(store: Store, pod: Pod, deadline_seconds: float, say: Say) -> int:
     try:
-        left = await wait_drained(store, pod, deadline_seconds, say)
+        left = await wait_drained(store, pod, deadline_seconds, say, Hook(pod, deadline_seconds, _say))
     finally:
-        await store.close()
+        await hear([store.close], lambda done: 0 if done else CLOSE_SECONDS)
     if left == 0:
         return DONE
     what = "the store does not answer" if left is None else f"{left:,} users are left"
@@ -175,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _environment(options: argparse.Namespace, environment: Mapping[str, str]) -> Mapping[str, str]:
-    """What the Downward API says, with what the options say over it; the pod's uid does not matter here."""
+    """What the Downward API says, with what the options say over it; the pod's uid need not be known."""
     told = {**environment, UID: environment.get(UID) or "any"}
     if options.namespace:
         told[NAMESPACE[0]] = options.namespace
