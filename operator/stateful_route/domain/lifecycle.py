@@ -9,9 +9,6 @@ from stateful_route.domain.policy import OnLoss, Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import DOWN, DRAINING, LinkAction, Reason, RoutingState
 
-CONDITION_TIME_SECONDS = 1.0
-"""Pods that fail together are seen to fail within so much."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

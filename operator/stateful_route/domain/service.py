@@ -10,6 +10,8 @@ from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import DOWN, LinkAction, Reason, RoutingState
 from stateful_route.domain.startup import Start, held, start_of, stranded
 
+NOT_YET_DOWN = frozenset({Reason.UNREADY, Reason.UNREACHABLE})
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -17,7 +19,9 @@ class Judgement:
 
     Attributes:
         verdicts: One for each ordinal.
-        paused: The ordinals whose failover the brake holds back; empty: it is off.
+        paused: The ordinals whose failover the brake holds back; empty: it is off. Those of pods that are not Ready for
+            `failover.delaySeconds` yet are among them: pods that fail together are seen to fail one after the other,
+            and are named together.
         start: What the links of failed pods wait for in a service that starts; None: they need not wait.
     """
 
@@ -35,6 +39,7 @@ def judge_service(situations: Mapping[int, Situation], policy: Policy, replicas:
     verdicts |= _successors_stay(situations, verdicts, policy)
     paused = _brake(situations, verdicts, policy)
     verdicts = {ordinal: shared_with_app(situations[ordinal], verdict, policy) for ordinal, verdict in verdicts.items()}
+    soon = {ordinal for ordinal, verdict in verdicts.items() if paused and verdict.reason in NOT_YET_DOWN}
     verdicts |= paused
     start = None
     if waiting := stranded(situations, verdicts):
@@ -42,7 +47,7 @@ def judge_service(situations: Mapping[int, Situation], policy: Policy, replicas:
         start = start_of(situations, waiting, takers, policy.start, replicas)
         if start is not None or not takers:
             verdicts |= held(verdicts, waiting, start)
-    return Judgement(verdicts, frozenset(paused), start)
+    return Judgement(verdicts, frozenset(paused) | soon, start)
 
 
 def keeping(judgement: Judgement, ordinals: Collection[int]) -> Judgement:
