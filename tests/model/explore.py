@@ -6,16 +6,15 @@ What the numbers in a step are does not matter to who reads it.
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 
 from model.judge import PROMISES, Broken
 from model.run import Counts, run
 from model.steps import SETUPS, Step, histories
 from model.wire import Network
 from model.world import Setup
+from support.draws import PLAIN
 
 LEAST, MOST = 20, 50
 """Steps in one history."""
@@ -25,16 +24,6 @@ USUAL = 35
 
 TRIES = 80
 """To shorten a history."""
-
-
-class PlainProvider(HypothesisProvider):
-    """Hypothesis's own draws, but for the numbers that it finds in our source: a seed outlives changes to it."""
-
-    def _maybe_draw_constant(self, *_args: Any, **_options: Any) -> None:
-        """None of them."""
-
-
-AVAILABLE_PROVIDERS["plain"] = f"{PlainProvider.__module__}.{PlainProvider.__qualname__}"
 
 
 class _Enough(Exception):  # noqa: N818  nothing is wrong
@@ -53,7 +42,7 @@ def explore(
 
     @seed(chosen)
     @settings(
-        backend="plain",
+        backend=PLAIN,
         max_examples=max(1, steps // USUAL),
         deadline=None,
         database=None,

@@ -132,6 +132,21 @@ CUTS = {
         cut(pod(container=Container("b", STARTED)), record(kubelet_behind=2000), None, Issued(HIGHEST), moves=True),
         Cut(50_003_000, serves=True),
     ),
+    "a kubelet whose clock was set is not asked of a pod that was watched all the time": (
+        cut(
+            pod(container=Container("b", STARTED)),
+            record(kubelet_behind=-HOUR),
+            None,
+            Issued(HIGHEST),
+            moves=True,
+            live=True,
+        ),
+        Cut(FIRST_SEEN),
+    ),
+    "an app is, also then": (
+        cut(pod(), KNOWN, app(), Issued(HIGHEST), moves=True, live=True),
+        Cut(50_000_000, BEGAN, serves=True),
+    ),
     "also when the kubelet is ahead": (
         cut(pod(container=Container("b", STARTED)), record(kubelet_behind=-2000), None, Issued(HIGHEST), moves=True),
         Cut(49_999_000, serves=True),

@@ -43,6 +43,7 @@ def at(facts=None, *, wanted=True, now=NOW, unready_for=None, **memory):
         memory["unready_since"] = now - unready_for
         facts = facts and replace(facts, ready=False)
     usual = {"ever_ready": True, "unready_since": None, "loss": None, "held_down": False}
+    usual["failed"] = memory.get("held_down", False)
     return Situation(pod=facts, memory=Memory(**(usual | memory)), wanted=wanted, now=now)
 
 
@@ -363,7 +364,8 @@ def test_without_loss_a_situation_is_judged_as_if_the_process_had_kept_its_memor
 
 def record(**fields):
     """What the operator wrote when the pod had been Ready, but for ``fields``."""
-    usual = {"state": READY, "reason": Reason.READY, "incarnation": Incarnation("pod-a", 0), "ever_ready": True}
+    usual = {"state": READY, "reason": Reason.READY, "incarnation": Incarnation("pod-a", 0)}
+    usual |= {"ever_ready": True, "served": True}
     return OperatorRecord(**(usual | fields))
 
 
@@ -607,21 +609,65 @@ REMEMBERED = {
 @pytest.mark.parametrize("sentence", REMEMBERED)
 def test_what_is_remembered(sentence):
     facts, written, policy, expected = REMEMBERED[sentence]
-    assert remember(facts, written, policy, NOW) == expected
+    remembered = remember(facts, written, policy, NOW)
+    assert replace(remembered, served=False, failed=False) == expected
 
 
 ADDED = {
     "a pod of which nothing was known": (pod(), None, True),
     "one that had not been Ready yet": (
         pod(),
-        record(state=SHUTDOWN, reason=Reason.NEVER_READY, ever_ready=False),
+        record(state=SHUTDOWN, reason=Reason.NEVER_READY, ever_ready=False, served=False),
         True,
     ),
-    "a successor": (pod(uid="pod-b"), record(), True),
+    "a successor of one that has served has its place": (pod(uid="pod-b"), record(), False),
+    "a successor of one that has not": (pod(uid="pod-b"), record(served=False), True),
     "one that was added before": (pod(), record(added=True), True),
     "one that has been Ready before": (pod(), record(), False),
     "one that is unready": (UNREADY, UNREADY_RECORD, False),
 }
+
+
+SERVED = {
+    "a pod that is Ready": (pod(), None, False, True),
+    "one that was, before its container restarted": (RESTARTED, record(), False, True),
+    "not its successor": (SUCCESSOR, record(), False, False),
+    "while failovers are held back its successor, too": (SUCCESSOR, record(), True, True),
+    "not whoever has an ordinal that nobody wanted meanwhile": (None, record(), True, False),
+    "one that ceased to be Ready before anybody saw it": (
+        pod(ready=False, ready_changed=1_800_000_002.0, container=Container("a", "2027-01-15T08:00:00Z")),
+        None,
+        False,
+        True,
+    ),
+    "not one that has not been Ready since its container started": (
+        pod(ready=False, ready_changed=1_799_999_999.0, container=Container("a", "2027-01-15T08:00:00Z")),
+        None,
+        False,
+        False,
+    ),
+    "not one of whose start nobody knows": (pod(ready=False, ready_changed=NOW - 5), None, False, False),
+}
+
+
+@pytest.mark.parametrize("sentence", SERVED)
+def test_has_served(sentence):
+    facts, written, braked, served = SERVED[sentence]
+    assert remember(facts, written, DEFAULT, NOW, braked=braked, wanted=facts is not None).served is served
+
+
+def test_a_pod_that_ceased_to_be_ready_before_anybody_saw_it_keeps_its_users_for_the_delay():
+    facts = pod(ready=False, ready_changed=1_800_000_002.0, container=Container("a", "2027-01-15T08:00:00Z"))
+    memory = remember(facts, None, DEFAULT, NOW)
+    assert outcome(Situation(pod=facts, memory=memory, wanted=True, now=NOW)) == (DENY, STAY, Reason.UNREADY)
+
+
+def test_an_app_that_says_shutdown_does_not_make_a_moments_silence_too_long():
+    facts = pod(unreachable_since=NOW - 1)
+    told = record(state=DENY, reason=Reason.APP_SHUTDOWN)
+    situation = Situation(pod=facts, memory=remember(facts, told, DEFAULT, NOW), wanted=True, now=NOW, word=SHUTDOWN)
+    assert judge(situation, DEFAULT).reason is Reason.APP_SHUTDOWN
+    assert judge(replace(situation, word=READY), DEFAULT).reason is Reason.UNREACHABLE
 
 
 @pytest.mark.parametrize("sentence", ADDED)

@@ -39,6 +39,7 @@ RECORDS = st.builds(
     heard=st.none() | MILLISECONDS,
     begun=st.none() | MILLISECONDS,
     serves=st.booleans(),
+    served=st.booleans(),
     added=st.booleans(),
 )
 
@@ -113,6 +114,7 @@ def test_the_words_on_the_wire():
         "links": "drain",
         "incarnation": "7f3a/2",
         "everReady": True,
+        "served": False,
         "unreadySince": 1_800_000_000_000,
         "address": "10.0.0.7:7000",
         "count": 12,

@@ -32,6 +32,7 @@ def pod(ordinal, **facts):
 
 def situation(facts, *, wanted=True, **memory):
     usual = {"ever_ready": True, "unready_since": None, "loss": None, "held_down": False}
+    memory = {"served": memory.get("ever_ready", True)} | memory
     return Situation(pod=facts, memory=Memory(**(usual | memory)), wanted=wanted, now=NOW)
 
 
@@ -48,6 +49,11 @@ KINDS = {
     "gone": lambda _: situation(None, unready_since=NOW - 60),
     "failed": lambda n: situation(pod(n, phase="Failed", ready=False), unready_since=NOW - 60),
     "starting": lambda n: situation(pod(n, ready=False), unready_since=NOW - 60, ever_ready=False),
+    "restarting": lambda n: situation(pod(n, ready=False), unready_since=NOW - 1, ever_ready=False, served=True),
+    "restarted, drained": lambda n: situation(pod(n, drain_requested=True), loss=Reason.RESTARTED),
+    "restarted, drained, wobbling": lambda n: situation(
+        pod(n, ready=False, drain_requested=True), unready_since=NOW - 2, loss=Reason.RESTARTED
+    ),
     "starting, Pending for an hour": lambda n: situation(
         pod(n, ready=False, ready_changed=None), unready_since=NOW - 3600, ever_ready=False
     ),
@@ -140,6 +146,10 @@ BRAKE = {
     "one that was added while it was on does not pull it again": (
         ["failing", "failing", "ready", "ready", "added under the brake, failing"],
         [ANY, ANY, Reason.READY, Reason.READY, ANY],
+    ),
+    "one whose container has restarted fails until it is Ready again": (
+        ["failing", "failing", "restarting", "ready", "ready"],
+        [HELD, HELD, Reason.NEVER_READY, Reason.READY, Reason.READY],
     ),
     "pods that stop are not Ready because of that": (
         ["failing", "failing", "terminating, unready", "ready", "ready"],
@@ -240,6 +250,8 @@ SUCCESSORS = {
         ["replaced, starting", "replaced, starting"],
         [Reason.REPLACED, Reason.REPLACED],
     ),
+    "one that is drained serves its own until others can": (["restarted, drained"], [Reason.DRAIN_REQUESTED]),
+    "one that is drained and not Ready does not": (["restarted, drained, wobbling"], [Reason.RESTARTED]),
     "nor those that are Terminating": (["replaced, terminating"], [Reason.REPLACED]),
     "only the one that is Ready is": (
         ["replaced", "replaced, starting"],

@@ -5,7 +5,6 @@ for links that stand: none of a process that has ended is taken for the next one
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from stateful_route.domain.aliveness import Author, ServiceState
 from stateful_route.domain.epoch import EPOCH_START_MS
@@ -97,21 +96,27 @@ def started(pod: PodFacts, record: OperatorRecord) -> int | None:
 
     Its kubelet says it to the second. ``record``: what was written of the pod in an earlier life.
     """
-    text, behind = pod.container.started, record.kubelet_behind
-    if is_replaced(pod, record) or behind is None or text in {"", record.container.started}:
+    at, behind = pod.container.started_at, record.kubelet_behind
+    if is_replaced(pod, record) or behind is None or at is None or pod.container.started == record.container.started:
         return None
-    try:
-        return round(datetime.fromisoformat(text).timestamp() * 1000) + STAMP_MS + behind
-    except ValueError:
-        return None
+    return round(at * 1000) + STAMP_MS + behind
 
 
-def cut(pod: PodFacts, record: OperatorRecord, state: ServiceState | None, issued: Issued, *, moves: bool) -> Cut:
+def cut(
+    pod: PodFacts,
+    record: OperatorRecord,
+    state: ServiceState | None,
+    issued: Issued,
+    *,
+    moves: bool,
+    live: bool = False,
+) -> Cut:
     """Where the pod's new life begins.
 
     Where the app says when it began, or else the kubelet when it started the container, that counts: links that were
     made since are its own, however late the new life is seen. Otherwise, and while epochs are ahead of the clock by
-    which that is said, it begins when it is first seen.
+    which that is said, it begins when it is first seen; so also where the kubelet alone says it, of a pod that has been
+    watched since before: that is soon enough, and a clock that was set need not be believed.
 
     Args:
         pod: The pod, in its new life.
@@ -119,10 +124,11 @@ def cut(pod: PodFacts, record: OperatorRecord, state: ServiceState | None, issue
         state: What stands of its app.
         issued: What has been issued, as of now.
         moves: Links of the earlier life leave the pod.
+        live: The pod has been watched since before.
     """
     first_seen = max(issued.highest + 1, record.before or 0)
     begun = began(pod, record, state)
-    start = started(pod, record) if begun is None else begun
+    start = begun if begun is not None or live else started(pod, record)
     if start is None or issued.ahead_ms > AHEAD_MS:
         return Cut(first_seen, begun)
     before = max(start - EPOCH_START_MS + issued.spread_ms, record.before or 0)

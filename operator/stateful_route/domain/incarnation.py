@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Self
 
 FORMER = 8
@@ -29,7 +30,7 @@ class Container(NamedTuple):
 
     Attributes:
         id: Its id in its runtime.
-        started: When it started, in its kubelet's words: they are compared, not read.
+        started: When it started, in its kubelet's words.
     """
 
     id: str = ""
@@ -43,6 +44,14 @@ class Container(NamedTuple):
         """The inverse of ``str``."""
         container_id, _, started = text.rpartition("@")
         return cls(container_id, started)
+
+    @property
+    def started_at(self) -> float | None:
+        """When it started, seconds since the epoch by its kubelet's clock; None: its kubelet does not say."""
+        try:
+            return datetime.fromisoformat(self.started).timestamp()
+        except ValueError:
+            return None
 
     def follows(self, former: Self) -> bool:
         """Whether it is another one than the former: a wiped node may start one without counting a restart."""

@@ -7,7 +7,7 @@ from stateful_route.domain.aliveness import ServiceState
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import OnLoss, Policy
 from stateful_route.domain.record import OperatorRecord
-from stateful_route.domain.routing import DOWN, DRAINING, LinkAction, Reason, RoutingState
+from stateful_route.domain.routing import DOWN, DRAINING, FAILED, LinkAction, Reason, RoutingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,16 @@ class Memory:
         unready_since: Since when it has been seen not to be Ready or not reachable, in the time of `Situation.now`;
             None: it is both.
         loss: Links of an earlier incarnation remain: `Reason.REPLACED` or `Reason.RESTARTED`; else None.
-        held_down: The pod already is SHUTDOWN for being unready or unreachable, in this incarnation.
+        held_down: The pod already is SHUTDOWN for one of the reasons `DOWN`, in this incarnation.
+        failed: That reason is being unready or unreachable for too long.
         took_over: It has been told that those links are its own now, since nobody else could take them.
         serves: It served already when it was first seen, so that it goes on while those links leave it.
         release: In the drain under way its app has been asked to give its uids away until then (ms by the clock of
             Redis); None: it has not.
         drained: In the drain under way the operator itself has begun to move its links.
-        added: It was not Ready yet when failovers of the service began to be held back.
+        served: The pod has been Ready, in this incarnation or an earlier one of the same pod. While failovers of the
+            service are held back its successor has its place.
+        added: It had not served yet when failovers of the service began to be held back.
         ready_since: Since when this life of it has been READY, in the time of `Situation.now`; None: it was not, when
             it was last written.
         stranded: As of the last `Verdict`.
@@ -56,10 +59,12 @@ class Memory:
     unready_since: float | None
     loss: Reason | None
     held_down: bool
+    failed: bool = False
     took_over: bool = False
     serves: bool = False
     release: int | None = None
     drained: bool = False
+    served: bool = False
     added: bool = False
     ready_since: float | None = None
     stranded: bool = False
@@ -100,11 +105,17 @@ Rule = Callable[[Situation, Policy], Verdict | None]
 
 
 def remember(
-    pod: PodFacts | None, record: OperatorRecord | None, policy: Policy, now: float, *, braked: bool = False
+    pod: PodFacts | None,
+    record: OperatorRecord | None,
+    policy: Policy,
+    now: float,
+    *,
+    braked: bool = False,
+    wanted: bool | None = None,
 ) -> Memory:
     """What of ``record`` (None: nothing is known) still holds for the pod as it is now.
 
-    ``braked``: failovers of the service are being held back.
+    ``braked``: failovers of the service are being held back. ``wanted``: as of `Situation`.
     The delay until a pod counts as failed begins when it is first seen: a kubelet's clock may be wrong. It goes on from
     the record, so a restarted operator does not count it anew, unless the pod has been Ready in between.
     """
@@ -127,16 +138,22 @@ def remember(
     elif since is None:
         since = _unready_since(pod, now)
     was_ready = bool(record and record.ever_ready and carried)
+    was_ready = was_ready or (pod is not None and _ceased_to_be_ready(pod))
+    had_served = bool(record and record.served and (braked or not (pod and is_replaced(pod, record))))
+    if pod is None and wanted is False:  # whoever has the ordinal next is no successor
+        had_served = False
     return Memory(
         ever_ready=(pod is not None and pod.ready) or was_ready,
         unready_since=since,
         loss=loss,
         held_down=bool(record and same and record.reason in DOWN),
+        failed=bool(record and same and record.reason in FAILED),
         took_over=bool(pod and record and same and record.loss and record.state is not RoutingState.SHUTDOWN),
         serves=bool(record and same and record.serves),
         release=record.release if record and same and record.reason in DRAINING else None,
         drained=bool(record and same and record.reason in DRAINING and record.links is LinkAction.DRAIN),
-        added=braked and (not was_ready or bool(record and record.added)),
+        served=(pod is not None and (pod.ready or _ceased_to_be_ready(pod))) or had_served,
+        added=braked and (not had_served or bool(record and record.added)),
         ready_since=_ready_since(record) if pod and same else None,
         stranded=bool(record and record.stranded),
     )
@@ -152,6 +169,13 @@ def _unready_since(pod: PodFacts | None, now: float) -> float:
     if pod is None:
         return now
     return now if pod.unreachable_since is None else min(now, pod.unreachable_since)
+
+
+def _ceased_to_be_ready(pod: PodFacts) -> bool:
+    """Whether its condition Ready has become False since its container started: both are its kubelet's own times."""
+    started = pod.container.started_at
+    changed = pod.ready_changed
+    return not pod.ready and started is not None and changed is not None and changed > started
 
 
 def is_same_life(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
@@ -234,9 +258,9 @@ def unready_too_long(at: Situation, policy: Policy) -> Verdict | None:
     A Terminating pod stops being Ready while it drains, so it is left out.
     """
     pod, since = at.pod, at.memory.unready_since
-    if pod is None or since is None or (pod.terminating and not at.memory.held_down):
+    if pod is None or since is None or (pod.terminating and not at.memory.failed):
         return None
-    if at.now < since + policy.delay_seconds and not at.memory.held_down:
+    if at.now < since + policy.delay_seconds and not at.memory.failed:
         return None
     reason = Reason.UNREACHABLE_TOO_LONG if pod.ready else Reason.UNREADY_TOO_LONG
     return Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, reason)

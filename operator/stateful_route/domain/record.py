@@ -41,7 +41,8 @@ class OperatorRecord:
         heard: The update time of the app's word that stood when the incarnation was first seen: it is an earlier one's.
         begun: When the app of this incarnation spoke first, as it says itself; None: it has not been heard.
         serves: The incarnation served already when it was first seen: only links from ``before`` leave it.
-        added: It was not Ready yet when failovers of the service began to be held back; the brake does not count it.
+        served: The pod has been Ready once, in this incarnation or an earlier one of the same pod.
+        added: It had not served yet when failovers of the service began to be held back; the brake does not count it.
         stops: Its preStop hook has said that it stops: until then, ms by the clock of Redis, that counts, as the script
             found it when it wrote last; None: it has not.
         stranded: Its links were to move when no pod of the service served, and wait for others to be READY.
@@ -69,6 +70,7 @@ class OperatorRecord:
     begun: int | None = None
     serves: bool = False
     former: tuple[str, ...] = ()
+    served: bool = False
     added: bool = False
     stranded: bool = False
     stops: int | None = None
@@ -102,6 +104,7 @@ class OperatorRecord:
                 begun=_optional(data, "begun", int),
                 serves=bool(data.get("serves")),
                 former=tuple(map(str, data.get("former") or ())),
+                served=bool(data.get("served", data.get("everReady"))),
                 added=bool(data.get("added")),
                 stranded=bool(data.get("stranded")),
                 stops=_optional(data, "stops", int),
@@ -113,7 +116,7 @@ class OperatorRecord:
     def decision(self) -> tuple[object, ...]:
         """What the operator decides; two records that agree in it need no write (the count alone is no reason)."""
         times = (self.unready_since, self.unreachable_since, self.ready_changed)
-        seen = (self.ever_ready, self.added, self.serves, self.stranded)
+        seen = (self.ever_ready, self.served, self.added, self.serves, self.stranded)
         life = (self.incarnation, self.container, *seen, *times, self.before, self.loss)
         return (self.state, self.reason, self.links, self.address, self.release, *life)
 
@@ -138,6 +141,7 @@ class OperatorRecord:
             "container": str(self.container) if any(self.container) else None,
             "begun": self.begun,
             "serves": self.serves or None,
+            "served": self.served,
             "added": self.added or None,
             "stranded": self.stranded or None,
         }

@@ -102,7 +102,10 @@ class Reason(StrEnum):
     """A caller's call has moved its user off a pod that is to be left; no pod's state, only why a link has moved."""
 
 
-DOWN = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG, Reason.APP_SHUTDOWN, Reason.HEARTBEAT_LOST})
+FAILED = frozenset({Reason.UNREADY_TOO_LONG, Reason.UNREACHABLE_TOO_LONG})
+"""The pod does not answer, for too long."""
+
+DOWN = FAILED | {Reason.APP_SHUTDOWN, Reason.HEARTBEAT_LOST}
 """The pod is there and does not serve: what the brake counts and holds back."""
 
 DRAINING = frozenset({Reason.TERMINATING, Reason.DRAIN_REQUESTED, Reason.DISOWNED, Reason.SCALED_DOWN, Reason.STOPPING})

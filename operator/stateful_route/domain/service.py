@@ -7,7 +7,7 @@ from stateful_route.domain.drain import shared_with_app
 from stateful_route.domain.lifecycle import Situation, Verdict, judge, without_loss
 from stateful_route.domain.placement import Target, room
 from stateful_route.domain.policy import Policy
-from stateful_route.domain.routing import DOWN, LinkAction, Reason, RoutingState
+from stateful_route.domain.routing import DOWN, DRAINING, LinkAction, Reason, RoutingState
 from stateful_route.domain.startup import Start, held, start_of, stranded
 
 NOT_YET_DOWN = frozenset({Reason.UNREADY, Reason.UNREACHABLE})
@@ -61,8 +61,8 @@ def _successors_stay(
 ) -> dict[int, Verdict]:
     """When nobody else has room for links of a former life, each successor takes over those that are left of its own.
 
-    So it is when every pod was replaced or restarted, and when the others are full. In a service that starts, a pod
-    that comes back takes over its own in any case: they are lost to the others as well.
+    So it is when every pod was replaced or restarted, and when the others are full; also with one that is drained. In a
+    service that starts, a pod that comes back takes over its own in any case: they are lost to the others as well.
     """
     others = [Target(o, links=at.links) for o, at in situations.items() if _takes_links(at, verdicts[o])]
     full = room(others, policy.placement) <= 0
@@ -71,7 +71,14 @@ def _successors_stay(
         for ordinal, at in situations.items()
         if at.memory.loss is not None and (full or at.memory.stranded)
     }
-    return {ordinal: verdict for ordinal, verdict in anew.items() if verdict.state is RoutingState.READY}
+    return {ordinal: verdict for ordinal, verdict in anew.items() if _serves_on(situations[ordinal], verdict)}
+
+
+def _serves_on(at: Situation, verdict: Verdict) -> bool:
+    """Whether the pod can serve the users that it has: it is Ready, also if it is to be emptied when others can."""
+    if verdict.state is RoutingState.READY:
+        return True
+    return verdict.reason in DRAINING - {Reason.TERMINATING, Reason.STOPPING} and at.memory.unready_since is None
 
 
 def _takes_links(at: Situation, verdict: Verdict) -> bool:
@@ -99,10 +106,11 @@ def _counts(at: Situation) -> bool:
     """Whether the brake counts the pod: it has served, and its not being Ready would say something.
 
     Left out are pods that have ended, that were never Ready or were added while the brake was on (whoever adds pods
-    must not take it off), and those that stop: they are not Ready because they were asked to stop.
+    must not take it off), and those that stop: they are not Ready because they were asked to stop. One whose container
+    has restarted has served: it fails as long as it is not Ready again, and must not drop out of the count for that.
     """
     pod = at.pod
-    if pod is None or pod.finished or not at.memory.ever_ready or at.memory.added:
+    if pod is None or pod.finished or not at.memory.served or at.memory.added:
         return False
     stops = pod.terminating or at.stopping is not None
     return not (stops and at.memory.unready_since is not None)

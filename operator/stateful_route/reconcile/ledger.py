@@ -201,6 +201,8 @@ class Ledger:
     ) -> dict[int, Situation]:
         """The situation of each ordinal that has a pod, a record or links.
 
+        Links alone say that a pod is gone only as long as the API server says which pods there are.
+
         Args:
             workload: The pods.
             policy: What the spec says.
@@ -209,7 +211,7 @@ class Ledger:
             unreachable: Pods that do not answer the operator, and since when.
         """
         pods, store_ms = workload.by_ordinal(), self.store_ms
-        linked = {ordinal for ordinal, count in self.counts.items() if count > 0}
+        linked = {ordinal for ordinal, count in self.counts.items() if count > 0 and workload.current}
         staying = {ordinal for ordinal, pod in pods.items() if not pod.terminating and not pod.finished}
         braked = any(record.reason is Reason.FAILOVER_PAUSED for record in self.records.values())
         situations = {}
@@ -225,10 +227,11 @@ class Ledger:
             if pod is not None and ordinal in unreachable:
                 pod = replace(pod, unreachable_since=unreachable[ordinal])
             app = None if pod is None else self._app(pod, now)
+            wanted = workload.facts.wants(ordinal, staying) if workload.facts else None
             situations[ordinal] = Situation(
                 pod=pod,
-                memory=self._memory(ordinal, pod, policy, now, braked=braked),
-                wanted=workload.facts.wants(ordinal, staying) if workload.facts else None,
+                memory=self._memory(ordinal, pod, policy, now, braked=braked, wanted=wanted),
+                wanted=wanted,
                 now=now,
                 store_ms=store_ms,
                 app=app,
@@ -240,7 +243,9 @@ class Ledger:
             )
         return situations
 
-    def _memory(self, ordinal: int, pod: PodFacts | None, policy: Policy, now: float, *, braked: bool) -> Memory:
+    def _memory(
+        self, ordinal: int, pod: PodFacts | None, policy: Policy, now: float, *, braked: bool, wanted: bool | None
+    ) -> Memory:
         record, store_ms, now_ms = self.records.get(ordinal), self.store_ms, round(now * 1000)
         if record is not None and record.unready_since is not None:
             record = replace(record, unready_since=self._moments.own(record.unready_since, store_ms, now_ms))
@@ -249,7 +254,7 @@ class Ledger:
         if record is not None:
             release = self._deadlines.renamed(ordinal, record, store_ms, now_ms)
             record = record if release == record.release else replace(record, release=release)
-        memory = remember(pod, record, policy, now, braked=braked)
+        memory = remember(pod, record, policy, now, braked=braked, wanted=wanted)
         new = self._new_cut(ordinal, pod)
         return replace(memory, serves=new.serves) if new is not None else memory
 
@@ -275,8 +280,8 @@ class Ledger:
         for ordinal in ordinals:
             pod, record, loss = situations[ordinal].pod, self.records.get(ordinal), situations[ordinal].memory.loss
             if pod is not None and record is not None and loss is not None:
-                moves = moves_on(loss, policy)
-                self._cuts[ordinal] = pod, cut(pod, record, self._states.get(ordinal), issued, moves=moves)
+                moves, live = moves_on(loss, policy), pod.uid in self._watched
+                self._cuts[ordinal] = pod, cut(pod, record, self._states.get(ordinal), issued, moves=moves, live=live)
 
     def _app(self, pod: PodFacts, now: float) -> ServiceState | None:
         """What its app says, with the time of that by the store's clock as it goes now."""
@@ -355,6 +360,7 @@ class Ledger:
                 links=verdict.links,
                 incarnation=at.pod.incarnation if at.pod else old.incarnation if old else None,
                 ever_ready=at.memory.ever_ready,
+                served=at.memory.served,
                 added=at.memory.added,
                 stranded=verdict.stranded,
                 unready_since=self._stored(at.memory.unready_since, at),

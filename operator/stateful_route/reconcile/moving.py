@@ -9,7 +9,7 @@ from stateful_route.api.conditions import Reason as Why
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.errors import StoreUnavailable
 from stateful_route.domain.lifecycle import Verdict
-from stateful_route.domain.placement import Placement, Spread, Target
+from stateful_route.domain.placement import Placement, Spread, Target, room
 from stateful_route.domain.routing import LinkAction, Reason
 from stateful_route.domain.service import Judgement
 from stateful_route.kube.server_clock import steady
@@ -121,14 +121,20 @@ class Moving:
     def _order(self, ordinal: int, verdict: Verdict) -> Order | None:
         record = self._ledger.records.get(ordinal)
         before = record.before if record else None
-        if verdict.links is not LinkAction.STAY:
-            if verdict.reason not in {Reason.REPLACED, Reason.RESTARTED}:
-                return Order(verdict.links, None, verdict.reason)
+        if verdict.reason in {Reason.REPLACED, Reason.RESTARTED}:
             return None if before is None else Order(verdict.links, before, verdict.reason)  # None: settled just now
-        if before is not None and record is not None and record.loss is not None:
-            leaves = record.serves and self._ready - {ordinal}  # nobody else: they are this life's own from now on
-            return Order(LinkAction.MOVE if leaves else LinkAction.STAY, before, record.loss)
-        return None
+        if verdict.links is not LinkAction.MOVE and before is not None and record is not None and record.loss:
+            if not (record.serves and self._room_beside(ordinal)):  # they are this life's own from now on
+                return Order(LinkAction.STAY, before, record.loss)
+            if verdict.links is LinkAction.STAY:
+                return Order(LinkAction.MOVE, before, record.loss)
+        return None if verdict.links is LinkAction.STAY else Order(verdict.links, None, verdict.reason)
+
+    def _room_beside(self, ordinal: int) -> bool:
+        """Whether another pod takes links."""
+        counts = self._ledger.counts
+        others = [Target(other, links=counts.get(other, 0)) for other in self._ready - {ordinal}]
+        return room(others, self._placement) > 0
 
     def _revise(self, ordinal: int, order: Order | None, *, full: bool) -> None:
         if order is None:

@@ -20,6 +20,8 @@ class Workload:
         self.facts: WorkloadFacts | None = None
         """The workload, or None: it does not exist."""
         self.listed = False
+        self.current = False
+        """The last LIST was answered; while it is not, a pod may be there of which nothing is known."""
         self._listed_version = 0
         self._pods: dict[str, Seen] = {}
         self._ended: set[str] = set()
@@ -47,6 +49,7 @@ class Workload:
 
     def begin_listing(self) -> dict[str, int]:
         """A LIST is about to be sent; the uids of the pods that are known, and their versions."""
+        self.current = False
         self._ended.clear()
         return {uid: pod.resource_version for uid, pod in self._pods.items()}
 
@@ -73,7 +76,7 @@ class Workload:
         for uid in self._pods.keys() - answer.keys():
             if self._pods[uid].resource_version <= version:
                 del self._pods[uid]
-        self.listed = True
+        self.listed = self.current = True
         self._listed_version = version
         return news
 
