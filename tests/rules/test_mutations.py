@@ -64,7 +64,7 @@ def there_is_no_brake(patch):
 
 
 def successors_wait_for_others_for_ever(patch):
-    patch(service, "_successors_stay_when_nobody_else_can", lambda *_: {})
+    patch(service, "_successors_stay", lambda *_: {})
 
 
 LIVES, FAILING = THEMES[:2], THEMES[2:4]

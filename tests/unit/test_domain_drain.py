@@ -182,6 +182,12 @@ def test_a_drain_is_shared(sentence):
     assert verdict.release == (None if seconds is None else STORE + seconds * 1000)
 
 
+def test_the_successor_of_a_pod_that_is_drained_is_asked_for_nothing_as_it_has_forgotten_whom_it_had():
+    successor = at(ASKED, published=app(), loss=Reason.REPLACED)
+    other = at(pod(name="room-1", ordinal=1, uid="pod-b"))
+    assert judge_service({0: successor, 1: other}, BY_APP).verdicts[0] == judge(successor, BY_APP)
+
+
 def test_in_mode_operator_no_app_is_asked():
     assert shared(at(published=app()), BY_OPERATOR).links is DRAIN
     assert shared(at(published=app(), release=STORE + 3000), BY_OPERATOR) == judge(at(), BY_OPERATOR)
@@ -193,7 +199,6 @@ OTHERS = {
     "down": at(ASKED, published=app(), unready_since=NOW - 60),
     "unready": at(pod(ready=False), published=app(), unready_since=NOW),
     "past its grace period": at(stopping(0), published=app()),
-    "replaced": at(ASKED, published=app(), loss=Reason.REPLACED),
 }
 
 

@@ -21,13 +21,13 @@ TIMEOUT = 120.0
 
 
 def pod(ordinal, **facts):
-    usual = {"name": f"room-{ordinal}", "uid": f"pod-{ordinal}", "resource_version": 1, "created": 1.0, "ready": True}
+    usual = {"name": f"room-{ordinal}", "uid": f"pod-{ordinal}", "resource_version": 1, "ready": True}
     return PodFacts(ordinal=ordinal, phase="Running", **(usual | facts))
 
 
 def situation(facts, *, links=100, served=False, wanted=True, **memory):
     usual = {"ever_ready": True, "unready_since": None, "loss": None, "held_down": False}
-    at = Situation(pod=facts, memory=Memory(**(usual | memory)), wanted=wanted, now=NOW, links=links)
+    at = Situation(pod=facts, memory=Memory(**(usual | memory), served=True), wanted=wanted, now=NOW, links=links)
     return replace(at, served=served)
 
 

@@ -18,9 +18,9 @@ MOVES, KEEPS = OnLoss
 
 
 def stopping(*, facts=None, wanted=True, **memory):
-    usual = {"name": "room-0", "uid": "pod-0", "resource_version": 1, "created": 1.0, "phase": "Running", "ready": True}
+    usual = {"name": "room-0", "uid": "pod-0", "resource_version": 1, "phase": "Running", "ready": True}
     pod = PodFacts(ordinal=0, **(usual | (facts or {})))
-    known = {"ever_ready": True, "unready_since": None, "loss": None, "held_down": False}
+    known = {"ever_ready": True, "served": True, "unready_since": None, "loss": None, "held_down": False}
     at = Situation(pod=pod, memory=Memory(**(known | memory)), wanted=wanted, now=NOW)
     return replace(at, stopping=UNTIL)
 
