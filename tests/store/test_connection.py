@@ -13,6 +13,7 @@ from stateful_route.domain.errors import (
     AuthenticationFailed,
     InvalidArgument,
     StatefulRouteError,
+    StoreBusy,
     StoreRejected,
     StoreUnavailable,
 )
@@ -291,6 +292,18 @@ async def test_more_calls_at_once_than_connections_wait_their_turn(server, raw, 
     assert len(results) == 200
     clients = [client for client in await raw.client_list() if "evalsha" in client["cmd"]]
     assert 1 <= len(clients) <= 3
+
+
+async def test_a_call_for_which_no_connection_becomes_free_says_nothing_of_the_server(server, connect):
+    store = connect(server.url, max_connections=1, timeout_seconds=0.2)
+    pool = store._client.connection_pool
+    taken = await pool.get_connection()
+    for call in (set_link(store, SERVICE, UID, 1), store.command("PING")):
+        with pytest.raises(StoreBusy, match="too many calls are under way") as told:
+            await call
+        assert not told.value.maybe_written
+    await pool.release(taken)
+    assert (await set_link(store, SERVICE, UID, 1)).previous is None
 
 
 async def test_a_server_that_went_away_and_came_back_is_used_again(start_server, connect):

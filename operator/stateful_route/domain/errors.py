@@ -38,6 +38,15 @@ class StoreUnavailable(StatefulRouteError):  # noqa: N818  the reference's name
     maybe_written = True
 
 
+class StoreBusy(StoreUnavailable):
+    """No connection to Redis became free in time: this process has too many calls under way. Nothing was sent.
+
+    It says nothing of Redis, which may be well and idle.
+    """
+
+    maybe_written = False
+
+
 class Deposed(StoreUnavailable):
     """This operator may not write now: another one may lead by now, or does; nothing was written.
 

@@ -8,6 +8,7 @@ from stateful_route.domain.errors import (
     AuthenticationFailed,
     Deposed,
     StatefulRouteError,
+    StoreBusy,
     StoreRejected,
     StoreUnavailable,
     UnfitServer,
@@ -22,6 +23,7 @@ FAILURES: tuple[tuple[type[StatefulRouteError], str], ...] = (
     (AuthenticationFailed, "authentication"),
     (UnfitServer, "unfit"),
     (Deposed, "deposed"),
+    (StoreBusy, "busy"),
     (StoreUnavailable, "unavailable"),
     (StoreRejected, "rejected"),
 )

@@ -45,9 +45,10 @@ class Hearing:
     async def remove(self, listener: Listener) -> None:
         """It hears nothing any more."""
         for channel, listening in list(self._listeners.items()):
-            if listener in listening:
-                listening.remove(listener)
-            if not listening:
+            if listener not in listening:
+                continue
+            listening.remove(listener)
+            if not listening and self._listeners.get(channel) is listening:  # others leave meanwhile
                 del self._listeners[channel]
                 await self._push.unsubscribe(channel)
 

@@ -46,6 +46,7 @@ _SAID = (
     (re.compile(r"Connection closed by server\.$"), "it closed the connection"),
     (re.compile(r"No master found for "), "no Sentinel names a primary"),
     (re.compile(r"TTL exhausted\.$"), MOVING),
+    (re.compile(r"No connection available\.?$"), "no connection became free in time, too many calls are under way"),
     (re.compile(r"(TRYAGAIN )?Multiple keys request during rehashing of slot$"), MOVING),
     (re.compile(r'Slot "\d+" (is )?not covered by the cluster'), "no node serves the slot of the key"),
     (re.compile(r"startup_nodes could not agree"), "its nodes do not agree who has which slots"),

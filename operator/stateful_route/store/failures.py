@@ -10,6 +10,7 @@ from stateful_route.domain.errors import (
     AuthenticationFailed,
     Deposed,
     StatefulRouteError,
+    StoreBusy,
     StoreRejected,
     StoreUnavailable,
     UnfitServer,
@@ -48,6 +49,9 @@ NO_CLUSTER = "is no node of a Redis Cluster"
 
 A_SENTINEL = str(IsSentinel())
 
+NONE_FREE = "No connection available"
+"""What redis-py's pools say when all connections stayed in use for as long as a call may wait for one."""
+
 AT_FIRST_WRITE = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "WRONGTYPE ")
 """Refused before anything is written, also in a script: the server looks at its first write, our scripts at types."""
 
@@ -76,7 +80,8 @@ def as_ours(error: Exception, label: str, *, writes: bool = True) -> StatefulRou
     if isinstance(error, rx.MovedError) or text.startswith("MOVED ") or NO_CLUSTER in text or A_SENTINEL in text:
         return UnfitServer(message)
     if isinstance(error, (rx.ConnectionError, rx.TimeoutError, rx.RedisClusterException, OSError, TimeoutError)):
-        return StoreUnavailable(message, maybe_written=writes and sent)
+        kind = StoreBusy if text.startswith(NONE_FREE) else StoreUnavailable
+        return kind(message, maybe_written=writes and sent)
     return StoreRejected(message, maybe_written=half_way)
 
 
