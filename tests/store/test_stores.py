@@ -9,7 +9,13 @@ from stateful_route.api.conditions import Reason
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.domain import outage
-from stateful_route.domain.errors import AuthenticationFailed, LayoutMismatch, OwnedElsewhere, StoreUnavailable
+from stateful_route.domain.errors import (
+    AuthenticationFailed,
+    LayoutMismatch,
+    OwnedElsewhere,
+    StoreBusy,
+    StoreUnavailable,
+)
 from stateful_route.kube.client import KubeError
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.stores import Stores
@@ -65,6 +71,45 @@ async def test_a_route_that_leaves_while_all_is_closed_does_no_harm(served):
     stores, routes = served
     await asyncio.gather(stores.close(), *(stores.forget(one) for one in routes))
     assert [stores.last(one) for one in routes] == [None] * 3
+
+
+async def test_a_call_for_which_no_connection_became_free_says_nothing_of_the_store(served):
+    stores, (one, *_) = served
+    with pytest.raises(StoreBusy), stores.judged(one):
+        raise StoreBusy("redis://x: no connection became free in time")
+    assert stores.away is None
+    with pytest.raises(StoreUnavailable), stores.judged(one):
+        raise AWAY
+    with pytest.raises(StoreBusy), stores.judged(one):
+        raise StoreBusy("redis://x: no connection became free in time")
+    assert stores.away is not None, "nor that it is back"
+
+
+async def test_all_services_of_a_store_share_one_budget_and_one_search(server):
+    stores = Stores(None)
+    first, second = [await stores.of(None, route(number, server.url)) for number in range(2)]
+    other = await stores.of(None, route(2, f"redis://127.0.0.1:{server.port}/2"))
+    assert stores.budget(first) is stores.budget(second) is not stores.budget(other)
+    assert stores.key_walk(first) is stores.key_walk(second) is not stores.key_walk(other)
+    await stores.close()
+
+
+class Listener:
+    def hear(self, message):
+        raise AssertionError(message)
+
+    def missed(self):
+        pass
+
+
+async def test_services_stop_listening_to_one_store_at_the_same_time(served):
+    stores, (one, *_) = served
+    store = stores.last(one)
+    listeners = [Listener() for _ in range(20)]
+    for number, listener in enumerate(listeners):
+        await stores.listen(store, f"channel-{number}", listener)
+    await asyncio.gather(*map(stores.unlisten, listeners))
+    await stores.close()
 
 
 AWAY = StoreUnavailable("redis://x: connection refused")

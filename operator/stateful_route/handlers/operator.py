@@ -27,6 +27,7 @@ from stateful_route.reconcile.departure import leave_with_namespace
 from stateful_route.reconcile.environment import Environment, Timing
 from stateful_route.reconcile.grants import GRANT, Watches
 from stateful_route.reconcile.leadership import Leadership
+from stateful_route.reconcile.listings import Listings
 from stateful_route.reconcile.revisions import Revisions
 from stateful_route.reconcile.routes import Routes
 from stateful_route.reconcile.stores import Stores
@@ -296,8 +297,9 @@ async def _serve_routes(app: App, cluster: str) -> None:
     claims = Claims(kube, app.options.release, app.options.claim_seconds)
     watches = Watches(app.watchdog)
     timing, metrics = app.options.timing, app.metrics
+    listings = Listings(kube, everywhere=not app.options.namespaces)
     env = Environment(
-        kube, stores, cluster, app.watchdog, timing, claims, Definition(), watches, app.revisions, metrics
+        kube, stores, cluster, app.watchdog, timing, claims, Definition(), watches, app.revisions, listings, metrics
     )
     app.routes = Routes(env, app.options.namespaces)
     try:
@@ -305,6 +307,7 @@ async def _serve_routes(app: App, cluster: str) -> None:
     finally:
         app.routes = None
         app.watchdog.clear()
+        await listings.close()
         await stores.close()
 
 

@@ -6,7 +6,7 @@ The generated API classes are left out on purpose: importing them costs more mem
 import asyncio
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +32,8 @@ from stateful_route.kube.server_clock import ServerClock
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE = "default"
 REQUEST_SECONDS = 15.0
+PAGE_OBJECTS = 500
+"""Of a long list in one answer: some megabytes, which are parsed in a moment."""
 QUICK_SECONDS = 5.0
 """For one object, which somebody waits for: an API server that is frozen must not hold up what time alone decides."""
 SILENT_SECONDS = 1.0
@@ -151,11 +153,21 @@ class Kube:
         """The object or list at ``path``."""
         return await self._request("GET", path, query)
 
-    async def get_quickly(self, path: str) -> Body:
-        """The object at ``path``, or `KubeError` after ``QUICK_SECONDS`` at most."""
+    async def pages(self, path: str, **query: str | int) -> AsyncIterator[Body]:
+        """The list at ``path``, ``PAGE_OBJECTS`` objects at a time, all as of one moment; each page quickly, or not."""
+        ask = {**query, "limit": PAGE_OBJECTS}
+        while True:
+            page = await self.get_quickly(path, **ask)
+            yield page
+            if not (more := page["metadata"].get("continue")):
+                return
+            ask["continue"] = more
+
+    async def get_quickly(self, path: str, **query: str | int) -> Body:
+        """The object or list at ``path``, or `KubeError` after ``QUICK_SECONDS`` at most."""
         try:
             async with asyncio.timeout(SILENT_SECONDS if self._silent else QUICK_SECONDS):
-                return await self.get(path)
+                return await self.get(path, **query)
         except TimeoutError as error:
             self._silent = True
             raise KubeError(0, f"the API server did not answer GET {path}: it took too long") from error

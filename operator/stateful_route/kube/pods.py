@@ -1,6 +1,6 @@
 """Pods: how a body becomes facts, and how the pods of a workload are listed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -80,6 +80,22 @@ async def list_pods(kube: Kube, namespace: str, selector: Selector) -> tuple[lis
     path = f"/api/v1/namespaces/{namespace}/pods"
     listed = await kube.get(path, labelSelector=selector.query([POD_NAME_LABEL]))
     return list(listed.get("items") or ()), int(listed["metadata"]["resourceVersion"])
+
+
+async def pages_of_pods(kube: Kube, namespace: str | None) -> AsyncIterator[tuple[list[Body], int]]:
+    """All pods of a namespace (None: of all) that are named as a StatefulSet's, some at a time, as of one moment.
+
+    Each page comes with how new the list is. What was noted of who has set which field is left out.
+
+    Raises:
+        KubeError: see there; also when the pages take so long that the API server has forgotten the moment.
+    """
+    where = f"/namespaces/{namespace}" if namespace else ""
+    async for page in kube.pages(f"/api/v1{where}/pods", labelSelector=POD_NAME_LABEL):
+        bodies = list(page.get("items") or ())
+        for body in bodies:
+            body["metadata"].pop("managedFields", None)
+        yield bodies, int(page["metadata"]["resourceVersion"])
 
 
 def _container_now(status: Body) -> Container:

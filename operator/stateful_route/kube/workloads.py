@@ -25,6 +25,20 @@ def stateful_set_facts(body: Body) -> WorkloadFacts:
     return _facts(body, replicas, selector, numbered=True)
 
 
+async def list_stateful_sets(kube: Kube, namespace: str | None) -> dict[tuple[str, str], WorkloadFacts]:
+    """The facts of all StatefulSets of a namespace (None: of all), by namespace and name.
+
+    Raises:
+        KubeError: see there.
+    """
+    where = f"/namespaces/{namespace}" if namespace else ""
+    return {
+        (body["metadata"]["namespace"], body["metadata"]["name"]): stateful_set_facts(body)
+        async for page in kube.pages(f"/apis/apps/v1{where}/statefulsets")
+        for body in page.get("items") or ()
+    }
+
+
 async def get_workload(kube: Kube, namespace: str, ref: WorkloadRef) -> WorkloadFacts | None:
     """The workload's facts, or None when it does not exist.
 

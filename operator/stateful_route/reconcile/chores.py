@@ -7,17 +7,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from stateful_route.api.statefulroute import StatefulRoute
-from stateful_route.domain.errors import StoreRejected, StoreUnavailable
+from stateful_route.domain.errors import StatefulRouteError, StoreRejected, StoreUnavailable
 from stateful_route.domain.routing import LinkAction
+from stateful_route.domain.urgency import Urgency
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.objects import is_node_lost
 from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile.environment import Environment
+from stateful_route.reconcile.key_walk import Found, KeyWalk
 from stateful_route.reconcile.ledger import Ledger
-from stateful_route.reconcile.search import Search
-from stateful_route.reconcile.upkeep import adopt_foreign, repair_index
+from stateful_route.reconcile.search import Losses, Search
+from stateful_route.reconcile.upkeep import age_moves, note_repaired, repair_index
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
+from stateful_route.store.index import Repaired, repair_buckets
+from stateful_route.store.keys import BUCKETS
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +29,9 @@ NODE_LOOK_SECONDS = 5.0
 FOREIGN_LOOK_SECONDS = 10.0
 """The least time between two looks at all keys of the store for links that foreign clients made without our index."""
 
+
+STEPS = [range(start, start + BUCKETS // 16) for start in range(0, BUCKETS, BUCKETS // 16)]
+"""The parts in which a service's index is walked: a service with very many links lets others go on between two."""
 
 CLEARED_PART = 0.2
 """At most this part of the time is spent on dropping the expired links of services that are full."""
@@ -56,10 +63,14 @@ class Chores:
         self.refused: str | None = None
         self.searched: Callable[[set[int]], None] = lambda _ordinals: None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._searching = asyncio.Lock()
+        self._walk: KeyWalk | None = None
+        """Which looks at all keys of the store, for all services there."""
+        self._before: Losses = {}
+        """What was missing when the present look at all keys began."""
         self._unreadable = 0
         """Links that hold no pod index, as of the last look at all keys."""
         self._nodes_looked_at = self._repair_at = self._foreign_at = self._clear_at = 0.0
+        self._searched_at = -math.inf
 
     def look_after(self, store: Store, route: StatefulRoute, workload: Workload) -> float | None:
         """Begin what is due; when to ask again at the latest (by `steady`), None: with the next pass."""
@@ -67,22 +78,18 @@ class Chores:
         period = route.spec.repair.period_seconds
         if period and now >= self._repair_at:
             self._repair_at = now + period
-            self._foreign_at = now + FOREIGN_LOOK_SECONDS
             self._begin(self._repair(store))
         elif now >= self._clear_at and self._is_crowded(route):
             self._clear_at = math.inf
             self._begin(self._clear(store))
-        elif not self._searching.locked() and self.search.missing(self._ledger.records):
-            self._begin(self._search(store))
-        elif now >= self._foreign_at and self._fresh_failures():
-            self._foreign_at = now + FOREIGN_LOOK_SECONDS
-            self._begin(self._search(store))
+        self._look_for_links(store, period, now)
         return self._look_at_nodes(workload, now)
 
     def stop(self) -> None:
         """Give up what is under way."""
         for task in self._tasks:
             task.cancel()
+        self._leave_walk()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         service = str(self._ledger.service)
@@ -143,7 +150,7 @@ class Chores:
         """Drop the links that have expired; have the rest counted if there were any."""
         began = steady()
         try:
-            repaired = await repair_index(store, self._ledger.service)
+            repaired = await repair_index(store, self._ledger.service)  # users wait for room: it does not queue
         finally:
             now = steady()
             self._clear_at = now + max(
@@ -153,20 +160,55 @@ class Chores:
             self._wake(full=True)
 
     async def _repair(self, store: Store) -> None:
-        await repair_index(store, self._ledger.service)
-        await self._search(store)
+        """Walk the index step by step, in turn with the other services of the store."""
+        turns = self._env.stores.budget(store)
+        repaired = Repaired()
+        for buckets in STEPS:
+            async with turns.turn(Urgency.UPKEEP):
+                repaired += await repair_buckets(store, self._ledger.service, buckets)
+        note_repaired(store, self._ledger.service, repaired)
+        await age_moves(store, self._ledger.service)
 
-    async def _search(self, store: Store) -> None:
+    # Links that are not in the index
+
+    def _look_for_links(self, store: Store, period: int, now: float) -> None:
+        """Take part in the walks over all keys of the store, and ask for one when it is time to."""
+        walk = self._env.stores.key_walk(store)
+        if walk is not self._walk:
+            self._leave_walk()
+            self._walk = walk
+            walk.join(self._ledger.service, self)
+        if self.search.missing(self._ledger.records):
+            walk.ask(soon=True)
+        elif now >= self._foreign_at and self._fresh_failures():
+            self._foreign_at = now + FOREIGN_LOOK_SECONDS
+            walk.ask(soon=True)
+        elif period and now >= self._searched_at + period:
+            walk.ask(soon=False)
+
+    def _leave_walk(self) -> None:
+        if self._walk is not None:
+            self._walk.leave(self._ledger.service, self)
+            self._walk = None
+
+    def walk_begins(self) -> None:
+        """All keys are about to be looked at."""
+        self._before = self.search.missing(self._ledger.records)
+
+    def walk_ended(self, found: Found) -> None:
+        """All keys have been looked at since."""
         service = self._ledger.service
-        async with self._searching:  # one at a time: what one has found, another does not find
-            before = self.search.missing(self._ledger.records)
-            seen = await adopt_foreign(store, service)
-            meanwhile = self.search.missing(self._ledger.records)
-            self.search.ended(before, meanwhile, seen.found)
-        if seen.foreign and seen.foreign != self._unreadable:
-            facts = {"service": str(service), "links": seen.foreign, "keys": service.link("*")}
+        if isinstance(found, StatefulRouteError):
+            log.warning("chore put off", extra={"service": str(service), "error": str(found)})
+            return
+        self._searched_at = steady()
+        self._foreign_at = max(self._foreign_at, self._searched_at + FOREIGN_LOOK_SECONDS)
+        before, meanwhile = self._before, self.search.missing(self._ledger.records)
+        self.search.ended(before, meanwhile, found.found)
+        if found.foreign and found.foreign != self._unreadable:
+            facts = {"service": str(service), "links": found.foreign, "keys": service.link("*")}
             log.warning("links that hold no pod index are left untouched", extra=facts)
-        self._unreadable = seen.foreign
-        if seen.found or before:
+        self._unreadable = found.foreign
+        if found.found or before:
             self.searched({*before, *meanwhile})
-            self._wake(full=bool(seen.found))
+            self._wake(full=bool(found.found))

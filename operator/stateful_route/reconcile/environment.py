@@ -7,6 +7,7 @@ from stateful_route.kube.client import Kube
 from stateful_route.reconcile.claims import Claims
 from stateful_route.reconcile.definition import Definition
 from stateful_route.reconcile.grants import Watches
+from stateful_route.reconcile.listings import Listings
 from stateful_route.reconcile.revisions import Revisions
 from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
@@ -41,4 +42,5 @@ class Environment:
     definition: Definition
     watches: Watches
     revisions: Revisions
+    listings: Listings
     meter: Meter = UNMETERED

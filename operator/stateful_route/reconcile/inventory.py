@@ -9,8 +9,7 @@ from stateful_route.api.conditions import Reason
 from stateful_route.domain.selector import Selector
 from stateful_route.domain.workload_ref import WorkloadFacts, WorkloadRef
 from stateful_route.kube.client import KubeError
-from stateful_route.kube.pods import list_pods
-from stateful_route.kube.workloads import UnsupportedWorkload, get_workload
+from stateful_route.kube.workloads import UnsupportedWorkload
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.problem import Problem
 from stateful_route.reconcile.roster import Criteria, classify
@@ -25,7 +24,7 @@ class Inventory:
     """Reads the pods of one workload into a `Workload`."""
 
     def __init__(self, env: Environment, namespace: str) -> None:
-        self._kube, self._watchdog, self._revisions = env.kube, env.watchdog, env.revisions
+        self._listings, self._watchdog, self._revisions = env.listings, env.watchdog, env.revisions
         self._namespace = namespace
         self.workload = Workload()
         self._criteria: Criteria | None = None
@@ -98,17 +97,17 @@ class Inventory:
         Those that its selector selects are asked for, as others may be many; all of them, where a pod that is known is
         not among these: its labels may have changed, which is no end of it.
         """
-        kube, namespace, known = self._kube, self._namespace, self.workload.facts
+        listings, namespace, known = self._listings, self._namespace, self.workload.facts
         selector = known.selector if known and self.workload.listed else EVERYTHING  # at first nobody is known
-        facts, (bodies, version) = await asyncio.gather(
-            get_workload(kube, namespace, ref), list_pods(kube, namespace, selector)
+        facts, pods = await asyncio.gather(
+            listings.workload(namespace, ref), listings.pods(namespace, ref.name, selector)
         )
         as_asked = facts is not None and facts.selector == selector
-        if selector != EVERYTHING and (
-            not as_asked or self.workload.misses(str(body["metadata"]["uid"]) for body in bodies)
+        if not pods.complete and (
+            not as_asked or self.workload.misses(str(body["metadata"]["uid"]) for body in pods.bodies)
         ):
-            bodies, version = await list_pods(kube, namespace, EVERYTHING)
-        return facts, bodies, version
+            pods = await listings.pods(namespace, ref.name, EVERYTHING)
+        return facts, pods.bodies, pods.version
 
     def _judging(self, ref: WorkloadRef, container: str | None) -> Criteria:
         """What pods are judged by now."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from stateful_route.domain.errors import OwnedElsewhere, StoreUnavailable
@@ -15,6 +16,14 @@ from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 
 log = logging.getLogger(__name__)
+
+TurnOn = Callable[[Store], AbstractAsyncContextManager[object]]
+"""Gives a turn on a store, to be waited for."""
+
+
+def at_once(_store: Store) -> AbstractAsyncContextManager[object]:
+    """No wait: nobody shares the store."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +89,10 @@ class _Job:
 class Migrations:
     """Starts, watches and stops the migration tasks of one service."""
 
-    def __init__(self, on_end: Callable[[Outcome], None]) -> None:
+    def __init__(self, on_end: Callable[[Outcome], None], turn: TurnOn = at_once) -> None:
+        """``on_end``: is called with each outcome; ``turn``: on a store, for which each migration waits."""
         self._on_end = on_end
+        self._turn = turn
         self._jobs: dict[int, _Job] = {}
 
     def running(self, source: int) -> Order | None:
@@ -129,9 +140,10 @@ class Migrations:
         error: Exception | None = None
         through = False
         try:
-            await move_links(
-                migration.store, migration.service, migration.task, migration.pace, progress, migration.left
-            )
+            async with self._turn(migration.store):
+                await move_links(
+                    migration.store, migration.service, migration.task, migration.pace, progress, migration.left
+                )
             through = True
         except (StoreUnavailable, OwnedElsewhere) as expected:
             error = expected

@@ -14,7 +14,7 @@ from stateful_route.domain.routing import LinkAction, Reason
 from stateful_route.domain.service import Judgement
 from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile.ledger import Ledger
-from stateful_route.reconcile.migrations import Migration, Migrations, Order, Outcome
+from stateful_route.reconcile.migrations import Migration, Migrations, Order, Outcome, TurnOn, at_once
 from stateful_route.reconcile.spec import placement_of
 from stateful_route.reconcile.status import Finding
 from stateful_route.router.failover import Task
@@ -30,14 +30,16 @@ TRIP_SECONDS = 1.0
 class Moving:
     """The migrations of one service; ``on_end`` is called with each one's outcome, after the counts are kept up."""
 
-    def __init__(self, ledger: Ledger, on_end: Callable[[Outcome], None], refresh_seconds: float) -> None:
+    def __init__(
+        self, ledger: Ledger, on_end: Callable[[Outcome], None], refresh_seconds: float, turn: TurnOn = at_once
+    ) -> None:
         self._ledger = ledger
         self._notify = on_end
         self.holds: Callable[[int, int], bool] = lambda _ordinal, _before: False
         """Whether links of the pod's earlier incarnation (before an epoch) may still turn up."""
         self._again_after = (TRIP_SECONDS, 2 * refresh_seconds)
         """When an empty index is looked at again: another migration or a caller with an old view may add to it."""
-        self._migrations = Migrations(self._ended)
+        self._migrations = Migrations(self._ended, turn)
         self._orders: dict[int, Order] = {}
         self._look_at: dict[int, float] = {}
         self._looks: dict[int, int] = {}

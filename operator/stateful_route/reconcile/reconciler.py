@@ -15,7 +15,14 @@ from typing import Any
 
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.drain import asks, beginning
-from stateful_route.domain.errors import Deposed, LayoutMismatch, OwnedElsewhere, StoreRejected, StoreUnavailable
+from stateful_route.domain.errors import (
+    Deposed,
+    LayoutMismatch,
+    OwnedElsewhere,
+    StoreBusy,
+    StoreRejected,
+    StoreUnavailable,
+)
 from stateful_route.domain.lifecycle import Situation
 from stateful_route.domain.meter import RouteReading
 from stateful_route.domain.pod import PodFacts
@@ -23,6 +30,7 @@ from stateful_route.domain.policy import Policy
 from stateful_route.domain.routing import LinkAction
 from stateful_route.domain.service import Judgement, judge_service, keeping
 from stateful_route.domain.startup import begins
+from stateful_route.domain.urgency import Urgency
 from stateful_route.kube.client import KubeError, NotLeading
 from stateful_route.kube.objects import FINALIZER, Notice, set_finalizers
 from stateful_route.kube.server_clock import steady
@@ -37,6 +45,7 @@ from stateful_route.reconcile.attempt import (
     starting,
     store_failed,
 )
+from stateful_route.reconcile.budget import Turn
 from stateful_route.reconcile.chores import Chores
 from stateful_route.reconcile.claims import LeftAlone
 from stateful_route.reconcile.ending import give_up, keys_left
@@ -94,7 +103,7 @@ class Reconciler:
         self._inventory = Inventory(env, meta.namespace)
         self.workload = self._inventory.workload
         self._ledger = Ledger(self.service, self.owner, 2 * env.timing.resync_seconds, env.kube.clock.latest)
-        self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds)
+        self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds, self._turn_to_move)
         self._chores = Chores(env, self._ledger, self.wake)
         self._chores.searched = self._moving.look_again
         self._moving.holds = self._chores.search.holds
@@ -113,6 +122,10 @@ class Reconciler:
         self._wanted_since: float | None = steady()
         """Since when it should run; None: it need not, or is running because of that."""
         self._full_at = 0.0
+        self._resynced = False
+        """The first resync has been planned: those of services that were taken up together do not come together."""
+        self._turn: Turn | None = None
+        """Of the pass that is under way on the store; None: none is."""
         self._ending_since: float | None = None
         """Since when the StatefulRoute has been seen to be deleted."""
         self._next_due: float | None = None
@@ -132,6 +145,8 @@ class Reconciler:
             self._full_at = 0.0
         self._wanted_since = self._wanted_since or steady()
         self._wake.set()
+        if self._turn is not None:
+            self._turn.hurry()
 
     def _look_at_store(self) -> None:
         self._reread = True
@@ -173,6 +188,9 @@ class Reconciler:
             migrations=len(self._moving.busy),
             waiting_seconds=max(0.0, now - (self._wanted_since or now)),
         )
+
+    def _turn_to_move(self, store: Store) -> Turn:
+        return self._env.stores.budget(store).turn(Urgency.MOVE)
 
     # Its task
 
@@ -264,8 +282,9 @@ class Reconciler:
                 outcome = Attempt(again=True)  # the store was emptied under us, or another one took over: look anew
             else:
                 outcome = owned_elsewhere(self.service, error.owner)
-        except (Deposed, NotLeading) as error:  # it is about us, not about the service: its conditions stay as they are
-            log.debug("not leading", extra={"service": str(self.service), "error": str(error)})
+        except (Deposed, NotLeading, StoreBusy) as error:
+            # It is about us, not about the service or its store: the conditions stay as they are.
+            log.debug("put off", extra={"service": str(self.service), "error": str(error)})
         except (LayoutMismatch, StoreUnavailable, StoreRejected) as error:
             outcome = store_failed(error)
         except KubeError as error:
@@ -281,16 +300,45 @@ class Reconciler:
         """Gather, ask, write; why the StatefulRoute is stalled although the pass went through, or None."""
         full = steady() >= self._full_at or not self._ledger.known
         if full:  # before anything is read: who asks for a full pass from here on gets another one
-            self._full_at = steady() + self._env.timing.resync_seconds
+            self._full_at = steady() + self._until_resync()
         self._next_due = None
-        await self._take()
         if self.route.metadata.deletion_timestamp is not None:
+            await self._take()
             await self._end()
             return None
         if (other := self._rival(self.route, "")) is not None:
             raise outranked(other.metadata.name, self.service)
+        if not full and self._store is not None:
+            urgency, store = Urgency.EVENT, self._store
+        else:
+            store = await self._env.stores.of(self._env.kube, self.route)
+            await self._inventory.take(self.route.workload, self.route.spec.health.container)
+            urgency = self._urgency()
+        self._turn = self._env.stores.budget(store).turn(urgency)
+        try:
+            async with self._turn:
+                await self._take()
+                return await self._work(store, full=full)
+        finally:
+            self._turn = None
+
+    def _until_resync(self) -> float:
+        """Seconds until everything is read anew."""
+        period = self._env.timing.resync_seconds
+        if self._resynced or not self.workload.listed:
+            return period
+        self._resynced = True
+        return random.uniform(0.5, 1.0) * period  # noqa: S311
+
+    def _urgency(self) -> Urgency:
+        """How soon everything has to be read anew, now that the pods are known."""
+        waits = bool(self.workload.by_ordinal()) and not self._ledger.known
+        return Urgency.PODS if waits else Urgency.ROUTINE
+
+    async def _work(self, store: Store, *, full: bool) -> Finding | None:
+        """The pass itself, when it is its turn on the store."""
         reread = full or self._reread
-        store = await self._informed(full=full)
+        await self._inform(store, full=full)
         policy, now = policy_of(self.route), steady()
         situations, judgement = await self._judged(store, policy, counted=reread)
         await self._write(store, situations, judgement, full=reread)
@@ -310,17 +358,16 @@ class Reconciler:
             return missing(ref, self.service.namespace, self.workload.aside())
         return without_ordinals(ref, facts, self.workload.by_ordinal())
 
-    async def _informed(self, *, full: bool) -> Store:
-        """Have everything read anew, or what is in doubt; the store."""
-        if not full and self._store is not None:
+    async def _inform(self, store: Store, *, full: bool) -> None:
+        """Have everything read anew, or what is in doubt."""
+        if not full and store is self._store:
             if self._reread:
                 self._reread = False  # before it is read: who asks from here on has it read again
-                await self._ledger.read(self._store)
+                await self._ledger.read(store)
             elif self._recount and not self._moving.busy:
-                await self._ledger.recount(self._store)
+                await self._ledger.recount(store)
                 self._recount = False
-            return self._store
-        store = await self._env.stores.of(self._env.kube, self.route)
+            return
         if store is not self._store:
             await self._moving.stop()
             await self._env.stores.unlisten(self._ear)
@@ -332,7 +379,6 @@ class Reconciler:
         self._hints.prepare(store, probe_of(self.route), self._ledger.records, self._ledger.moment)
         self._hints.look()
         self._recount = False
-        return store
 
     async def _judged(
         self, store: Store, policy: Policy, *, counted: bool
@@ -379,22 +425,13 @@ class Reconciler:
         return held_back(judgement.paused) or starting(start, self._starts_until[1]) or self._moving.stuck
 
     async def _gather(self, store: Store) -> None:
-        """Read everything anew, Kubernetes and Redis side by side; the errors are those of either."""
-
-        async def read() -> None:
-            await self._env.stores.listen(store, self.service.channel, self._ear)  # before the look: nothing is missed
-            await check_layout(store)  # each time: it may have been emptied, or replaced by another
-            self._found.reached = True
-            await self._hold()
-            await self._claim(store)
-            await self._ledger.read(store)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._inventory.take(self.route.workload, self.route.spec.health.container))
-                group.create_task(read())
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+        """Read what stands in the store anew, and own the service there."""
+        await self._env.stores.listen(store, self.service.channel, self._ear)  # before the look: nothing is missed
+        await check_layout(store)  # each time: it may have been emptied, or replaced by another
+        self._found.reached = True
+        await self._hold()
+        await self._claim(store)
+        await self._ledger.read(store)
 
     async def _claim(self, store: Store) -> None:
         """Own the service; displace an owner of this cluster that does not claim it any more."""
@@ -447,8 +484,9 @@ class Reconciler:
         self._due_at(give_up_at)
         try:
             store = await self._last_store()
-            await check_layout(store)
-            deleted = await give_up(store, self.service, self.owner, delete_links=delete_links)
+            async with self._env.stores.budget(store).turn(Urgency.ROUTINE):
+                await check_layout(store)
+                deleted = await give_up(store, self.service, self.owner, delete_links=delete_links)
             log.info("service released", extra={"service": str(self.service), "links_deleted": deleted})
         except Deposed:  # its cleanup is not ours to give up
             raise

@@ -13,6 +13,7 @@ from stateful_route.domain.errors import (
     LayoutMismatch,
     OwnedElsewhere,
     StatefulRouteError,
+    StoreBusy,
     StoreRejected,
     StoreUnavailable,
 )
@@ -29,7 +30,9 @@ from stateful_route.domain.outage import (
 )
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import SecretLacking, read_secret
+from stateful_route.reconcile.budget import Budget
 from stateful_route.reconcile.hearing import Hearing, Listener
+from stateful_route.reconcile.key_walk import KeyWalk
 from stateful_route.reconcile.problem import Problem
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
@@ -66,6 +69,8 @@ class Stores:
         self._outages: dict[str, Outage] = {}
         """uid of a StatefulRoute → since when and why nothing gets done on its store."""
         self._hearing: dict[Store, Hearing] = {}
+        self._budgets: dict[Store, Budget] = {}
+        self._walks: dict[Store, KeyWalk] = {}
 
     @property
     def away(self) -> str | None:
@@ -102,7 +107,10 @@ class Stores:
 
     @contextmanager
     def judged(self, route: StatefulRoute) -> Iterator[None]:
-        """Note whether there is a store, and does what the block asks for; other errors say nothing of it."""
+        """Note whether there is a store, and does what the block asks for; other errors say nothing of it.
+
+        That this process was too busy to ask says nothing of it either.
+        """
         try:
             yield
         except Problem as problem:
@@ -114,6 +122,8 @@ class Stores:
         except (LayoutMismatch, OwnedElsewhere):
             self._outages.pop(route.metadata.uid, None)
             raise
+        except StoreBusy:
+            raise
         except (StoreUnavailable, StoreRejected) as error:
             if answered(error):
                 self._outages.pop(route.metadata.uid, None)
@@ -121,6 +131,16 @@ class Stores:
                 self._note_failure(route, store.label, error)
             raise
         self._outages.pop(route.metadata.uid, None)
+
+    def budget(self, store: Store) -> Budget:
+        """What all services that use the store share of it; it lasts as long as the store is open."""
+        return self._budgets.setdefault(store, Budget())
+
+    def key_walk(self, store: Store) -> KeyWalk:
+        """The one search of the store for links that are not in the index; it lasts as long as the store is open."""
+        if store not in self._walks:
+            self._walks[store] = KeyWalk(store)
+        return self._walks[store]
 
     async def listen(self, store: Store, channel: str, listener: Listener) -> None:
         """Have it told what the store says on a channel, as long as the store is open; repeatable."""
@@ -198,6 +218,9 @@ class Stores:
             await self._close(store)
 
     async def _close(self, store: Store) -> None:
+        self._budgets.pop(store, None)
+        if (walk := self._walks.pop(store, None)) is not None:
+            await walk.close()
         if (hearing := self._hearing.pop(store, None)) is not None:
             await hearing.close()
         await store.close()

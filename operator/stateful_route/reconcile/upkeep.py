@@ -13,24 +13,32 @@ log = logging.getLogger(__name__)
 
 async def repair_index(store: Store, service: Service) -> Repaired:
     """Walk the index: drop entries whose link is gone, correct those that name another pod; let the moves age."""
-    repaired = _told(store, service, await repair_service(store, service, foreign=False))
-    try:
-        await trim_moves(store, service)
-    except (AuthenticationFailed, StoreRejected) as error:  # an ACL of an earlier version
-        log.warning("the moves of %s cannot be trimmed: %s", service, error)
+    repaired = await repair_service(store, service, foreign=False)
+    note_repaired(store, service, repaired)
+    await age_moves(store, service)
     return repaired
 
 
 async def adopt_foreign(store: Store, service: Service) -> Repaired:
     """Look at all keys of the store for links of the service that are not in the index, and enter them."""
-    return _told(store, service, await repair_service(store, service, foreign=True, index=False))
+    repaired = await repair_service(store, service, foreign=True, index=False)
+    note_repaired(store, service, repaired)
+    return repaired
 
 
-def _told(store: Store, service: Service, repaired: Repaired) -> Repaired:
+async def age_moves(store: Store, service: Service) -> None:
+    """Drop what was told of moves long ago."""
+    try:
+        await trim_moves(store, service)
+    except (AuthenticationFailed, StoreRejected) as error:  # an ACL of an earlier version
+        log.warning("the moves of %s cannot be trimmed: %s", service, error)
+
+
+def note_repaired(store: Store, service: Service, repaired: Repaired) -> None:
+    """Log and count what was mended."""
     facts = {name: getattr(repaired, name) for name in ("expired", "moved", "found", "broken")}
     if any(facts.values()):
         log.info("index repaired", extra={"service": str(service), **facts})
     for kind, count in facts.items():
         if count:
             store.meter.drift_repaired(service, kind, count)
-    return repaired

@@ -1,10 +1,11 @@
 # Generated from index.py by tools/twins.py: change that one, then run: make twins
 """The reverse index: which uids a pod has, how many each pod has, and what to do when links and index disagree."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from stateful_route.domain.cut import Issued
 from stateful_route.domain.epoch import EPOCH_START_MS, score_range
+from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.index import (
@@ -88,6 +89,29 @@ def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaire
     for reply in _values(store.run_many(calls)):
         total += Repaired(*reply)
     return total
+
+
+def repair_services(
+    store: Store, buckets: Mapping[Service, Sequence[Bucket]]
+) -> dict[Service, Repaired | StatefulRouteError]:
+    """As `repair`, for several services at once: of each what was mended, or the first error.
+
+    Raises:
+        StoreUnavailable: the connection broke; some of them may be mended.
+    """
+    calls = [
+        (service, _repair_call(service, bucket))
+        for service, those in buckets.items()
+        for portion in portions(those)
+        for bucket in portion
+    ]
+    found: dict[Service, Repaired | StatefulRouteError] = {}
+    for (service, _), reply in zip(calls, store.run_many([call for _, call in calls]), strict=True):
+        so_far = found.setdefault(service, Repaired())
+        if isinstance(so_far, StatefulRouteError):
+            continue
+        found[service] = reply if isinstance(reply, StatefulRouteError) else so_far + Repaired(*reply)
+    return found
 
 
 def repair_service(

@@ -1,22 +1,26 @@
 """The names of all Redis keys (reference §2, design §3), and the buckets that put a uid's keys into one hash slot."""
 
+import re
 from binascii import crc_hqx
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
 from string import ascii_lowercase, ascii_uppercase, digits
+from typing import NamedTuple
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from stateful_route.domain.errors import InvalidArgument
-from stateful_route.domain.names import check_name, check_uid
+from stateful_route.domain.names import MAX_UID_BYTES, check_name, check_uid
 
 META = "sf:meta"
 """Hash: the layout version of the store."""
 
 BUCKETS = REDIS_CLUSTER_HASH_SLOTS
 """As many as Redis Cluster has hash slots, in every topology: data moves from one server to a Cluster unchanged."""
+
+_LINK = re.compile(rb"sf:\{(?P<namespace>[^:{}]+):lk:(?P<uid>[^}]+)\}(?P<name>[^{}]+)", re.DOTALL)
 
 _TAG_LETTERS = digits + ascii_uppercase + ascii_lowercase
 
@@ -125,6 +129,24 @@ class Service:
         for uid in uids:
             keys += (self.link(uid), self.links(uid))
         return keys
+
+
+class Link(NamedTuple):
+    """Whose link a key holds."""
+
+    service: Service
+    uid: str
+
+
+def link_of(key: bytes) -> Link | None:
+    """Whose link stands under the key; None: it is the key of something else, or of no name that can be stored."""
+    if (parts := _LINK.fullmatch(key)) is None or len(parts["uid"]) > MAX_UID_BYTES:
+        return None
+    namespace, uid, name = (parts[of].decode(errors="surrogateescape") for of in ("namespace", "uid", "name"))
+    try:
+        return Link(service_of(namespace, name), uid)
+    except InvalidArgument:
+        return None
 
 
 def service_of(namespace: str, name: str) -> Service:
