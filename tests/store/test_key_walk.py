@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stateful_route.domain.errors import StoreRejected
+from stateful_route.domain.errors import StoreRejected, StoreUnavailable
 from stateful_route.reconcile import key_walk as module
 from stateful_route.reconcile.key_walk import KeyWalk
 from stateful_route.store.connection import Store
@@ -149,9 +149,9 @@ async def test_a_store_that_is_away_ends_no_search(monkeypatch):
     walk = KeyWalk(away)
     (one,) = joined(walk, [Service("games", "room")]).values()
     walk.ask(soon=False)
-    await until(lambda: one.begun == 1)
+    await until(lambda: one.found)
     walk.ask(soon=False)
-    await until(lambda: one.begun == 2)
-    assert not one.found
+    await until(lambda: len(one.found) == 2)
+    assert [type(found) for found in one.found] == [StoreUnavailable] * 2
     await walk.close()
     await away.close()

@@ -198,10 +198,9 @@ class Chores:
     def walk_ended(self, found: Found) -> None:
         """All keys have been looked at since."""
         service = self._ledger.service
-        if isinstance(found, StatefulRouteError):
-            log.warning("chore put off", extra={"service": str(service), "error": str(found)})
-            return
         self._searched_at = steady()
+        if isinstance(found, StatefulRouteError):
+            return
         self._foreign_at = max(self._foreign_at, self._searched_at + FOREIGN_LOOK_SECONDS)
         before, meanwhile = self._before, self.search.missing(self._ledger.records)
         self.search.ended(before, meanwhile, found.found)

@@ -65,6 +65,10 @@ class Claims:
         self.refused: str | None = None
         """Why nothing can be claimed; None: it can."""
         self._routes: defaultdict[str, dict[str, _Route]] = defaultdict(dict)
+        self._oldest_of: defaultdict[str, dict[str, Age]] = defaultdict(dict)
+        """Namespace → release → the oldest StatefulRoute on which its claim stands: asked for again and again."""
+        self._contended: defaultdict[str, dict[str, _Route]] = defaultdict(dict)
+        """Namespace → uid → a StatefulRoute on which somebody says that it waits."""
         self._namespaces: dict[str, str] = {}
         """uid of a StatefulRoute → its namespace."""
         self._heard: dict[tuple[str, str, str], tuple[float, int]] = {}
@@ -95,6 +99,7 @@ class Claims:
         if known is not None and known.version >= version:
             return None
         seen = routes[uid] = _route(body, version)
+        self._index(seen.namespace, uid, known, seen)
         self._namespaces[uid] = seen.namespace
         if known is None or (known.operator, known.renewed) != (seen.operator, seen.renewed):
             self._heard[seen.namespace, "operator", seen.operator] = (time.monotonic(), seen.seconds)
@@ -107,12 +112,31 @@ class Claims:
         """The StatefulRoute is gone."""
         namespace = self._namespaces.pop(uid, None)
         if namespace is not None:
-            self._routes[namespace].pop(uid, None)
+            if (gone := self._routes[namespace].pop(uid, None)) is not None:
+                self._index(namespace, uid, gone, None)
             self._compare(namespace)
+
+    def _index(self, namespace: str, uid: str, former: _Route | None, now: _Route | None) -> None:
+        """Keep up what is asked for often; `_routes` has what is so ``now`` already."""
+        oldest, contended = self._oldest_of[namespace], self._contended[namespace]
+        if former is not None and former.operator and (now is None or now.operator != former.operator):
+            ages = [route.age for route in self._routes[namespace].values() if route.operator == former.operator]
+            oldest.pop(former.operator)
+            if ages:
+                oldest[former.operator] = min(ages)
+        if now is not None and now.operator:
+            oldest[now.operator] = min(now.age, oldest.get(now.operator, now.age))
+        contended.pop(uid, None)
+        if now is not None and now.contenders:
+            contended[uid] = now
 
     def holder(self, namespace: str) -> str:
         """The release that serves the namespace; empty: nobody, as far as is known."""
-        return holder((self._claim_on(route) for route in self._routes[namespace].values()), self.me)
+        claims = [
+            Claim(age, operator, self._lives(namespace, "operator", operator))
+            for operator, age in self._oldest_of[namespace].items()
+        ]
+        return holder(claims, self.me)
 
     def leaves(self, namespace: str) -> bool:
         """True when another release serves the namespace."""
@@ -120,8 +144,8 @@ class Claims:
 
     def contenders(self, namespace: str) -> tuple[str, ...]:
         """The other releases that are set to serve the namespace, and leave it alone."""
-        routes = self._routes[namespace].values()
-        names = {name for route in routes for name in route.contenders if name != self.me}
+        waiting = self._contended[namespace].values()
+        names = {name for route in waiting for name in route.contenders if name != self.me}
         return tuple(sorted(name for name in names if self._lives(namespace, "contender", name)))
 
     async def take(self, uid: str) -> str | None:
@@ -221,7 +245,7 @@ class Claims:
 
     async def _tidy(self, namespace: str) -> None:
         """Strike out those who do not wait any more."""
-        for route in list(self._routes[namespace].values()):
+        for route in list(self._contended[namespace].values()):
             silent = [n for n in route.contenders if n == self.me or not self._lives(namespace, "contender", n)]
             if silent:
                 gone = {"contenders": dict.fromkeys(silent)}

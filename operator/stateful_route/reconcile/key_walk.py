@@ -33,7 +33,7 @@ class Searched(Protocol):
         """A walk begins that sees every link which exists now."""
 
     def walk_ended(self, found: Found) -> None:
-        """The walk that has begun is over; one that fails as a whole is begun again, or is not heard of."""
+        """The walk that has begun is over; of one that was given up what it had mended is not told here."""
 
 
 class KeyWalk:
@@ -47,6 +47,8 @@ class KeyWalk:
         self._services: dict[Service, Searched] = {}
         self._asked = self._in_a_hurry = False
         self._began_at = -math.inf
+        self._part: dict[Service, Searched] = {}
+        """Who has part in the present walk."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -77,12 +79,7 @@ class KeyWalk:
         try:
             while self._asked and self._services:
                 await self._until_due()
-                try:
-                    await self._walk()
-                except StatefulRouteError as error:
-                    log.warning("links not looked for", extra={"store": self._store.label, "error": str(error)})
-                except Exception:
-                    log.exception("links not looked for", extra={"store": self._store.label})
+                await self._walk()
         finally:
             self._task = None
 
@@ -100,22 +97,41 @@ class KeyWalk:
                 return
 
     async def _walk(self) -> None:
-        """Look at all keys; from the first one again when somebody is in a hurry, and nobody was when it began."""
-        totals: dict[Service, Found] = {}
-        while True:
+        """Look at all keys, and tell what came of it."""
+        found: dict[Service, Found] = {}
+        whole: StatefulRouteError | None = None
+        try:
+            await self._look_at_all(found)
+        except StatefulRouteError as error:
+            whole = error
+            log.warning("links not looked for", extra={"store": self._store.label, "error": str(error)})
+        except Exception:
+            log.exception("links not looked for", extra={"store": self._store.label})
+            whole = StatefulRouteError("see the log")
+        for service, searched in self._part.items():
+            try:
+                self._tell(service, searched, found.get(service, Repaired()), whole)
+            except Exception:
+                log.exception("links not looked for", extra={"service": str(service)})
+
+    def _tell(self, service: Service, searched: Searched, found: Found, whole: StatefulRouteError | None) -> None:
+        if isinstance(found, Repaired):
+            note_repaired(self._store, service, found)
+        else:
+            log.warning("links not looked for", extra={"service": str(service), "error": str(found)})
+        if self._services.get(service) is searched:
+            searched.walk_ended(whole or found)
+
+    async def _look_at_all(self, found: dict[Service, Found]) -> None:
+        """Once; from the first key again when somebody is in a hurry, and nobody was when it began."""
+        through = False
+        while not through:
             hurried, self._asked, self._in_a_hurry = self._in_a_hurry, False, False
             self._began_at = steady()
-            members = dict(self._services)
-            for searched in members.values():
+            self._part = dict(self._services)
+            for searched in self._part.values():
                 searched.walk_begins()
-            if await self._pass_over(members, totals, hurried=hurried):
-                break
-        for service, searched in members.items():
-            if self._services.get(service) is searched:
-                found = totals.get(service, Repaired())
-                if isinstance(found, Repaired):
-                    note_repaired(self._store, service, found)
-                searched.walk_ended(found)
+            through = await self._pass_over(self._part, found, hurried=hurried)
 
     async def _pass_over(
         self, members: dict[Service, Searched], totals: dict[Service, Found], *, hurried: bool

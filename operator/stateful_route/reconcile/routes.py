@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from stateful_route.api.conditions import ConditionType, Reason
 from stateful_route.api.statefulroute import InvalidResource, Metadata, StatefulRoute, former_status
@@ -31,6 +32,7 @@ from stateful_route.store.keys import Service
 log = logging.getLogger(__name__)
 
 Body = Mapping[str, Any]
+K = TypeVar("K")
 
 RETRY_SECONDS = 2.0
 SETTLE_SECONDS = 0.05
@@ -43,6 +45,10 @@ class Routes:
         self._env = env
         self._namespaces = tuple(namespaces)
         self._reconcilers: dict[str, Reconciler] = {}
+        self._of_service: defaultdict[Service, dict[str, Reconciler]] = defaultdict(dict)
+        """Service → uid → who claims it; in the order in which they came."""
+        self._of_name: defaultdict[tuple[str, str], dict[str, Reconciler]] = defaultdict(dict)
+        """Namespace and name of a workload → uid → who routes it."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._deleted: set[str] = set()
         self._complete = False
@@ -228,11 +234,22 @@ class Routes:
         reconciler = self._reconcilers.get(uid)
         if reconciler is not None:
             if int(route.metadata.resource_version) > int(reconciler.route.metadata.resource_version):
+                self._unindex(uid, reconciler)
                 reconciler.observe_route(route)
+                self._index(uid, reconciler)
             return
         self._reconcilers[uid] = Reconciler(self._env, route, self._rival)
+        self._index(uid, self._reconcilers[uid])
         if self._complete:  # before that the one that has the service may not be known yet
             self._start(uid)
+
+    def _index(self, uid: str, reconciler: Reconciler) -> None:
+        self._of_service[reconciler.service][uid] = reconciler
+        self._of_name[reconciler.service.namespace, reconciler.route.workload_name][uid] = reconciler
+
+    def _unindex(self, uid: str, reconciler: Reconciler) -> None:
+        _discard(self._of_service, reconciler.service, uid)
+        _discard(self._of_name, (reconciler.service.namespace, reconciler.route.workload_name), uid)
 
     def _refuse(self, body: Body, error: InvalidResource) -> None:
         """Say once of each generation what does not fit; whoever serves an earlier one goes on with that."""
@@ -293,6 +310,7 @@ class Routes:
         reconciler = self._reconcilers.pop(uid, None)
         if reconciler is None:
             return
+        self._unindex(uid, reconciler)
         if (task := self._tasks.pop(uid, None)) is not None:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
@@ -300,13 +318,12 @@ class Routes:
             reconciler.dismissed = True
             if not reconciler.ended:
                 task.cancel()
-        for other in self._reconcilers.values():
-            if other.service == reconciler.service:
-                other.wake(full=True)
+        for other in self._of_service.get(reconciler.service, {}).values():
+            other.wake(full=True)
 
     def _forget(self, service: Service) -> None:
         """Show nothing more of it, unless another StatefulRoute has it."""
-        if all(other.service != service for other in self._reconcilers.values()):
+        if service not in self._of_service:
             self._env.meter.forget(service)
 
     def _rival(self, route: StatefulRoute, owner: str) -> StatefulRoute | None:
@@ -315,26 +332,25 @@ class Routes:
         One that names another store does not, unless ``owner`` says that it is the same store.
         """
         owning = owner.rpartition("/")[2]
+        rivals = self._of_service.get(Service(route.metadata.namespace, route.service_name), {})
         contenders = {
-            uid: other
-            for uid, other in self._reconcilers.items()
-            if other.route.metadata.namespace == route.metadata.namespace
-            and other.route.service_name == route.service_name
-            and (other.route.spec.redis == route.spec.redis or uid == owning)
+            uid: other for uid, other in rivals.items() if other.route.spec.redis == route.spec.redis or uid == owning
         }
         first = incumbent((Contender(uid, other.serves) for uid, other in contenders.items()), owning)
         return None if first in {"", route.metadata.uid} else contenders[first].route
 
     def _of_workload(self, namespace: str, names: Collection[str]) -> list[Reconciler]:
-        return [
-            reconciler
-            for reconciler in self._reconcilers.values()
-            if reconciler.service.namespace == namespace and reconciler.route.workload_name in names
-        ]
+        return [one for name in names for one in self._of_name.get((namespace, name), {}).values()]
 
     def _written(self) -> Reconciler | None:
         """The one into whose status something is written for the watch to bring: the same as ever, if it is there."""
         return min(self._reconcilers.values(), key=_never_written, default=None)
+
+
+def _discard(index: dict[K, dict[str, Reconciler]], key: K, uid: str) -> None:
+    index[key].pop(uid, None)
+    if not index[key]:
+        del index[key]
 
 
 def _never_written(reconciler: Reconciler) -> tuple[bool, str]:
