@@ -122,13 +122,16 @@ async def test_a_walk_begins_again_for_who_is_in_a_hurry_and_nothing_found_is_lo
     await fill(raw, 20_000)
     service = Service("games", "room")
     await link_as_a_foreign_client(raw, service, 1500)
+    for number in range(50):
+        await raw.set(service.link(f"odd-{number}"), "the second pod")
     (one,) = joined(walk, [service]).values()
     walk.ask(soon=False)
     await until(lambda: one.begun)
     walk.ask(soon=True)
     await until(lambda: one.found, seconds=60)
     assert one.begun == 2, "links that were lost before the second beginning are seen by that"
-    assert one.found == [Repaired(found=1500)], "what the first part has found is told, too"
+    told = Repaired(found=1500, foreign=50)
+    assert one.found == [told], "what the first part has found is told, too; what it had to leave is told once"
 
 
 async def test_links_of_one_service_that_cannot_be_mended_are_no_other_s_trouble(walk, raw):

@@ -75,7 +75,7 @@ async def test_work_of_one_kind_has_its_turn_in_the_order_in_which_it_asked(benc
         bench.add(name, ROUTINE)
     await bench.settled()
     assert bench.begun == first
-    await bench.end(first[2], first[0])
+    await bench.end(*reversed(first))
     await bench.settled()
     assert bench.begun == [*first, "b", "c"]
 

@@ -21,7 +21,7 @@ class Urgency(IntEnum):
 
 
 AT_ONCE: Mapping[Urgency, int] = MappingProxyType(
-    {Urgency.EVENT: 8, Urgency.MOVE: 6, Urgency.PODS: 4, Urgency.ROUTINE: 4, Urgency.UPKEEP: 1}
+    {Urgency.EVENT: 8, Urgency.MOVE: 6, Urgency.PODS: 4, Urgency.ROUTINE: 2, Urgency.UPKEEP: 1}
 )
 """So many pieces of each kind are under way on one store: together they take fewer connections than a store has, so
 that no call waits for one. More would end no sooner, as one process and one server do the work."""

@@ -153,11 +153,17 @@ class Kube:
         """The object or list at ``path``."""
         return await self._request("GET", path, query)
 
-    async def pages(self, path: str, **query: str | int) -> AsyncIterator[Body]:
-        """The list at ``path``, ``PAGE_OBJECTS`` objects at a time, all as of one moment; each page quickly, or not."""
+    async def pages(self, path: str, *, quickly: bool = False, **query: str | int) -> AsyncIterator[Body]:
+        """The list at ``path``, ``PAGE_OBJECTS`` objects at a time, all as of one moment.
+
+        Args:
+            path: Of the collection.
+            quickly: Each page comes within ``QUICK_SECONDS``, or `KubeError`.
+            query: Further words of the request.
+        """
         ask = {**query, "limit": PAGE_OBJECTS}
         while True:
-            page = await self.get_quickly(path, **ask)
+            page = await (self.get_quickly(path, **ask) if quickly else self.get(path, **ask))
             yield page
             if not (more := page["metadata"].get("continue")):
                 return

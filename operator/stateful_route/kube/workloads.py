@@ -34,7 +34,7 @@ async def list_stateful_sets(kube: Kube, namespace: str | None) -> dict[tuple[st
     where = f"/namespaces/{namespace}" if namespace else ""
     return {
         (body["metadata"]["namespace"], body["metadata"]["name"]): stateful_set_facts(body)
-        async for page in kube.pages(f"/apis/apps/v1{where}/statefulsets")
+        async for page in kube.pages(f"/apis/apps/v1{where}/statefulsets", quickly=True)
         for body in page.get("items") or ()
     }
 

@@ -5,6 +5,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from stateful_route.domain.errors import StatefulRouteError
@@ -132,6 +133,10 @@ class KeyWalk:
             for searched in self._part.values():
                 searched.walk_begins()
             through = await self._pass_over(self._part, found, hurried=hurried)
+            if not through:  # what was mended is mended; what could not be is met again
+                mended = {s: replace(one, foreign=0) for s, one in found.items() if isinstance(one, Repaired)}
+                found.clear()
+                found.update(mended)
 
     async def _pass_over(
         self, members: dict[Service, Searched], totals: dict[Service, Found], *, hurried: bool
