@@ -4,6 +4,7 @@
   KEYS[1]  string  the link            sf:{ns:lk:uid}svc
   KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
   KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  KEYS[4]  hash    the service's counts, not on a Redis Cluster  sf:{ns:state:svc}#n
   ARGV[1]  uid
   ARGV[2]  service name
   ARGV[3]  seconds to keep it as a temporary link, 0 for not at all
@@ -17,6 +18,7 @@
 -- include lib/score.lua
 -- include lib/epoch.lua
 -- include lib/ordinal.lua
+-- include lib/counts.lua
 local seconds = tonumber(ARGV[3])
 local current = redis.call('GET', KEYS[1])
 local pod = ordinal(current) or -1
@@ -28,8 +30,10 @@ if seconds > 0 and pod >= 0 then
   epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
   redis.call('EXPIRE', KEYS[1], seconds)
+  recount(KEYS[4], KEYS[3], math.floor(score / STEP), pod, seconds * 1000)
 else
   redis.call('ZREM', KEYS[3], ARGV[1])
   redis.call('DEL', KEYS[1])
+  recount(KEYS[4], KEYS[3], math.floor(score / STEP), -1)
 end
 return {current and 1 or 0, pod, epoch}

@@ -4,6 +4,7 @@
   KEYS[1]  string  the link            sf:{ns:lk:uid}svc
   KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
   KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  KEYS[4]  hash    the service's counts, not on a Redis Cluster  sf:{ns:state:svc}#n
   ARGV[1]  uid
   ARGV[2]  service name
   ARGV[3]  pod index
@@ -16,6 +17,7 @@
 -- include lib/score.lua
 -- include lib/epoch.lua
 -- include lib/ordinal.lua
+-- include lib/counts.lua
 local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
 local current = redis.call('GET', KEYS[1])
 local named = ordinal(current)
@@ -30,8 +32,10 @@ if seconds > 0 then
   epoch = next_epoch(redis.call('ZSCORE', KEYS[3], ''), KEYS[3])
   redis.call('ZADD', KEYS[3], pod * STEP + epoch, ARGV[1], -epoch, '')
   redis.call('EXPIRE', KEYS[1], seconds)
+  recount(KEYS[4], KEYS[3], math.floor(score / STEP), pod, seconds * 1000)
 else
   redis.call('ZREM', KEYS[3], ARGV[1])
   redis.call('DEL', KEYS[1])
+  recount(KEYS[4], KEYS[3], math.floor(score / STEP), -1)
 end
 return {1, pod, epoch}

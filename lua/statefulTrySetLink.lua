@@ -4,6 +4,7 @@
   KEYS[1]  string  the link            sf:{ns:lk:uid}svc
   KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
   KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  KEYS[4]  hash    the service's counts, not on a Redis Cluster  sf:{ns:state:svc}#n
   ARGV[1]  uid
   ARGV[2]  service name
   ARGV[3]  pod index
@@ -16,6 +17,7 @@
 -- include lib/score.lua
 -- include lib/epoch.lua
 -- include lib/ordinal.lua
+-- include lib/counts.lua
 local pod, seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
 local current = redis.call('GET', KEYS[1])
 local previous = ordinal(current) or -1
@@ -38,4 +40,5 @@ if seconds == -1 then
 else
   redis.call('SET', KEYS[1], ARGV[3], 'EX', seconds)
 end
+recount(KEYS[4], KEYS[3], indexed, pod, seconds == -1 and -1 or seconds * 1000)
 return {1, pod, epoch, previous}

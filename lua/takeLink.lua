@@ -4,6 +4,7 @@
   KEYS[1]  string  the link            sf:{ns:lk:uid}svc
   KEYS[2]  hash    the uid's links     sf:{ns:lk:uid}
   KEYS[3]  zset    the bucket's index  sf:{tag}ix:ns:svc
+  KEYS[4]  hash    the service's counts, not on a Redis Cluster  sf:{ns:state:svc}#n
   ARGV[1]  uid
   ARGV[2]  service name
   ARGV[3]  pod index
@@ -22,6 +23,7 @@
 -- include lib/score.lua
 -- include lib/epoch.lua
 -- include lib/ordinal.lua
+-- include lib/counts.lua
 local pod, held, which = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local current = redis.call('GET', KEYS[1])
 local named = ordinal(current) or -1
@@ -52,4 +54,5 @@ end
 if named ~= pod or ARGV[6] == '1' and lives ~= -1 then
   redis.call('SET', KEYS[1], ARGV[3])
 end
+recount(KEYS[4], KEYS[3], indexed, pod)
 return {1, pod, epoch, named}

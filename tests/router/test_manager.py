@@ -169,13 +169,14 @@ async def test_a_judgement_holds_for_one_incarnation(publish, managing, eventual
 
 
 @pytest.mark.parametrize("words", [{}, {0: "SHUTDOWN"}, {0: "DENY_NEW_CALL"}])
-async def test_when_no_pod_takes_new_uids_a_typed_error_says_so(publish, managing, raw, words):
+async def test_when_no_pod_takes_new_uids_a_typed_error_says_so(publish, managing, raw, service, words):
     await publish(words)
     before = {*await raw.keys(), "sf:meta"}
     for strategy in ("GoodRange", "RoundRobin", "LeastConnections", lambda pods: pods[0].ordinal):
         with pytest.raises(NoPodAvailable, match=next(iter(words.values()), "there is no pod")):
             await route(managing, "ada", strategy)
-    assert {*await raw.keys(), "sf:meta"} == before, "nothing was written"
+    written = {*await raw.keys(), "sf:meta"} - before
+    assert written <= {service.counts}, "no link was made; how many there are may have been counted"
 
 
 async def test_a_uid_of_a_drained_pod_gets_another_at_its_next_call_if_there_is_one(operate, managing, link):

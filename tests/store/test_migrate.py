@@ -12,7 +12,7 @@ from stateful_route.store.migrate import MAX_BATCH, Batch, Moved, Outcome, appen
 from stateful_route.store.states import claim
 
 UID = "ada"
-MOVED, DRIFT, OVERTAKEN, FOREIGN = Outcome
+MOVED, DRIFT, OVERTAKEN, FULL, FOREIGN = Outcome
 FROM, TO = 0, 1
 
 

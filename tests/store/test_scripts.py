@@ -70,6 +70,7 @@ WRITES = {
     "XADD",
     "XTRIM",
     "PERSIST",
+    "HINCRBY",
 }
 ALL = sorted(path.stem for path in shipped("lua").iterdir() if path.suffix == ".lua")
 
@@ -475,7 +476,7 @@ async def test_the_script_itself_chooses_among_all_candidates(raw, service):
 
     async def chosen(uid, turn, dead, *candidates):
         keys = service.uid_keys(uid)
-        return (await raw.eval(source, 3, *keys, uid, "room", 60, 54_000, dead, "", turn, *candidates))[0]
+        return (await raw.eval(source, 3, *keys, uid, "room", 60, 54_000, dead, "", turn, 0, *candidates))[0]
 
     assert await chosen("a", 0, "", 3, 7, 4, 2.5, 5, 1e3) == 4
     assert [await chosen(f"b{turn}", turn, ",4,", 4, -1, 6, 2, 3, 2, 1, 9) for turn in range(4)] == [6, 3, 6, 3]

@@ -69,7 +69,7 @@ class Spread:
         """
         self.ordinals = frozenset(target.ordinal for target in targets)
         self._limited = placement.max_links > 0
-        candidates = _candidates(targets, placement)
+        candidates = eligible(targets, placement)
         self._left = {target.ordinal: placement.max_links - target.links for target in candidates}
         self._order = _order(candidates, placement, start, at_least)
         if self._limited and not any(left > 0 for left in self._left.values()):
@@ -90,14 +90,14 @@ class Spread:
 
 def room(targets: Sequence[Target], placement: Placement) -> float:
     """How many links a `Spread` over these pods hands out; infinite without a limit, 0 for no pods."""
-    candidates = _candidates(targets, placement)
+    candidates = eligible(targets, placement)
     if placement.max_links <= 0:
         return math.inf if candidates else 0
     return sum(max(0, placement.max_links - target.links) for target in candidates)
 
 
-def _candidates(targets: Sequence[Target], placement: Placement) -> list[Target]:
-    """Those that the strategy may choose, by ordinal."""
+def eligible(targets: Sequence[Target], placement: Placement) -> list[Target]:
+    """Those that the strategy may choose, by ordinal: with weights, pods without one of zero, if there are any."""
     wanted: Sequence[Target] = ()
     if placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN:
         wanted = [target for target in targets if placement.weights.get(target.ordinal, 1) > 0]

@@ -24,6 +24,7 @@ from stateful_route.drivers.rerouting_sync import Rerouting
 from stateful_route.drivers.runtime_sync import Flights, Guard
 from stateful_route.drivers.turns import LOOKS, Turns, serves
 from stateful_route.store.batch import REQUESTS_PER_TRIP
+from stateful_route.store.counts import NoRoom
 from stateful_route.store.keys import Service, service_of
 from stateful_route.store.links import MAX_EPOCH, Candidates, Computed
 from stateful_route.store.migrate import NOBODY
@@ -344,7 +345,10 @@ class ClientDriver:
                 candidates, renewal = self._candidates(service, snapshot, failed, source), self._renewal(service)
                 asked = monotonic()
                 computed = self._rerouting.ask(service, uid, candidates, renewal, source)
-                if computed is None:
+                if isinstance(computed, NoRoom):
+                    candidates = Turns.only(snapshot, None, failed, source)
+                    computed = self._rerouting.ask(service, uid, candidates, renewal, source)
+                if computed is None or isinstance(computed, NoRoom):
                     raise _nobody(service, snapshot)
                 if computed.doubted:
                     source = self._rerouting.to_be_left(service, computed.ordinal, snapshot)
@@ -405,7 +409,7 @@ class ClientDriver:
         replies = self._rerouting.ask_each(service, candidates, renewal, source)
         known = self._states.known(service) or snapshot
         for uid, computed in replies.done.items():
-            if computed is None:
+            if computed is None or isinstance(computed, NoRoom):
                 continue
             if computed.doubted:
                 doubted.setdefault(computed.ordinal, []).append(uid)

@@ -16,7 +16,7 @@ from stateful_route.drivers.rerouting import Rerouting
 from stateful_route.drivers.runtime import Guard, Loop, tell
 from stateful_route.store.batch import REQUESTS_PER_TRIP
 from stateful_route.store.keys import Service
-from stateful_route.store.links import Candidates
+from stateful_route.store.links import Candidates, Computed
 from stateful_route.store.migrate import NOBODY
 from stateful_route.store.moves import Move
 
@@ -223,11 +223,12 @@ class Holds:
             StoreUnavailable: some of them were not looked at.
         """
         none = Candidates({})
-        known = {pod: Candidates({pod: 0.0}) for pod in snapshot.routable}
+        limit = max(0, snapshot.config.placement.max_links)
+        known = {pod: Candidates({pod: 0.0}, limit=limit) for pod in snapshot.routable}
         asked = {uid: none if user.released else known.get(user.pod, none) for uid, user in users}
         replies = await self._rerouting.ask_each(service, asked, self._renewal(service), None)
         for uid, computed in replies.done.items():
-            if computed is not None:
+            if isinstance(computed, Computed):
                 self.found(service, uid, computed.ordinal, computed.epoch)
         for uid, error in replies.failed.items():
             if isinstance(error, StoreUnavailable):

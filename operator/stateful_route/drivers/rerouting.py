@@ -11,10 +11,11 @@ from stateful_route.domain.routing import Reason
 from stateful_route.domain.snapshot import Snapshot, still_left
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.runtime import Flights
-from stateful_route.store.batch import Replies, answered_each
+from stateful_route.store.batch import Replies
 from stateful_route.store.keys import Service
-from stateful_route.store.links import Candidates, Computed, compute_link_if_absent, compute_link_if_absent_request
+from stateful_route.store.links import Candidates, Computed, Placed
 from stateful_route.store.migrate import Moved
+from stateful_route.store.placing import place, place_each
 from stateful_route.store.states import get_service_pod
 
 FRESH_SECONDS = 0.1
@@ -35,15 +36,14 @@ class Rerouting:
 
     async def ask(
         self, service: Service, uid: str, candidates: Candidates, renewal: Renewal, source: int | None
-    ) -> Computed | None:
+    ) -> Placed:
         """The script's answer, once it is told that it has moved the uid off ``source``, if it has.
 
         ``source``: the pod that the uid was linked to, and that `to_be_left` has found to be left; None: there is none,
         and ``candidates`` have no dead pods. Where the reply is lost, it is found out later what to tell.
         """
         try:
-            store = await self._executor.store()
-            computed = await compute_link_if_absent(store, service, uid, candidates, renewal)
+            computed = await place(self._executor.store, service, uid, candidates, renewal)
         except BaseException as error:
             if source is not None and getattr(error, "maybe_written", True):
                 self._executor.announcer.suspect(service, source, Reason.REROUTED, uid)
@@ -54,15 +54,11 @@ class Rerouting:
 
     async def ask_each(
         self, service: Service, asked: Mapping[str, Candidates], renewal: Renewal, source: int | None
-    ) -> Replies[Computed | None]:
+    ) -> Replies[Placed]:
         """As `ask`, for many uids in one round trip."""
         lost: Iterable[str] = asked
         try:
-            replies = await answered_each(
-                self._executor.store,
-                asked,
-                lambda uid, _: compute_link_if_absent_request(service, uid, asked[uid], renewal),
-            )
+            replies = await place_each(self._executor.store, service, asked, asked.__getitem__, renewal)
             lost = [uid for uid, error in replies.failed.items() if error.maybe_written]
         finally:
             for uid in lost if source is not None else ():
@@ -94,12 +90,12 @@ class Rerouting:
             if began >= learned - FRESH_SECONDS:
                 return left
 
-    async def _tell(self, service: Service, source: int, computed: Mapping[str, Computed | None]) -> None:
+    async def _tell(self, service: Service, source: int, computed: Mapping[str, Placed]) -> None:
         """Also of a link that was found elsewhere: it is this call's own, if it was repeated after a lost reply."""
         moved = [
             Moved(uid, link.ordinal, link.epoch)
             for uid, link in computed.items()
-            if link is not None and link.previous is not None and link.ordinal != source and not link.doubted
+            if isinstance(link, Computed) and link.previous is not None and link.ordinal != source and not link.doubted
         ]
         await self._executor.announcer.announce(service, source, Reason.REROUTED, moved)
 

@@ -14,11 +14,10 @@ from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.rerouting import FRESH_SECONDS
 from stateful_route.drivers.runtime_sync import Flights
 from stateful_route.store.batch import Replies
-from stateful_route.store.batch_sync import answered_each
 from stateful_route.store.keys import Service
-from stateful_route.store.links import Candidates, Computed, compute_link_if_absent_request
-from stateful_route.store.links_sync import compute_link_if_absent
+from stateful_route.store.links import Candidates, Computed, Placed
 from stateful_route.store.migrate import Moved
+from stateful_route.store.placing_sync import place, place_each
 from stateful_route.store.states_sync import get_service_pod
 
 
@@ -32,17 +31,14 @@ class Rerouting:
         self._seen: dict[tuple[Service, int], float] = {}
         """When the last look began that has confirmed that a pod is to be left, by the cache's clock."""
 
-    def ask(
-        self, service: Service, uid: str, candidates: Candidates, renewal: Renewal, source: int | None
-    ) -> Computed | None:
+    def ask(self, service: Service, uid: str, candidates: Candidates, renewal: Renewal, source: int | None) -> Placed:
         """The script's answer, once it is told that it has moved the uid off ``source``, if it has.
 
         ``source``: the pod that the uid was linked to, and that `to_be_left` has found to be left; None: there is none,
         and ``candidates`` have no dead pods. Where the reply is lost, it is found out later what to tell.
         """
         try:
-            store = self._executor.store()
-            computed = compute_link_if_absent(store, service, uid, candidates, renewal)
+            computed = place(self._executor.store, service, uid, candidates, renewal)
         except BaseException as error:
             if source is not None and getattr(error, "maybe_written", True):
                 self._executor.announcer.suspect(service, source, Reason.REROUTED, uid)
@@ -53,15 +49,11 @@ class Rerouting:
 
     def ask_each(
         self, service: Service, asked: Mapping[str, Candidates], renewal: Renewal, source: int | None
-    ) -> Replies[Computed | None]:
+    ) -> Replies[Placed]:
         """As `ask`, for many uids in one round trip."""
         lost: Iterable[str] = asked
         try:
-            replies = answered_each(
-                self._executor.store,
-                asked,
-                lambda uid, _: compute_link_if_absent_request(service, uid, asked[uid], renewal),
-            )
+            replies = place_each(self._executor.store, service, asked, asked.__getitem__, renewal)
             lost = [uid for uid, error in replies.failed.items() if error.maybe_written]
         finally:
             for uid in lost if source is not None else ():
@@ -93,12 +85,12 @@ class Rerouting:
             if began >= learned - FRESH_SECONDS:
                 return left
 
-    def _tell(self, service: Service, source: int, computed: Mapping[str, Computed | None]) -> None:
+    def _tell(self, service: Service, source: int, computed: Mapping[str, Placed]) -> None:
         """Also of a link that was found elsewhere: it is this call's own, if it was repeated after a lost reply."""
         moved = [
             Moved(uid, link.ordinal, link.epoch)
             for uid, link in computed.items()
-            if link is not None and link.previous is not None and link.ordinal != source and not link.doubted
+            if isinstance(link, Computed) and link.previous is not None and link.ordinal != source and not link.doubted
         ]
         self._executor.announcer.announce(service, source, Reason.REROUTED, moved)
 

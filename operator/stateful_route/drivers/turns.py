@@ -2,9 +2,9 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from stateful_route.domain.placement import Spread
+from stateful_route.domain.placement import Spread, Target, eligible
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.store.links import Candidates
 
@@ -41,25 +41,47 @@ class Turns:
         self.taken += 1
         ordinal = (self._over(failed) if failed else self._spread).take()
         if failed:
-            return self.only(self.snapshot, ordinal, failed, source)
+            return self.only(self.snapshot, ordinal, failed, source, self._targets(failed))
         known = self._candidates.get((ordinal, source))
         if known is None:
-            known = self._candidates[ordinal, source] = self.only(self.snapshot, ordinal, failed, source)
+            others = self._targets(failed)
+            known = self._candidates[ordinal, source] = self.only(self.snapshot, ordinal, failed, source, others)
         return known
 
     @staticmethod
-    def only(snapshot: Snapshot, ordinal: int | None, failed: frozenset[int], source: int | None = None) -> Candidates:
-        """That pod for a uid that needs one; None: nobody takes any, then a pod that is drained keeps its own."""
+    def only(
+        snapshot: Snapshot,
+        ordinal: int | None,
+        failed: frozenset[int],
+        source: int | None = None,
+        others: Sequence[Target] = (),
+    ) -> Candidates:
+        """That pod for a uid that needs one; None: nobody takes any, then a pod that is drained keeps its own.
+
+        Args:
+            snapshot: What is known of the pods.
+            ordinal: The pod.
+            failed: Pods that have just failed.
+            source: The pod that is left for certain.
+            others: Pods that take its place where it is full, those with the fewest links first: what is known of their
+                links may be late, and the store has the last word. Without a limit they do not matter.
+        """
         left = frozenset() if source is None else frozenset({source})
-        if ordinal is None:
+        placement = snapshot.config.placement
+        loads = {other.ordinal: 1.0 + other.links for other in eligible(others, placement) if placement.max_links > 0}
+        if ordinal is not None:
+            loads[ordinal] = 0.0
+        if not loads:
             left -= snapshot.alive
             return Candidates({}, left, doubted=(snapshot.dead - snapshot.alive | failed) - left)
-        return Candidates({ordinal: 0.0}, left, doubted=(snapshot.dead | failed) - left)
+        return Candidates(loads, left, doubted=(snapshot.dead | failed) - left, limit=max(0, placement.max_links))
 
     def _over(self, failed: frozenset[int]) -> Spread:
+        return Spread(self._targets(failed), self.snapshot.config.placement, self.taken, at_least=1)
+
+    def _targets(self, failed: frozenset[int]) -> list[Target]:
         targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)
-        targets = [target._replace(links=target.links + self.placed[target.ordinal]) for target in targets]
-        return Spread(targets, self.snapshot.config.placement, self.taken, at_least=1)
+        return [target._replace(links=target.links + self.placed[target.ordinal]) for target in targets]
 
 
 def serves(snapshot: Snapshot, ordinal: int, candidates: Candidates) -> bool:

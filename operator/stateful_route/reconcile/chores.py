@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -17,11 +18,9 @@ from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.key_walk import Found, KeyWalk
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.search import Losses, Search
-from stateful_route.reconcile.upkeep import age_moves, note_repaired, repair_index
+from stateful_route.reconcile.upkeep import age_moves, has_entries, repair_index
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
-from stateful_route.store.index import Repaired, repair_buckets
-from stateful_route.store.keys import BUCKETS
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +28,12 @@ NODE_LOOK_SECONDS = 5.0
 FOREIGN_LOOK_SECONDS = 10.0
 """The least time between two looks at all keys of the store for links that foreign clients made without our index."""
 
-
-STEPS = [range(start, start + BUCKETS // 16) for start in range(0, BUCKETS, BUCKETS // 16)]
-"""The parts in which a service's index is walked: a service with very many links lets others go on between two."""
-
 CLEARED_PART = 0.2
 """At most this part of the time is spent on dropping the expired links of services that are full."""
+
+EMPTY_WALK_SECONDS = 3600.0
+"""How often the index of a service is walked that has no entries by its counts: a client of an earlier version, which
+does not keep them, may have made some. With a thousand such services a walk in each repair takes a server's time."""
 
 
 class Wake(Protocol):
@@ -69,6 +68,8 @@ class Chores:
         """What was missing when the present look at all keys began."""
         self._unreadable = 0
         """Links that hold no pod index, as of the last look at all keys."""
+        self._walk_at = steady() + random.uniform(0, EMPTY_WALK_SECONDS)  # noqa: S311  not all services at once
+        """When the index is walked in spite of counts that know of no entry."""
         self._nodes_looked_at = self._repair_at = self._foreign_at = self._clear_at = 0.0
         self._searched_at = -math.inf
 
@@ -160,14 +161,13 @@ class Chores:
             self._wake(full=True)
 
     async def _repair(self, store: Store) -> None:
-        """Walk the index step by step, in turn with the other services of the store."""
-        turns = self._env.stores.budget(store)
-        repaired = Repaired()
-        for buckets in STEPS:
-            async with turns.turn(Urgency.UPKEEP):
-                repaired += await repair_buckets(store, self._ledger.service, buckets)
-        note_repaired(store, self._ledger.service, repaired)
-        await age_moves(store, self._ledger.service)
+        """Walk the index in turn with the other services of the store; seldom where there is nothing in it."""
+        if steady() < self._walk_at and not await has_entries(store, self._ledger.service):
+            await age_moves(store, self._ledger.service)
+            return
+        self._walk_at = steady() + EMPTY_WALK_SECONDS
+        async with self._env.stores.budget(store).turn(Urgency.UPKEEP):
+            await repair_index(store, self._ledger.service)
 
     # Links that are not in the index
 

@@ -33,7 +33,7 @@ from stateful_route.reconcile.sightings import STEP_MS, Deadlines, Latest, Store
 from stateful_route.reconcile.spec import address_of
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
-from stateful_route.store.index import count_links, issued_epochs
+from stateful_route.store.index import counted_links, issued_epochs
 from stateful_route.store.keys import Service
 from stateful_route.store.states import (
     get_service,
@@ -169,7 +169,7 @@ class Ledger:
         """Count the links anew: what migrations have told of themselves overlaps with earlier counts."""
         self.counting()
         self._meanwhile.clear()
-        counts = dict(await count_links(store, self.service))
+        counts = dict(await counted_links(store, self.service))
         for target, links in self._meanwhile.items():  # perhaps they are among them: rather too many than too few
             counts[target] = counts.get(target, 0) + links
         self.counts = counts

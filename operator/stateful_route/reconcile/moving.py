@@ -160,6 +160,7 @@ class Moving:
             before=order.before,
             owner=self._ledger.owner,
             batch_size=route.spec.failover.batch_size,
+            max_links=self._placement.max_links,
         )
         pace = self._pace
         if order.action is LinkAction.DRAIN:

@@ -4,11 +4,20 @@ import logging
 
 from stateful_route.domain.errors import AuthenticationFailed, StoreRejected
 from stateful_route.store.connection import Store
+from stateful_route.store.counts import kept_counts
 from stateful_route.store.index import Repaired, repair_service
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import trim_moves
 
 log = logging.getLogger(__name__)
+
+
+async def has_entries(store: Store, service: Service) -> bool:
+    """Whether a walk over the index may find anything: the scripts that keep the counts know of none if not.
+
+    A client of an earlier version may have entered some without the counts.
+    """
+    return await kept_counts(store, service) != {}
 
 
 async def repair_index(store: Store, service: Service) -> Repaired:

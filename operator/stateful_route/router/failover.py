@@ -53,6 +53,7 @@ class Task:
         source: The pod index.
         reason: Why, as it will stand in the stream of moves.
         before: Only links with a lower epoch (an earlier incarnation's); None: all.
+        max_links: How many links a target may have: the store holds others' moves against it, too. 0: any number.
         spread: Gives the targets as they are now; asked before each round trip, so that a target that has failed
             meanwhile is left out from the next one on. A spread over the source itself only raises the epochs.
         owner: Who moves, as in ``#own``; empty: nobody owns the service.
@@ -65,6 +66,7 @@ class Task:
     before: int | None = None
     owner: str = ""
     batch_size: int = MAX_BATCH
+    max_links: int = 0
 
 
 @dataclass(slots=True)
@@ -155,7 +157,7 @@ class _Work:
         task, progress = self._task, self._progress
         links = sum(len(batch.uids) for batch in batches)
         try:
-            results = await migrate(self._store, self._service, task.source, batches, task.before)
+            results = await migrate(self._store, self._service, task.source, batches, task.before, task.max_links)
         except StoreRejected as error:
             progress.refused += links
             self._measure(0, Counter(), links)
@@ -171,6 +173,7 @@ class _Work:
         progress.drift += exceptions[Outcome.DRIFT]
         progress.overtaken += exceptions[Outcome.OVERTAKEN]
         progress.foreign += exceptions[Outcome.FOREIGN]
+        progress.unplaced += exceptions[Outcome.FULL]
         refused = links - sum(len(result.batch.uids) for result in results)
         progress.refused += refused
         self._measure(sum(link.to != task.source for link in moved), exceptions, refused)

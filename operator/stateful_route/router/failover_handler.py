@@ -244,7 +244,12 @@ class FailoverHandler:
         placement = self._placement(snapshot)
         if placement.max_links > 0 or placement.strategy is Strategy.LEAST_CONNECTIONS:
             await self._counts.recounted(service)
-        task = Task(source=failure.ordinal, reason=Reason.POD_FAILURE, spread=self._live_targets(failure))
+        task = Task(
+            source=failure.ordinal,
+            reason=Reason.POD_FAILURE,
+            spread=self._live_targets(failure),
+            max_links=placement.max_links,
+        )
         await move_links(store, service, task, Pace(self.options.links_per_second, self._cache.clock), progress)
 
     def _placement(self, snapshot: Snapshot) -> Placement:

@@ -93,7 +93,7 @@ class _Work:
         task, progress = self._task, self._progress
         links = sum(len(batch.uids) for batch in batches)
         try:
-            results = migrate(self._store, self._service, task.source, batches, task.before)
+            results = migrate(self._store, self._service, task.source, batches, task.before, task.max_links)
         except StoreRejected as error:
             progress.refused += links
             self._measure(0, Counter(), links)
@@ -109,6 +109,7 @@ class _Work:
         progress.drift += exceptions[Outcome.DRIFT]
         progress.overtaken += exceptions[Outcome.OVERTAKEN]
         progress.foreign += exceptions[Outcome.FOREIGN]
+        progress.unplaced += exceptions[Outcome.FULL]
         refused = links - sum(len(result.batch.uids) for result in results)
         progress.refused += refused
         self._measure(sum(link.to != task.source for link in moved), exceptions, refused)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.runtime import Flights, Loop
-from stateful_route.store.index import count_links
+from stateful_route.store.index import counted_links
 from stateful_route.store.keys import Service
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class LinkCounts:
     async def _count(self, service: Service) -> Mapping[int, int]:
         began = self._cache.clock()
         try:
-            counts = self._counts[service] = await count_links(await self._cache.executor.store(), service)
+            counts = self._counts[service] = await counted_links(await self._cache.executor.store(), service)
         finally:
             now = self._cache.clock()
             self._due[service] = now + max(COUNTED_EVERY_SECONDS, REST * (now - began))

@@ -7,7 +7,7 @@ from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.runtime_sync import Flights, Loop
 from stateful_route.router.link_counts import COUNTED_EVERY_SECONDS, REST, log
-from stateful_route.store.index_sync import count_links
+from stateful_route.store.index_sync import counted_links
 from stateful_route.store.keys import Service
 
 
@@ -49,7 +49,7 @@ class LinkCounts:
     def _count(self, service: Service) -> Mapping[int, int]:
         began = self._cache.clock()
         try:
-            counts = self._counts[service] = count_links(self._cache.executor.store(), service)
+            counts = self._counts[service] = counted_links(self._cache.executor.store(), service)
         finally:
             now = self._cache.clock()
             self._due[service] = now + max(COUNTED_EVERY_SECONDS, REST * (now - began))

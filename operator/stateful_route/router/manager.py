@@ -23,9 +23,10 @@ from stateful_route.router.failover_handler import FailoverHandler, FailoverOpti
 from stateful_route.router.health import Addresses, HealthBook, HealthChecker, HealthOptions
 from stateful_route.router.link_counts import LinkCounts
 from stateful_route.router.probes import Probe, RecordAgeProbe
+from stateful_route.store.counts import NoRoom
 from stateful_route.store.index import Bucket, repair
 from stateful_route.store.keys import Service, service_of
-from stateful_route.store.links import Candidates
+from stateful_route.store.links import Candidates, Computed
 from stateful_route.store.migrate import Batch
 
 ATTEMPTS = 3
@@ -174,10 +175,10 @@ class StatefulRouteManager:
             computed = await self._rerouting.ask(target, uid, Candidates({}, doubted=snapshot.dead), renewal, None)
             for _ in range(LOOKS):
                 source = None
-                if computed is not None and computed.doubted:
+                if isinstance(computed, Computed) and computed.doubted:
                     source = await self._rerouting.to_be_left(target, computed.ordinal, snapshot)
                     snapshot = self._cache.known(target) or snapshot
-                elif computed is not None:
+                elif isinstance(computed, Computed):
                     snapshot = self._cache.known(target) or snapshot
                     if computed.ordinal not in snapshot.alive:
                         snapshot = await self._cache.refresh(target)  # it may be younger than what we know
@@ -185,10 +186,13 @@ class StatefulRouteManager:
                         status = self._status(target, snapshot, computed.ordinal)
                         return RouteResult(computed.ordinal, name, status.load, status, computed.epoch)
                     failed |= {computed.ordinal}
-                chosen = await self._chosen(target, snapshot, balancer, order, failed)
-                candidates = Turns.only(snapshot, chosen, failed, source)
+                chosen, others = await self._chosen(target, snapshot, balancer, order, failed)
+                candidates = Turns.only(snapshot, chosen, failed, source, others)
                 computed = await self._rerouting.ask(target, uid, candidates, renewal, source)
-                if computed is None:
+                if isinstance(computed, NoRoom):
+                    candidates = Turns.only(snapshot, None, failed, source)
+                    computed = await self._rerouting.ask(target, uid, candidates, renewal, source)
+                if computed is None or isinstance(computed, NoRoom):
                     break
                 name = None if computed.previous == computed.ordinal else balancer.name
         except StoreUnavailable:
@@ -310,14 +314,14 @@ class StatefulRouteManager:
 
     async def _chosen(
         self, service: Service, snapshot: Snapshot, balancer: LoadBalancer, order: Priority, failed: frozenset[int]
-    ) -> int | None:
-        """The pod that takes a uid that needs one, by the strategy; None: nobody does."""
+    ) -> tuple[int | None, Sequence[Target]]:
+        """The pod that takes a uid that needs one, by the strategy (None: nobody does), and all who may."""
         offered = await self._targets(service, snapshot, balancer, order)
         targets = [target for target in offered if target.ordinal not in failed] if failed else offered
         try:
-            return balancer.pick(targets, snapshot.config.placement)
+            return balancer.pick(targets, snapshot.config.placement), targets
         except NoPodAvailable:
-            return None
+            return None, targets
 
     def _balancer(
         self, service: Service, snapshot: Snapshot, strategy: AnyStrategy | None, order: Priority

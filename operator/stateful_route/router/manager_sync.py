@@ -34,10 +34,11 @@ from stateful_route.router.manager import (
 )
 from stateful_route.router.probes import RecordAgeProbe
 from stateful_route.router.probes_sync import Probe
+from stateful_route.store.counts import NoRoom
 from stateful_route.store.index import Bucket
 from stateful_route.store.index_sync import repair
 from stateful_route.store.keys import Service, service_of
-from stateful_route.store.links import Candidates
+from stateful_route.store.links import Candidates, Computed
 from stateful_route.store.migrate import Batch
 
 
@@ -140,10 +141,10 @@ class StatefulRouteManager:
             computed = self._rerouting.ask(target, uid, Candidates({}, doubted=snapshot.dead), renewal, None)
             for _ in range(LOOKS):
                 source = None
-                if computed is not None and computed.doubted:
+                if isinstance(computed, Computed) and computed.doubted:
                     source = self._rerouting.to_be_left(target, computed.ordinal, snapshot)
                     snapshot = self._cache.known(target) or snapshot
-                elif computed is not None:
+                elif isinstance(computed, Computed):
                     snapshot = self._cache.known(target) or snapshot
                     if computed.ordinal not in snapshot.alive:
                         snapshot = self._cache.refresh(target)  # it may be younger than what we know
@@ -151,10 +152,13 @@ class StatefulRouteManager:
                         status = self._status(target, snapshot, computed.ordinal)
                         return RouteResult(computed.ordinal, name, status.load, status, computed.epoch)
                     failed |= {computed.ordinal}
-                chosen = self._chosen(target, snapshot, balancer, order, failed)
-                candidates = Turns.only(snapshot, chosen, failed, source)
+                chosen, others = self._chosen(target, snapshot, balancer, order, failed)
+                candidates = Turns.only(snapshot, chosen, failed, source, others)
                 computed = self._rerouting.ask(target, uid, candidates, renewal, source)
-                if computed is None:
+                if isinstance(computed, NoRoom):
+                    candidates = Turns.only(snapshot, None, failed, source)
+                    computed = self._rerouting.ask(target, uid, candidates, renewal, source)
+                if computed is None or isinstance(computed, NoRoom):
                     break
                 name = None if computed.previous == computed.ordinal else balancer.name
         except StoreUnavailable:
@@ -274,14 +278,14 @@ class StatefulRouteManager:
 
     def _chosen(
         self, service: Service, snapshot: Snapshot, balancer: LoadBalancer, order: Priority, failed: frozenset[int]
-    ) -> int | None:
-        """The pod that takes a uid that needs one, by the strategy; None: nobody does."""
+    ) -> tuple[int | None, Sequence[Target]]:
+        """The pod that takes a uid that needs one, by the strategy (None: nobody does), and all who may."""
         offered = self._targets(service, snapshot, balancer, order)
         targets = [target for target in offered if target.ordinal not in failed] if failed else offered
         try:
-            return balancer.pick(targets, snapshot.config.placement)
+            return balancer.pick(targets, snapshot.config.placement), targets
         except NoPodAvailable:
-            return None
+            return None, targets
 
     def _balancer(
         self, service: Service, snapshot: Snapshot, strategy: AnyStrategy | None, order: Priority

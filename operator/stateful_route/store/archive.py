@@ -14,6 +14,7 @@ from stateful_route.domain.epoch import EPOCH_START_MS, STEP
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES, check_ordinal
 from stateful_route.store.connection import Store
+from stateful_route.store.counts import doubt
 from stateful_route.store.index import (
     LINKS_PER_REPAIR,
     SCAN_COUNT,
@@ -213,12 +214,14 @@ async def import_links(store: Store, links: Iterable[StoredLink], *, overwrite: 
             args: list[str | int] = [service.name, int(overwrite)]
             for link in part:
                 args += (link.uid, link.ordinal, _or_minus_one(link.expires), _or_minus_one(link.epoch))
-            calls.append(Call(script("importLinks"), keys, args))
+            calls.append(Call(script("importLinks"), keys, args, (service.counts,)))
     total = Imported()
     for reply in await store.run_many(calls):
         if isinstance(reply, StatefulRouteError):
             raise reply
         total += Imported(*reply)
+    for service in {service for service, _ in groups}:
+        await doubt(store, service)
     return total
 
 

@@ -5,6 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError
 from stateful_route.store.connection import Store
+from stateful_route.store.counts import NO_EFFECT, Effect, adjust
 from stateful_route.store.links import Request
 
 T = TypeVar("T")
@@ -54,9 +55,14 @@ async def answered_each(
     for start in range(0, len(wanted), REQUESTS_PER_TRIP):
         part = requests[start : start + REQUESTS_PER_TRIP]
         replies = await store.run_each([one.call for one in part])
+        effects: dict[str, Effect] = {}
         for uid, one, reply in zip(wanted[start : start + REQUESTS_PER_TRIP], part, replies, strict=True):
             if isinstance(reply, StatefulRouteError):
                 failed[uid] = reply
             else:
                 done[uid] = one.decoded(reply)
+                for counts in one.call.counts:
+                    effects[counts] = effects.get(counts, NO_EFFECT).plus(one.effect(reply))
+        for counts, effect in effects.items():
+            await adjust(store, counts, effect)
     return Replies(done, failed)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from stateful_route.domain.errors import InvalidArgument, StatefulRouteError
 from stateful_route.store.batch import REQUESTS_PER_TRIP, Replies, T
 from stateful_route.store.connection_sync import Store
+from stateful_route.store.counts import NO_EFFECT, Effect
+from stateful_route.store.counts_sync import adjust
 from stateful_route.store.links import Request
 
 
@@ -32,9 +34,14 @@ def answered_each(
     for start in range(0, len(wanted), REQUESTS_PER_TRIP):
         part = requests[start : start + REQUESTS_PER_TRIP]
         replies = store.run_each([one.call for one in part])
+        effects: dict[str, Effect] = {}
         for uid, one, reply in zip(wanted[start : start + REQUESTS_PER_TRIP], part, replies, strict=True):
             if isinstance(reply, StatefulRouteError):
                 failed[uid] = reply
             else:
                 done[uid] = one.decoded(reply)
+                for counts in one.call.counts:
+                    effects[counts] = effects.get(counts, NO_EFFECT).plus(one.effect(reply))
+        for counts, effect in effects.items():
+            adjust(store, counts, effect)
     return Replies(done, failed)

@@ -314,7 +314,7 @@ class Store:
 
     async def _run_many(self, calls: Sequence[Call]) -> list[Any]:
         """As `run_each`, with redis-py's errors."""
-        replies = await self._exchange([("EVALSHA", c.script.sha, len(c.keys), *c.keys, *c.args) for c in calls])
+        replies = await self._exchange([c.words(("EVALSHA", c.script.sha), cluster=self.cluster) for c in calls])
         for whole in (self.cluster, True):  # again, where the scripts were flushed between two commands of the trip
             missing = [place for place, reply in enumerate(replies) if isinstance(reply, rx.NoScriptError)]
             if not missing:
@@ -325,7 +325,7 @@ class Store:
                 c = calls[place]
                 how = ("EVALSHA", c.script.sha) if c.script.sha in sent and not whole else ("EVAL", c.script.source)
                 sent.add(c.script.sha)
-                repeats.append((*how, len(c.keys), *c.keys, *c.args))
+                repeats.append(c.words(how, cluster=self.cluster))
             for place, reply in zip(missing, await self._exchange(repeats), strict=True):
                 replies[place] = reply
         return replies

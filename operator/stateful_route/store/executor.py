@@ -14,12 +14,14 @@ from stateful_route.store import index, links, migrate, states
 from stateful_route.store.announcing import Announcer
 from stateful_route.store.batch import Replies, answered_each
 from stateful_route.store.connection import Store, StoreOptions
+from stateful_route.store.counts import NoRoom
 from stateful_route.store.index import Repaired
 from stateful_route.store.keys import BUCKETS, Service, service_of
 from stateful_route.store.layout import check_layout
-from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Removed, Tried
+from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Placed, Relinked, Removed, Tried
 from stateful_route.store.migrate import NOBODY, Batch, BatchResult, Moved
 from stateful_route.store.patience import PatientStore
+from stateful_route.store.placing import place, place_each
 from stateful_route.store.runtime import Lock, deadline
 from stateful_route.store.scripts import script
 from stateful_route.store.server import check_server
@@ -180,7 +182,7 @@ class StatefulExecutor:
     ) -> int | None:
         """The pod of the uid: the one it is linked to unless that is dead, else the best candidate, linked at once.
 
-        None: the uid needs a pod, and there is no candidate; nothing was changed.
+        None: the uid needs a pod, and there is no candidate, or all have reached their limit; nothing was changed.
         """
         computed = await self.compute_link_if_absent(namespace, uid, service, candidates, persist_seconds)
         return None if computed is None else computed.ordinal
@@ -273,8 +275,7 @@ class StatefulExecutor:
         A uid that has moved is told (`announcer`) before the answer is given, also when the telling fails for now.
         """
         target = service_of(namespace, service)
-        request = links.compute_link_if_absent_request(target, uid, candidates, persist_seconds)
-        computed = await links.answered(await self._ready(), request)
+        computed = _found(await place(self.store, target, uid, candidates, persist_seconds))
         if computed is not None and computed.previous not in {None, computed.ordinal}:
             await self._tell(target, Reason.REROUTED, [_rerouting(uid, computed)])
         return computed
@@ -317,11 +318,8 @@ class StatefulExecutor:
     ) -> Replies[Computed | None]:
         """`compute_link_if_absent` for many uids; candidates of the same load take turns."""
         target = service_of(namespace, service)
-        replies = await answered_each(
-            self.store,
-            uids,
-            lambda uid, place: links.compute_link_if_absent_request(target, uid, candidates, persist_seconds, place),
-        )
+        placed = await place_each(self.store, target, uids, lambda _: candidates, persist_seconds)
+        replies = Replies({uid: _found(one) for uid, one in placed.done.items()}, placed.failed)
         rerouted = [_rerouting(uid, computed) for uid, computed in replies.done.items() if computed is not None]
         await self._tell(target, Reason.REROUTED, rerouted)
         return replies
@@ -353,7 +351,7 @@ class StatefulExecutor:
             yield LinksPage([uid for bucket in buckets for uid in bucket.uids], buckets[-1].number + 1)
 
     async def count_links(self, namespace: str, service: str) -> dict[int, int]:
-        """Pod → how many links it has, all in one pass; expired ones count until the next repair."""
+        """Pod → how many links it has, as the scripts keep it; expired ones count until they are counted out."""
         target = service_of(namespace, service)
         return await index.count_links(await self._ready(), target)
 
@@ -418,6 +416,10 @@ class StatefulExecutor:
         except TimeoutError:
             raise self._patient.late(writes=False) from None
         return PatientStore.over(self._patient, max(LEAST_SECONDS, seconds - (monotonic() - began)))
+
+
+def _found(placed: Placed) -> Computed | None:
+    return None if isinstance(placed, NoRoom) else placed
 
 
 def _removal(uid: str, removed: Removed) -> tuple[int | None, Moved]:

@@ -17,13 +17,14 @@ from stateful_route.store.batch import Replies
 from stateful_route.store.batch_sync import answered_each
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.connection_sync import Store
-from stateful_route.store.executor import LEAST_SECONDS, SCRIPTS, LinksPage, _removal, _rerouting
+from stateful_route.store.executor import LEAST_SECONDS, SCRIPTS, LinksPage, _found, _removal, _rerouting
 from stateful_route.store.index import Repaired
 from stateful_route.store.keys import BUCKETS, Service, service_of
 from stateful_route.store.layout_sync import check_layout
 from stateful_route.store.links import PERSISTENT, Candidates, Computed, Link, Relinked, Tried
 from stateful_route.store.migrate import Batch, BatchResult, Moved
 from stateful_route.store.patience_sync import PatientStore
+from stateful_route.store.placing_sync import place, place_each
 from stateful_route.store.runtime_sync import Lock, deadline
 from stateful_route.store.scripts import script
 from stateful_route.store.server_sync import check_server
@@ -155,7 +156,7 @@ class StatefulExecutor:
     ) -> int | None:
         """The pod of the uid: the one it is linked to unless that is dead, else the best candidate, linked at once.
 
-        None: the uid needs a pod, and there is no candidate; nothing was changed.
+        None: the uid needs a pod, and there is no candidate, or all have reached their limit; nothing was changed.
         """
         computed = self.compute_link_if_absent(namespace, uid, service, candidates, persist_seconds)
         return None if computed is None else computed.ordinal
@@ -246,8 +247,7 @@ class StatefulExecutor:
         A uid that has moved is told (`announcer`) before the answer is given, also when the telling fails for now.
         """
         target = service_of(namespace, service)
-        request = links.compute_link_if_absent_request(target, uid, candidates, persist_seconds)
-        computed = links_sync.answered(self._ready(), request)
+        computed = _found(place(self.store, target, uid, candidates, persist_seconds))
         if computed is not None and computed.previous not in {None, computed.ordinal}:
             self._tell(target, Reason.REROUTED, [_rerouting(uid, computed)])
         return computed
@@ -290,11 +290,8 @@ class StatefulExecutor:
     ) -> Replies[Computed | None]:
         """`compute_link_if_absent` for many uids; candidates of the same load take turns."""
         target = service_of(namespace, service)
-        replies = answered_each(
-            self.store,
-            uids,
-            lambda uid, place: links.compute_link_if_absent_request(target, uid, candidates, persist_seconds, place),
-        )
+        placed = place_each(self.store, target, uids, lambda _: candidates, persist_seconds)
+        replies = Replies({uid: _found(one) for uid, one in placed.done.items()}, placed.failed)
         rerouted = [_rerouting(uid, computed) for uid, computed in replies.done.items() if computed is not None]
         self._tell(target, Reason.REROUTED, rerouted)
         return replies
@@ -324,7 +321,7 @@ class StatefulExecutor:
             yield LinksPage([uid for bucket in buckets for uid in bucket.uids], buckets[-1].number + 1)
 
     def count_links(self, namespace: str, service: str) -> dict[int, int]:
-        """Pod → how many links it has, all in one pass; expired ones count until the next repair."""
+        """Pod → how many links it has, as the scripts keep it; expired ones count until they are counted out."""
         target = service_of(namespace, service)
         return index_sync.count_links(self._ready(), target)
 

@@ -1,8 +1,12 @@
 """The reverse index: which uids a pod has, how many each pod has, and what to do when links and index disagree."""
 
+import math
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from time import monotonic
 from typing import Any, NamedTuple
 
 from stateful_route.domain.cut import Issued
@@ -10,7 +14,8 @@ from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection import Store
-from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.counts import begin_count, count_call, doubt, end_count, kept_counts
+from stateful_route.store.keys import BUCKETS, Service, tags
 from stateful_route.store.migrate import append_purge
 from stateful_route.store.rest import Rest
 from stateful_route.store.scripts import Call, script
@@ -21,8 +26,21 @@ BUCKETS_PER_CALL = 64
 
 CALLS_PER_TRIP = 64
 
+CALLS_PER_COUNT = 16
+"""In a recount, which is believed for some seconds from one trip to the next."""
+
+COUNTING_PART = 0.2
+"""At most this part of the time is spent on counting out what has expired; a small service takes some 30 ms for it."""
+
+FULL_SECONDS = 60.0
+"""A pod that was found to be full is looked at anew after so long, whatever its links have to live: foreign clients may
+change that."""
+
 SCAN_COUNT = 500
 """Keys looked at per SCAN call: a fraction of a millisecond of the server's time."""
+
+UNHURRIED = math.inf
+"""As keys that are looked at each second: as many as can be."""
 
 LINKS_PER_REPAIR = 200
 
@@ -103,19 +121,46 @@ async def all_links(store: Store, service: Service, start_bucket: int = 0) -> As
 
 
 async def count_links(store: Store, service: Service) -> dict[int, int]:
-    """How many index entries each pod has, all pods in one pass; a pod without any is missing.
+    """How many links each pod has; a pod without any is missing. Reads only.
 
-    Temporary links that have expired count until the next repair.
+    They are kept by the scripts that change links; where nobody has counted yet, the index is walked. Temporary links
+    that have expired count until the next `recount`.
     """
+    kept = await kept_counts(store, service)
+    return await count_entries(store, service) if kept is None else kept
+
+
+async def counted_links(store: Store, service: Service) -> dict[int, int]:
+    """As `count_links`; where nobody has counted yet, they are counted now, and kept from then on."""
+    kept = await kept_counts(store, service)
+    if kept is None and await recount(store, service):
+        kept = await kept_counts(store, service)
+    return await count_entries(store, service) if kept is None else kept
+
+
+async def recount(store: Store, service: Service) -> bool:
+    """Drop what has expired, and count anew what is left; False: somebody else is at it.
+
+    Raises:
+        StoreUnavailable, StoreRejected: nothing is counted, the former counts stand.
+    """
+    return await _Upkeep(store, service, UNHURRIED, None).recount()
+
+
+async def count_entries(store: Store, service: Service) -> dict[int, int]:
+    """How many index entries each pod has, by a walk over all buckets; a pod without any is missing. Reads only."""
     counts: dict[int, int] = {}
     groups = _bucket_groups(store)
     for start in range(0, len(groups), CALLS_PER_TRIP):
-        trip = groups[start : start + CALLS_PER_TRIP]
-        calls = [Call(script("countLinks"), service.indexes(group), ()) for group in trip]
-        for flat in _values(await store.run_many(calls)):
-            for ordinal, count in zip(flat[::2], flat[1::2], strict=True):
-                counts[ordinal] = counts.get(ordinal, 0) + count
+        await _count(store, service, groups[start : start + CALLS_PER_TRIP], counts)
     return counts
+
+
+async def _count(store: Store, service: Service, groups: Iterable[Sequence[int]], counts: dict[int, int]) -> None:
+    calls = [Call(script("countLinks"), [service.index(bucket) for bucket in group], ()) for group in groups]
+    for flat in _values(await store.run_many(calls)):
+        for ordinal, count in zip(flat[::2], flat[1::2], strict=True):
+            counts[ordinal] = counts.get(ordinal, 0) + count
 
 
 async def issued_epochs(store: Store, service: Service) -> Issued:
@@ -161,11 +206,9 @@ def portions(buckets: Iterable[Bucket]) -> Iterator[list[Bucket]]:
 
 async def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaired:
     """Make the index agree with the links of the given uids."""
-    calls = [_repair_call(service, bucket) for portion in portions(buckets) for bucket in portion]
-    total = Repaired()
-    for reply in _values(await store.run_many(calls)):
-        total += Repaired(*reply)
-    return total
+    return sum(
+        (Repaired(*found) for *found, _ in _values(await store.run_many(_repair_calls(service, buckets)))), Repaired()
+    )
 
 
 async def repair_services(
@@ -176,18 +219,16 @@ async def repair_services(
     Raises:
         StoreUnavailable: the connection broke; some of them may be mended.
     """
-    calls = [
-        (service, _repair_call(service, bucket))
-        for service, those in buckets.items()
-        for portion in portions(those)
-        for bucket in portion
-    ]
+    calls = [(service, call) for service, those in buckets.items() for call in _repair_calls(service, those)]
     found: dict[Service, Repaired | StatefulRouteError] = {}
     for (service, _), reply in zip(calls, await store.run_many([call for _, call in calls]), strict=True):
         so_far = found.setdefault(service, Repaired())
         if isinstance(so_far, StatefulRouteError):
             continue
-        found[service] = reply if isinstance(reply, StatefulRouteError) else so_far + Repaired(*reply)
+        found[service] = reply if isinstance(reply, StatefulRouteError) else so_far + Repaired(*reply[:-1])
+    for service, repaired in found.items():
+        if isinstance(repaired, Repaired) and repaired.found:
+            await doubt(store, service)
     return found
 
 
@@ -214,10 +255,12 @@ async def repair_service(
         StoreUnavailable, StoreRejected: what was repaired stays repaired; it can be called again.
     """
     work = _Upkeep(store, service, keys_per_second, tell)
-    if index:
+    if index and not await work.recount():
         await work.repair(all_links(store, service))
     if foreign:
         await work.repair(linked_uids(store, service), SCAN_COUNT)
+        if work.repaired.found:
+            await doubt(store, service)
     return work.repaired
 
 
@@ -240,7 +283,8 @@ async def rebuild(
     for start in range(0, len(groups), CALLS_PER_TRIP):
         await work.mend([(group, ()) for group in groups[start : start + CALLS_PER_TRIP]])
     await work.repair(linked_uids(store, service), SCAN_COUNT)
-    await work.repair(all_links(store, service))
+    if not await work.recount():
+        await work.repair(all_links(store, service))
     return work.repaired
 
 
@@ -258,13 +302,10 @@ async def purge(store: Store, service: Service) -> Purged:
     await append_purge(store, service, begun)
     deleted, highest = 0, begun
     async for buckets in all_links(store, service):
-        calls = [
-            Call(script("purgeLinks"), _purge_keys(service, bucket), (service.name, FLOOR_SECONDS, *bucket.uids))
-            for portion in portions(buckets)
-            for bucket in portion
-        ]
+        calls = [_purge_call(service, bucket) for portion in portions(buckets) for bucket in portion]
         for links, epoch in _values(await store.run_many(calls)):
             deleted, highest = deleted + links, max(highest, epoch)
+    await doubt(store, service)
     await append_purge(store, service, highest)
     return Purged(deleted, highest)
 
@@ -301,7 +342,28 @@ class _Upkeep:
         self._rest = Rest(keys_per_second)
         self._tell = tell
         self._looked_at = 0
+        self._expires = math.inf
+        """When the first of the links expires that were seen, by this process's clock."""
         self.repaired = Repaired()
+
+    async def recount(self) -> bool:
+        """Repair all entries, and count what is left; False: somebody else is counting, or took this one for dead."""
+        store, service, who, began = self._store, self._service, secrets.token_hex(8), monotonic()
+        if not await begin_count(store, service, who):
+            return False
+        counts: dict[int, int] = {}
+        groups = _in_order(1 if store.cluster else BUCKETS_PER_CALL)
+        size = CALLS_PER_TRIP if store.cluster else CALLS_PER_COUNT
+        for start in range(0, len(groups), size):
+            trip = groups[start : start + size]
+            await self.repair(_listed_of(store, service, (0, "+inf"), trip))
+            if store.cluster:
+                await _count(store, service, trip, counts)
+            elif not all(_values(await store.run_many([count_call(service, group, who) for group in trip]))):
+                return False
+        now = monotonic()
+        holds = min(FULL_SECONDS, self._expires - now), (now - began) * (1 - COUNTING_PART) / COUNTING_PART
+        return await end_count(store, service, who, holds, counts)
 
     async def repair(self, walk: AsyncIterator[list[Bucket]], keys_per_step: int = 0) -> None:
         """Repair all uids of a walk that has looked at so many keys for each list that it gives, at the least."""
@@ -314,7 +376,10 @@ class _Upkeep:
                 await self.mend([([bucket], uids) for bucket, uids in strays.items()])
             keys = keys_per_step
             for portion in portions(_without(buckets, strays)):
-                self.repaired += await repair(self._store, self._service, portion)
+                for *found, lives in _values(await self._store.run_many(_repair_calls(self._service, portion))):
+                    self.repaired += Repaired(*found)
+                    if lives >= 0:
+                        self._expires = min(self._expires, monotonic() + lives / 1000)
                 links = sum(len(bucket.uids) for bucket in portion)
                 await self._stepped(max(links, keys))
                 keys = 0
@@ -324,7 +389,11 @@ class _Upkeep:
     async def mend(self, damaged: Sequence[tuple[Sequence[int], Sequence[str]]]) -> None:
         """Take out of the indexes of some buckets what cannot be ours, and the given uids."""
         index = self._service.index
-        calls = [Call(script("mendIndex"), [index(bucket) for bucket in buckets], uids) for buckets, uids in damaged]
+        counts = (self._service.counts,)
+        calls = [
+            Call(script("mendIndex"), [index(bucket) for bucket in buckets], (len(buckets), *uids), counts)
+            for buckets, uids in damaged
+        ]
         self.repaired += Repaired(broken=sum(_values(await self._store.run_many(calls))))
         await self._stepped(sum(len(buckets) for buckets, _ in damaged))
 
@@ -348,10 +417,16 @@ def _without(buckets: Iterable[Bucket], strays: Mapping[int, Sequence[str]]) -> 
 async def _listed(
     store: Store, service: Service, scores: tuple[int, int | str], start_bucket: int = 0, stop_bucket: int = BUCKETS
 ) -> AsyncIterator[list[Bucket]]:
-    groups = _bucket_groups(store, start_bucket, stop_bucket)
+    async for found in _listed_of(store, service, scores, _bucket_groups(store, start_bucket, stop_bucket)):
+        yield found
+
+
+async def _listed_of(
+    store: Store, service: Service, scores: tuple[int, int | str], groups: Sequence[Sequence[int]]
+) -> AsyncIterator[list[Bucket]]:
     for start in range(0, len(groups), CALLS_PER_TRIP):
         trip = groups[start : start + CALLS_PER_TRIP]
-        calls = [Call(script("listLinks"), service.indexes(group), scores) for group in trip]
+        calls = [Call(script("listLinks"), [service.index(bucket) for bucket in group], scores) for group in trip]
         found = []
         for group, flat in zip(trip, _values(await store.run_many(calls)), strict=True):
             for place, uids in zip(flat[::2], flat[1::2], strict=True):
@@ -360,17 +435,29 @@ async def _listed(
             yield found
 
 
+@cache
+def _in_order(size: int) -> list[Sequence[int]]:
+    """All buckets in the order of their tags, so many at a time."""
+    order = sorted(range(BUCKETS), key=tags().__getitem__)
+    return [order[start : start + size] for start in range(0, BUCKETS, size)]
+
+
 def _bucket_groups(store: Store, start_bucket: int = 0, stop_bucket: int = BUCKETS) -> list[range]:
     size = 1 if store.cluster else BUCKETS_PER_CALL  # a script's keys share a slot on a Cluster
     return [range(start, min(start + size, stop_bucket)) for start in range(start_bucket, stop_bucket, size)]
 
 
-def _repair_call(service: Service, bucket: Bucket) -> Call:
-    return Call(script("repairLinks"), service.bucket_keys(*bucket), (service.name, *bucket.uids))
+def _repair_calls(service: Service, buckets: Iterable[Bucket]) -> list[Call]:
+    return [
+        Call(script("repairLinks"), service.bucket_keys(*bucket), (service.name, *bucket.uids), (service.counts,))
+        for portion in portions(buckets)
+        for bucket in portion
+    ]
 
 
-def _purge_keys(service: Service, bucket: Bucket) -> list[str]:
-    return [*service.bucket_keys(*bucket), service.floor(bucket.number)]
+def _purge_call(service: Service, bucket: Bucket) -> Call:
+    keys = [*service.bucket_keys(*bucket), service.floor(bucket.number)]
+    return Call(script("purgeLinks"), keys, (service.name, FLOOR_SECONDS, *bucket.uids), (service.counts,))
 
 
 def _values(replies: Sequence[Any]) -> list[Any]:

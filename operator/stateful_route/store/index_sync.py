@@ -1,25 +1,34 @@
 # Generated from index.py by tools/twins.py: change that one, then run: make twins
 """The reverse index: which uids a pod has, how many each pod has, and what to do when links and index disagree."""
 
+import math
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import monotonic
 
 from stateful_route.domain.cut import Issued
 from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection_sync import Store
+from stateful_route.store.counts import count_call
+from stateful_route.store.counts_sync import begin_count, doubt, end_count, kept_counts
 from stateful_route.store.index import (
     BUCKETS_PER_CALL,
+    CALLS_PER_COUNT,
     CALLS_PER_TRIP,
-    FLOOR_SECONDS,
+    COUNTING_PART,
+    FULL_SECONDS,
     SCAN_COUNT,
+    UNHURRIED,
     Bucket,
     Purged,
     Repaired,
     Tell,
     _belongs,
-    _purge_keys,
-    _repair_call,
+    _in_order,
+    _purge_call,
+    _repair_calls,
     _values,
     _without,
     bucketed,
@@ -51,19 +60,46 @@ def all_links(store: Store, service: Service, start_bucket: int = 0) -> Iterator
 
 
 def count_links(store: Store, service: Service) -> dict[int, int]:
-    """How many index entries each pod has, all pods in one pass; a pod without any is missing.
+    """How many links each pod has; a pod without any is missing. Reads only.
 
-    Temporary links that have expired count until the next repair.
+    They are kept by the scripts that change links; where nobody has counted yet, the index is walked. Temporary links
+    that have expired count until the next `recount`.
     """
+    kept = kept_counts(store, service)
+    return count_entries(store, service) if kept is None else kept
+
+
+def counted_links(store: Store, service: Service) -> dict[int, int]:
+    """As `count_links`; where nobody has counted yet, they are counted now, and kept from then on."""
+    kept = kept_counts(store, service)
+    if kept is None and recount(store, service):
+        kept = kept_counts(store, service)
+    return count_entries(store, service) if kept is None else kept
+
+
+def recount(store: Store, service: Service) -> bool:
+    """Drop what has expired, and count anew what is left; False: somebody else is at it.
+
+    Raises:
+        StoreUnavailable, StoreRejected: nothing is counted, the former counts stand.
+    """
+    return _Upkeep(store, service, UNHURRIED, None).recount()
+
+
+def count_entries(store: Store, service: Service) -> dict[int, int]:
+    """How many index entries each pod has, by a walk over all buckets; a pod without any is missing. Reads only."""
     counts: dict[int, int] = {}
     groups = _bucket_groups(store)
     for start in range(0, len(groups), CALLS_PER_TRIP):
-        trip = groups[start : start + CALLS_PER_TRIP]
-        calls = [Call(script("countLinks"), service.indexes(group), ()) for group in trip]
-        for flat in _values(store.run_many(calls)):
-            for ordinal, count in zip(flat[::2], flat[1::2], strict=True):
-                counts[ordinal] = counts.get(ordinal, 0) + count
+        _count(store, service, groups[start : start + CALLS_PER_TRIP], counts)
     return counts
+
+
+def _count(store: Store, service: Service, groups: Iterable[Sequence[int]], counts: dict[int, int]) -> None:
+    calls = [Call(script("countLinks"), [service.index(bucket) for bucket in group], ()) for group in groups]
+    for flat in _values(store.run_many(calls)):
+        for ordinal, count in zip(flat[::2], flat[1::2], strict=True):
+            counts[ordinal] = counts.get(ordinal, 0) + count
 
 
 def issued_epochs(store: Store, service: Service) -> Issued:
@@ -84,11 +120,7 @@ def issued_epochs(store: Store, service: Service) -> Issued:
 
 def repair(store: Store, service: Service, buckets: Iterable[Bucket]) -> Repaired:
     """Make the index agree with the links of the given uids."""
-    calls = [_repair_call(service, bucket) for portion in portions(buckets) for bucket in portion]
-    total = Repaired()
-    for reply in _values(store.run_many(calls)):
-        total += Repaired(*reply)
-    return total
+    return sum((Repaired(*found) for *found, _ in _values(store.run_many(_repair_calls(service, buckets)))), Repaired())
 
 
 def repair_services(
@@ -99,18 +131,16 @@ def repair_services(
     Raises:
         StoreUnavailable: the connection broke; some of them may be mended.
     """
-    calls = [
-        (service, _repair_call(service, bucket))
-        for service, those in buckets.items()
-        for portion in portions(those)
-        for bucket in portion
-    ]
+    calls = [(service, call) for service, those in buckets.items() for call in _repair_calls(service, those)]
     found: dict[Service, Repaired | StatefulRouteError] = {}
     for (service, _), reply in zip(calls, store.run_many([call for _, call in calls]), strict=True):
         so_far = found.setdefault(service, Repaired())
         if isinstance(so_far, StatefulRouteError):
             continue
-        found[service] = reply if isinstance(reply, StatefulRouteError) else so_far + Repaired(*reply)
+        found[service] = reply if isinstance(reply, StatefulRouteError) else so_far + Repaired(*reply[:-1])
+    for service, repaired in found.items():
+        if isinstance(repaired, Repaired) and repaired.found:
+            doubt(store, service)
     return found
 
 
@@ -137,10 +167,12 @@ def repair_service(
         StoreUnavailable, StoreRejected: what was repaired stays repaired; it can be called again.
     """
     work = _Upkeep(store, service, keys_per_second, tell)
-    if index:
+    if index and not work.recount():
         work.repair(all_links(store, service))
     if foreign:
         work.repair(linked_uids(store, service), SCAN_COUNT)
+        if work.repaired.found:
+            doubt(store, service)
     return work.repaired
 
 
@@ -163,7 +195,8 @@ def rebuild(
     for start in range(0, len(groups), CALLS_PER_TRIP):
         work.mend([(group, ()) for group in groups[start : start + CALLS_PER_TRIP]])
     work.repair(linked_uids(store, service), SCAN_COUNT)
-    work.repair(all_links(store, service))
+    if not work.recount():
+        work.repair(all_links(store, service))
     return work.repaired
 
 
@@ -181,13 +214,10 @@ def purge(store: Store, service: Service) -> Purged:
     append_purge(store, service, begun)
     deleted, highest = 0, begun
     for buckets in all_links(store, service):
-        calls = [
-            Call(script("purgeLinks"), _purge_keys(service, bucket), (service.name, FLOOR_SECONDS, *bucket.uids))
-            for portion in portions(buckets)
-            for bucket in portion
-        ]
+        calls = [_purge_call(service, bucket) for portion in portions(buckets) for bucket in portion]
         for links, epoch in _values(store.run_many(calls)):
             deleted, highest = deleted + links, max(highest, epoch)
+    doubt(store, service)
     append_purge(store, service, highest)
     return Purged(deleted, highest)
 
@@ -224,7 +254,28 @@ class _Upkeep:
         self._rest = Rest(keys_per_second)
         self._tell = tell
         self._looked_at = 0
+        self._expires = math.inf
+        """When the first of the links expires that were seen, by this process's clock."""
         self.repaired = Repaired()
+
+    def recount(self) -> bool:
+        """Repair all entries, and count what is left; False: somebody else is counting, or took this one for dead."""
+        store, service, who, began = self._store, self._service, secrets.token_hex(8), monotonic()
+        if not begin_count(store, service, who):
+            return False
+        counts: dict[int, int] = {}
+        groups = _in_order(1 if store.cluster else BUCKETS_PER_CALL)
+        size = CALLS_PER_TRIP if store.cluster else CALLS_PER_COUNT
+        for start in range(0, len(groups), size):
+            trip = groups[start : start + size]
+            self.repair(_listed_of(store, service, (0, "+inf"), trip))
+            if store.cluster:
+                _count(store, service, trip, counts)
+            elif not all(_values(store.run_many([count_call(service, group, who) for group in trip]))):
+                return False
+        now = monotonic()
+        holds = min(FULL_SECONDS, self._expires - now), (now - began) * (1 - COUNTING_PART) / COUNTING_PART
+        return end_count(store, service, who, holds, counts)
 
     def repair(self, walk: Iterator[list[Bucket]], keys_per_step: int = 0) -> None:
         """Repair all uids of a walk that has looked at so many keys for each list that it gives, at the least."""
@@ -237,7 +288,10 @@ class _Upkeep:
                 self.mend([([bucket], uids) for bucket, uids in strays.items()])
             keys = keys_per_step
             for portion in portions(_without(buckets, strays)):
-                self.repaired += repair(self._store, self._service, portion)
+                for *found, lives in _values(self._store.run_many(_repair_calls(self._service, portion))):
+                    self.repaired += Repaired(*found)
+                    if lives >= 0:
+                        self._expires = min(self._expires, monotonic() + lives / 1000)
                 links = sum(len(bucket.uids) for bucket in portion)
                 self._stepped(max(links, keys))
                 keys = 0
@@ -247,7 +301,11 @@ class _Upkeep:
     def mend(self, damaged: Sequence[tuple[Sequence[int], Sequence[str]]]) -> None:
         """Take out of the indexes of some buckets what cannot be ours, and the given uids."""
         index = self._service.index
-        calls = [Call(script("mendIndex"), [index(bucket) for bucket in buckets], uids) for buckets, uids in damaged]
+        counts = (self._service.counts,)
+        calls = [
+            Call(script("mendIndex"), [index(bucket) for bucket in buckets], (len(buckets), *uids), counts)
+            for buckets, uids in damaged
+        ]
         self.repaired += Repaired(broken=sum(_values(self._store.run_many(calls))))
         self._stepped(sum(len(buckets) for buckets, _ in damaged))
 
@@ -261,10 +319,16 @@ class _Upkeep:
 def _listed(
     store: Store, service: Service, scores: tuple[int, int | str], start_bucket: int = 0, stop_bucket: int = BUCKETS
 ) -> Iterator[list[Bucket]]:
-    groups = _bucket_groups(store, start_bucket, stop_bucket)
+    for found in _listed_of(store, service, scores, _bucket_groups(store, start_bucket, stop_bucket)):
+        yield found
+
+
+def _listed_of(
+    store: Store, service: Service, scores: tuple[int, int | str], groups: Sequence[Sequence[int]]
+) -> Iterator[list[Bucket]]:
     for start in range(0, len(groups), CALLS_PER_TRIP):
         trip = groups[start : start + CALLS_PER_TRIP]
-        calls = [Call(script("listLinks"), service.indexes(group), scores) for group in trip]
+        calls = [Call(script("listLinks"), [service.index(bucket) for bucket in group], scores) for group in trip]
         found = []
         for group, flat in zip(trip, _values(store.run_many(calls)), strict=True):
             for place, uids in zip(flat[::2], flat[1::2], strict=True):

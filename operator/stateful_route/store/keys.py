@@ -81,6 +81,11 @@ class Service:
         return f"{self.states}#hi"
 
     @property
+    def counts(self) -> str:
+        """Hash: pod index → how many links it has; on one server the scripts that change links keep it."""
+        return f"{self.states}#n"
+
+    @property
     def channel(self) -> str:
         """Channel: tells at once what the two streams keep, and of hints."""
         return f"{self.states}#ch"

@@ -11,6 +11,7 @@ from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.names import check_load, check_ordinal, check_uid, shown
 from stateful_route.domain.renewal import Renewal
 from stateful_route.store.connection import Store
+from stateful_route.store.counts import NO_EFFECT, Effect, NoRoom, adjust
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Call, script
 
@@ -94,12 +95,15 @@ class Candidates:
             them stays, and the answer says so. Not candidates either.
         turn: Among the candidates of the lowest load, in the order of ``loads``, the ``turn``-th is chosen, round and
             round; in a batch each uid is one turn on.
+        limit: How many links a pod may have that takes a uid; 0: any number. Full ones are left out, and those of a
+            higher load take their place.
     """
 
     loads: Mapping[int, float]
     dead: frozenset[int] = frozenset()
     turn: int = 0
     doubted: frozenset[int] = frozenset()
+    limit: int = 0
 
     _words: tuple[str, str, tuple[Any, ...]] = field(init=False, repr=False, compare=False)
     """As the script takes them; made once for all uids of a batch."""
@@ -114,15 +118,31 @@ class Candidates:
         left = self.dead | self.doubted
         living = {ordinal: load for ordinal, load in self.loads.items() if ordinal not in left}
         lowest = min(living.values(), default=0)
-        best = [ordinal for ordinal, load in living.items() if load == lowest]  # nobody else can be chosen
-        object.__setattr__(self, "_words", (_listed(self.dead), _listed(self.doubted), tuple(best)))
+        best = [ordinal for ordinal, load in living.items() if load == lowest]  # without a limit nobody else is chosen
+        chosen = [word for pair in living.items() for word in pair] if self.limit > 0 else best
+        object.__setattr__(self, "_words", (_listed(self.dead), _listed(self.doubted), tuple(chosen)))
 
     def words(self, later: int = 0) -> tuple[Any, ...]:
         """The script's arguments for a uid, so many turns later."""
-        dead, doubted, best = self._words
-        if not best:
-            return dead, doubted, 0
-        return dead, doubted, 0, best[(self.turn + later) % len(best)], 0
+        dead, doubted, chosen = self._words
+        if not chosen:
+            return dead, doubted, 0, 0
+        if self.limit > 0:
+            return dead, doubted, self.turn + later, self.limit, *chosen
+        return dead, doubted, 0, 0, chosen[(self.turn + later) % len(chosen)], 0
+
+    def ranked(self) -> list[int]:
+        """The pods that may take a uid, the least loaded first; among those of the same load it is somebody's turn."""
+        left = self.dead | self.doubted
+        living = [(load, ordinal) for ordinal, load in self.loads.items() if ordinal not in left]
+        lowest = min(living, default=(0.0, 0))[0]
+        best = [ordinal for load, ordinal in living if load == lowest]
+        first = self.turn % len(best) if best else 0
+        return [*best[first:], *best[:first], *(ordinal for load, ordinal in sorted(living) if load != lowest)]
+
+
+Placed = Computed | NoRoom | None
+"""The link that stands now; or why there is none: `NoRoom`, or None when nobody may take the uid."""
 
 
 class Request(NamedTuple, Generic[T]):
@@ -130,6 +150,8 @@ class Request(NamedTuple, Generic[T]):
 
     call: Call
     decoded: Callable[[Any], T]
+    effect: Callable[[Any], Effect] = lambda _reply: NO_EFFECT
+    """What the call has done to the counts of its service, by its reply."""
 
 
 async def answered(store: Store, request: Request[T]) -> T:
@@ -138,7 +160,10 @@ async def answered(store: Store, request: Request[T]) -> T:
     Raises:
         StoreUnavailable, StoreRejected: see there.
     """
-    return request.decoded(await store.run(request.call))
+    reply = await store.run(request.call)
+    for counts in request.call.counts:
+        await adjust(store, counts, request.effect(reply))
+    return request.decoded(reply)
 
 
 # Setting
@@ -146,7 +171,8 @@ async def answered(store: Store, request: Request[T]) -> T:
 
 def set_link_request(service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Request[Relinked]:
     """`set_link`, for a pipeline."""
-    return Request(_set_call("statefulSetLink", service, uid, ordinal, seconds), _relinked)
+    call = _set_call("statefulSetLink", service, uid, ordinal, seconds)
+    return Request(call, _relinked, lambda reply: Effect.relinked(reply[0], ordinal, _ms(seconds)))
 
 
 def set_link_call(service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Call:
@@ -165,7 +191,10 @@ async def set_link(store: Store, service: Service, uid: str, ordinal: int, secon
 
 def try_set_link_request(service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Request[Tried]:
     """`try_set_link`, for a pipeline."""
-    return Request(_set_call("statefulTrySetLink", service, uid, ordinal, seconds), _tried)
+    call = _set_call("statefulTrySetLink", service, uid, ordinal, seconds)
+    return Request(
+        call, _tried, lambda reply: Effect.relinked(reply[3], ordinal, _ms(seconds)) if reply[0] else NO_EFFECT
+    )
 
 
 async def try_set_link(store: Store, service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Tried:
@@ -175,7 +204,8 @@ async def try_set_link(store: Store, service: Service, uid: str, ordinal: int, s
 
 def set_link_if_absent_request(service: Service, uid: str, ordinal: int, seconds: int) -> Request[Link]:
     """`set_link_if_absent`, for a pipeline."""
-    return Request(_set_call("statefulSetLinkIfAbsent", service, uid, ordinal, seconds), _link)
+    call = _set_call("statefulSetLinkIfAbsent", service, uid, ordinal, seconds)
+    return Request(call, _link, lambda reply: Effect.relinked(-1, reply[0], _ms(seconds)) if reply[2] else NO_EFFECT)
 
 
 async def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: int, seconds: int) -> Link:
@@ -188,24 +218,42 @@ async def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: 
 
 
 def compute_link_if_absent_request(
-    service: Service, uid: str, candidates: Candidates, renewal: Renewal | int, later: int = 0
-) -> Request[Computed | None]:
-    """`compute_link_if_absent`, for a pipeline; ``later``: how many turns after the first uid."""
+    service: Service, uid: str, candidates: Candidates, renewal: Renewal | int, later: int = 0, taken: int = -1
+) -> Request[Placed]:
+    """`compute_link_if_absent`, for a pipeline.
+
+    Args:
+        service: Of which service.
+        uid: Whose link.
+        candidates: Who may take the uid.
+        renewal: As there.
+        later: How many turns after the first uid.
+        taken: The pod on which room was taken for the link (`counts.take_room`); -1: none.
+    """
     if not isinstance(renewal, Renewal):
         renewal = Renewal.of(_check_seconds(renewal))
     args = (uid, service.name, _check_seconds(renewal.seconds), renewal.below_ms, *candidates.words(later))
-    return Request(Call(script("statefulComputeLinkIfAbsent"), service.uid_keys(uid), args), _computed)
+    call = Call(script("statefulComputeLinkIfAbsent"), service.uid_keys(uid), args, (service.counts,))
+
+    def effect(reply: Any) -> Effect:
+        ordinal, _, before, lives, _ = reply
+        given_back = Effect.relinked(taken, -1)
+        new = ordinal >= 0 and ordinal != before
+        return Effect.relinked(before, ordinal, lives).plus(given_back) if new else given_back
+
+    return Request(call, _computed, effect)
 
 
 async def compute_link_if_absent(
     store: Store, service: Service, uid: str, candidates: Candidates, renewal: Renewal | int
-) -> Computed | None:
+) -> Placed:
     """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate.
 
     ``renewal`` says how long the link lives that is made or renewed, and when one that is found is renewed; a number of
     seconds stands for `Renewal.of` that number.
-    None when there is no candidate for a uid that needs one: nothing was changed. Nor was it where the link names a pod
-    that is only doubted (`Computed.doubted`). Whoever moves a uid by it tells that, see `Announcer`.
+    None when there is no candidate for a uid that needs one: nothing was changed. `NoRoom` when there are some, and all
+    have reached their limit (see `placing.place`). Nor was anything changed where the link names a pod that is only
+    doubted (`Computed.doubted`). Whoever moves a uid by it tells that, see `Announcer`.
 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
@@ -267,7 +315,8 @@ async def get_link_service(store: Store, namespace: str, uid: str) -> dict[str, 
         keys = [links]
         for service in part:
             keys += (service.link(uid), service.index(service.bucket(uid)))
-        call = Call(script("statefulGetLinkService"), keys, (uid, *(service.name for service in part)))
+        args = (uid, *(service.name for service in part))
+        call = Call(script("statefulGetLinkService"), keys, args, [service.counts for service in part])
         for service, ordinal in zip(part, await store.run(call), strict=True):
             if ordinal >= 0:
                 found[service.name] = ordinal
@@ -294,7 +343,8 @@ async def is_owner(store: Store, service: Service, uid: str, ordinal: int, epoch
 def remove_link_request(service: Service, uid: str, keep_seconds: int = 0) -> Request[Removed]:
     """`remove_link`, for a pipeline; gives all that there is to tell of the link that was removed."""
     args = (uid, service.name, _check_keep(keep_seconds))
-    return Request(Call(script("statefulRemoveLink"), service.uid_keys(uid), args), _removed)
+    call = Call(script("statefulRemoveLink"), service.uid_keys(uid), args, (service.counts,))
+    return Request(call, _removed, lambda reply: _without(reply, keep_seconds))
 
 
 async def remove_link(store: Store, service: Service, uid: str, keep_seconds: int = 0) -> bool:
@@ -308,7 +358,8 @@ async def remove_link(store: Store, service: Service, uid: str, keep_seconds: in
 def remove_link_with_id_request(service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> Request[Removed]:
     """`remove_link_with_id`, for a pipeline; gives all that there is to tell of the link that was removed."""
     args = (uid, service.name, check_ordinal(ordinal), _check_keep(keep_seconds))
-    return Request(Call(script("statefulRemoveLinkWithId"), service.uid_keys(uid), args), _removed)
+    call = Call(script("statefulRemoveLinkWithId"), service.uid_keys(uid), args, (service.counts,))
+    return Request(call, _removed, lambda reply: _without(reply, keep_seconds))
 
 
 async def remove_link_with_id(store: Store, service: Service, uid: str, ordinal: int, keep_seconds: int = 0) -> bool:
@@ -318,7 +369,7 @@ async def remove_link_with_id(store: Store, service: Service, uid: str, ordinal:
 
 def _set_call(name: str, service: Service, uid: str, ordinal: int, seconds: int) -> Call:
     args = (uid, service.name, check_ordinal(ordinal), _check_seconds(seconds))
-    return Call(script(name), service.uid_keys(uid), args)
+    return Call(script(name), service.uid_keys(uid), args, (service.counts,))
 
 
 def check_epoch(epoch: int) -> int:
@@ -360,17 +411,27 @@ def _removed(reply: Any) -> Removed:
 
 
 def _link(reply: Any) -> Link:
-    return Link(*reply)
+    return Link(*reply[:2])
+
+
+def _ms(seconds: int) -> int:
+    return -1 if seconds == PERSISTENT else seconds * 1000
+
+
+def _without(reply: Any, keep_seconds: int) -> Effect:
+    if keep_seconds:
+        return Effect.relinked(reply[1], reply[1], keep_seconds * 1000) if reply[0] else NO_EFFECT
+    return Effect.relinked(reply[1], -1) if reply[0] else NO_EFFECT
 
 
 def _link_or_none(reply: Any) -> Link | None:
     return None if reply[0] < 0 else Link(*reply)
 
 
-def _computed(reply: Any) -> Computed | None:
+def _computed(reply: Any) -> Placed:
     ordinal, epoch, previous, lives, doubted = reply
     if ordinal < 0:
-        return None
+        return NoRoom(doubted) if doubted else None
     return Computed(
         ordinal, epoch, None if previous < 0 else previous, None if lives < 0 else lives, doubted=bool(doubted)
     )

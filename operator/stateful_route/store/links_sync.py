@@ -7,13 +7,14 @@ Each comes in two forms: ``…_request``, for a pipeline, and the function that 
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.renewal import Renewal
 from stateful_route.store.connection_sync import Store
+from stateful_route.store.counts_sync import adjust
 from stateful_route.store.keys import Service
 from stateful_route.store.links import (
     PERSISTENT,
     SERVICES_PER_CALL,
     Candidates,
-    Computed,
     Link,
+    Placed,
     Relinked,
     Request,
     T,
@@ -38,7 +39,10 @@ def answered(store: Store, request: Request[T]) -> T:
     Raises:
         StoreUnavailable, StoreRejected: see there.
     """
-    return request.decoded(store.run(request.call))
+    reply = store.run(request.call)
+    for counts in request.call.counts:
+        adjust(store, counts, request.effect(reply))
+    return request.decoded(reply)
 
 
 def set_link(store: Store, service: Service, uid: str, ordinal: int, seconds: int = PERSISTENT) -> Relinked:
@@ -66,13 +70,14 @@ def set_link_if_absent(store: Store, service: Service, uid: str, ordinal: int, s
 
 def compute_link_if_absent(
     store: Store, service: Service, uid: str, candidates: Candidates, renewal: Renewal | int
-) -> Computed | None:
+) -> Placed:
     """The link of ``uid``; one to a dead pod, or none, is first made one to the best candidate.
 
     ``renewal`` says how long the link lives that is made or renewed, and when one that is found is renewed; a number of
     seconds stands for `Renewal.of` that number.
-    None when there is no candidate for a uid that needs one: nothing was changed. Nor was it where the link names a pod
-    that is only doubted (`Computed.doubted`). Whoever moves a uid by it tells that, see `Announcer`.
+    None when there is no candidate for a uid that needs one: nothing was changed. `NoRoom` when there are some, and all
+    have reached their limit (see `placing.place`). Nor was anything changed where the link names a pod that is only
+    doubted (`Computed.doubted`). Whoever moves a uid by it tells that, see `Announcer`.
 
     Raises:
         StoreRejected: a foreign client has put something there that is no pod index; it is left untouched.
@@ -114,7 +119,8 @@ def get_link_service(store: Store, namespace: str, uid: str) -> dict[str, int]:
         keys = [links]
         for service in part:
             keys += (service.link(uid), service.index(service.bucket(uid)))
-        call = Call(script("statefulGetLinkService"), keys, (uid, *(service.name for service in part)))
+        args = (uid, *(service.name for service in part))
+        call = Call(script("statefulGetLinkService"), keys, args, [service.counts for service in part])
         for service, ordinal in zip(part, store.run(call), strict=True):
             if ordinal >= 0:
                 found[service.name] = ordinal

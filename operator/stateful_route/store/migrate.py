@@ -1,6 +1,7 @@
 """Moving links: the compare-and-set script for one bucket, and telling callers what has moved."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from stateful_route.domain.epoch import STEP
 from stateful_route.domain.errors import InvalidArgument, OwnedElsewhere, StatefulRouteError, StoreRejected
 from stateful_route.domain.names import check_ordinal, check_uid
 from stateful_route.store.connection import Store
+from stateful_route.store.counts import Effect, NoRoom, adjust, take_room
 from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Call, script
 
@@ -23,6 +25,8 @@ MOVES_STREAM_SECONDS = 3600
 
 ENTRY_BYTES = 16 * 2**10
 """How many bytes of moves one entry tells of, about: a script that looks at the oldest one takes some 10 µs."""
+
+UNBOUNDED = 2**40
 
 PURGED = "Purged"
 """The reason of the entry that tells of a purge."""
@@ -39,6 +43,8 @@ class Outcome(IntEnum):
     """The link was absent, or named another pod: the index was wrong and is mended."""
     OVERTAKEN = -1
     """Somebody else moved it between our reading the index and the script."""
+    FULL = -3
+    """The target has no room for it, or nobody has counted the target's links; it stays where it was."""
     FOREIGN = -2
     """The link holds no pod index; it is left untouched and out of the index."""
 
@@ -60,7 +66,10 @@ class Moved(NamedTuple):
 
 
 class BatchResult(NamedTuple):
-    """What became of a batch; ``exceptions``: place in the batch → outcome of each link that was not moved."""
+    """What became of a batch; ``exceptions``: place in the batch → outcome of each link that was not moved.
+
+    ``epoch``: of those that were; -1 where none could be.
+    """
 
     batch: Batch
     epoch: int
@@ -95,12 +104,24 @@ def check_batches(service: Service, batches: Sequence[Batch]) -> None:
 
 
 async def migrate(
-    store: Store, service: Service, source: int, batches: Sequence[Batch], before: int | None = None
+    store: Store,
+    service: Service,
+    source: int,
+    batches: Sequence[Batch],
+    before: int | None = None,
+    max_links: int = 0,
 ) -> list[BatchResult]:
     """Move links off ``source`` where they still name it, all batches in one round trip (one per Cluster node).
 
-    A link keeps its time to live; its epoch rises. ``before``: only links with a lower epoch. A target that is the
-    source itself only raises the epoch.
+    A link keeps its time to live; its epoch rises. A target that is the source itself only raises the epoch.
+
+    Args:
+        store: Where.
+        service: Of which service.
+        source: The pod index.
+        batches: What moves, and where to.
+        before: Only links with a lower epoch; None: all.
+        max_links: How many links a target may have; what would be more stays (`Outcome.FULL`). 0: any number.
 
     Raises:
         StoreUnavailable: some batches may have been carried out; the index still lists what is left.
@@ -108,23 +129,74 @@ async def migrate(
             their links.
     """
     limit = STEP if before is None else before
-    calls = []
+    room = await _room_taken(store, service, source, batches, max_links)
+    calls, sent = [], []
     for batch in batches:
-        args: list[Any] = [service.name, source, limit]
-        for uid, target in zip(batch.uids, batch.targets, strict=True):
-            args += (uid, target)
-        calls.append(Call(script("migrateLinks"), service.bucket_keys(batch.bucket, batch.uids), args))
-    replies = await store.run_many(calls)
+        places = _admitted(batch, room)
+        sent.append(places)
+        if not places:
+            continue
+        args: list[Any] = [service.name, source, limit, max_links]
+        for place in places:
+            args += (batch.uids[place], batch.targets[place])
+        keys = service.bucket_keys(batch.bucket, [batch.uids[place] for place in places])
+        calls.append(Call(script("migrateLinks"), keys, args, (service.counts,)))
+    replies = iter(await store.run_many(calls))
     results, refused = [], None
-    for batch, reply in zip(batches, replies, strict=True):
+    for batch, places in zip(batches, sent, strict=True):
+        reply = next(replies) if places else [-1]
         if isinstance(reply, StatefulRouteError):
             refused = reply
             continue
-        exceptions = {place - 1: Outcome(code) for place, code in zip(reply[1::2], reply[2::2], strict=True)}
+        exceptions = dict.fromkeys(range(len(batch.uids)), Outcome.FULL)
+        for place in places:
+            del exceptions[place]
+        exceptions |= {places[nth - 1]: Outcome(code) for nth, code in zip(reply[1::2], reply[2::2], strict=True)}
         results.append(BatchResult(batch, reply[0], exceptions))
+    await adjust(store, service.counts, _effect(source, results, room))
     if refused is not None and not results:
         raise refused
     return results
+
+
+async def _room_taken(
+    store: Store, service: Service, source: int, batches: Sequence[Batch], max_links: int
+) -> Counter[int] | None:
+    """On a Redis Cluster, where there is a limit: for how many links room was taken on each target; else None."""
+    if not store.cluster or max_links <= 0:
+        return None
+    wanted = Counter(target for batch in batches for target in batch.targets if target != source)
+    taken = await take_room(store, service, max_links, sorted(wanted.items()), wanted.total()) if wanted else {}
+    return Counter() if isinstance(taken, NoRoom) else Counter({source: UNBOUNDED, **taken})
+
+
+def _admitted(batch: Batch, room: Counter[int] | None) -> list[int]:
+    """The places in the batch of those links for which there is room, which they use up."""
+    if room is None:
+        return list(range(len(batch.uids)))
+    admitted = []
+    for place, target in enumerate(batch.targets):
+        if room[target] > 0:
+            room[target] -= 1
+            admitted.append(place)
+    return admitted
+
+
+def _effect(source: int, results: Sequence[BatchResult], room: Counter[int] | None) -> Effect:
+    """What moves have done to the counts, beside the room that was taken for them; what of it was not used goes back.
+
+    ``room`` has what `_admitted` has left of it.
+    """
+    moved = Counter(link.to for result in results for link in result.moved if link.to != source)
+    if room is None:
+        return Effect({**moved, source: -moved.total()})
+    unused = Counter(
+        batch.targets[place]
+        for batch, _, exceptions in results
+        for place, outcome in exceptions.items()
+        if outcome is not Outcome.FULL and batch.targets[place] != source
+    )
+    return Effect({**{target: -links for target, links in unused.items()}, source: -moved.total()})
 
 
 async def append_moves(

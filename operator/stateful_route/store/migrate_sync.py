@@ -1,22 +1,28 @@
 # Generated from migrate.py by tools/twins.py: change that one, then run: make twins
 """Moving links: the compare-and-set script for one bucket, and telling callers what has moved."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from stateful_route.domain.epoch import STEP
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.store.connection_sync import Store
+from stateful_route.store.counts import NoRoom
+from stateful_route.store.counts_sync import adjust, take_room
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import (
     MOVES_STREAM_BYTES,
     MOVES_STREAM_SECONDS,
     NOBODY,
     PURGED,
+    UNBOUNDED,
     Batch,
     BatchResult,
     Moved,
     Outcome,
+    _admitted,
+    _effect,
     _entries,
     _owned,
 )
@@ -24,12 +30,24 @@ from stateful_route.store.scripts import Call, script
 
 
 def migrate(
-    store: Store, service: Service, source: int, batches: Sequence[Batch], before: int | None = None
+    store: Store,
+    service: Service,
+    source: int,
+    batches: Sequence[Batch],
+    before: int | None = None,
+    max_links: int = 0,
 ) -> list[BatchResult]:
     """Move links off ``source`` where they still name it, all batches in one round trip (one per Cluster node).
 
-    A link keeps its time to live; its epoch rises. ``before``: only links with a lower epoch. A target that is the
-    source itself only raises the epoch.
+    A link keeps its time to live; its epoch rises. A target that is the source itself only raises the epoch.
+
+    Args:
+        store: Where.
+        service: Of which service.
+        source: The pod index.
+        batches: What moves, and where to.
+        before: Only links with a lower epoch; None: all.
+        max_links: How many links a target may have; what would be more stays (`Outcome.FULL`). 0: any number.
 
     Raises:
         StoreUnavailable: some batches may have been carried out; the index still lists what is left.
@@ -37,23 +55,45 @@ def migrate(
             their links.
     """
     limit = STEP if before is None else before
-    calls = []
+    room = _room_taken(store, service, source, batches, max_links)
+    calls, sent = [], []
     for batch in batches:
-        args: list[Any] = [service.name, source, limit]
-        for uid, target in zip(batch.uids, batch.targets, strict=True):
-            args += (uid, target)
-        calls.append(Call(script("migrateLinks"), service.bucket_keys(batch.bucket, batch.uids), args))
-    replies = store.run_many(calls)
+        places = _admitted(batch, room)
+        sent.append(places)
+        if not places:
+            continue
+        args: list[Any] = [service.name, source, limit, max_links]
+        for place in places:
+            args += (batch.uids[place], batch.targets[place])
+        keys = service.bucket_keys(batch.bucket, [batch.uids[place] for place in places])
+        calls.append(Call(script("migrateLinks"), keys, args, (service.counts,)))
+    replies = iter(store.run_many(calls))
     results, refused = [], None
-    for batch, reply in zip(batches, replies, strict=True):
+    for batch, places in zip(batches, sent, strict=True):
+        reply = next(replies) if places else [-1]
         if isinstance(reply, StatefulRouteError):
             refused = reply
             continue
-        exceptions = {place - 1: Outcome(code) for place, code in zip(reply[1::2], reply[2::2], strict=True)}
+        exceptions = dict.fromkeys(range(len(batch.uids)), Outcome.FULL)
+        for place in places:
+            del exceptions[place]
+        exceptions |= {places[nth - 1]: Outcome(code) for nth, code in zip(reply[1::2], reply[2::2], strict=True)}
         results.append(BatchResult(batch, reply[0], exceptions))
+    adjust(store, service.counts, _effect(source, results, room))
     if refused is not None and not results:
         raise refused
     return results
+
+
+def _room_taken(
+    store: Store, service: Service, source: int, batches: Sequence[Batch], max_links: int
+) -> Counter[int] | None:
+    """On a Redis Cluster, where there is a limit: for how many links room was taken on each target; else None."""
+    if not store.cluster or max_links <= 0:
+        return None
+    wanted = Counter(target for batch in batches for target in batch.targets if target != source)
+    taken = take_room(store, service, max_links, sorted(wanted.items()), wanted.total()) if wanted else {}
+    return Counter() if isinstance(taken, NoRoom) else Counter({source: UNBOUNDED, **taken})
 
 
 def append_moves(

@@ -35,6 +35,7 @@ REPEATABLE = READS_ONLY | {
     "statefulGetLinkService",  # drops what has expired, once
     "reportUnreachable",
     "statefulStopPod",  # a later end stays
+    "beginCount",  # a second one finds the first, and waits
     "repairLinks",  # makes the index agree with the links; what the first run has mended is not counted again
 }
 """Scripts whose repeat is harmless although the first run may have done its work and only its reply was lost.
@@ -81,6 +82,13 @@ class Call(NamedTuple):
     script: Script
     keys: Sequence[str]
     args: Sequence[Argument]
+    counts: Sequence[str] = ()
+    """The last keys where there is one server, and left out on a Cluster: the counts of the services that change."""
+
+    def words(self, how: Sequence[str], *, cluster: bool) -> tuple[Argument, ...]:
+        """The command; ``how``: EVALSHA and the hash, or EVAL and the text."""
+        keys = self.keys if cluster else (*self.keys, *self.counts)
+        return (*how, len(keys), *keys, *self.args)
 
 
 @cache

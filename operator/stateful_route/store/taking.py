@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from stateful_route.domain.names import check_ordinal
 from stateful_route.store.connection import Store
+from stateful_route.store.counts import NO_EFFECT, Effect
 from stateful_route.store.keys import Service
 from stateful_route.store.links import Request, answered, check_epoch
 from stateful_route.store.scripts import Call, script
@@ -73,7 +74,8 @@ def take_link_request(service: Service, uid: str, ordinal: int, bid: Bid) -> Req
     """`take_link`, for a pipeline."""
     held = -1 if bid.epoch is None else check_epoch(bid.epoch)
     args = (uid, service.name, check_ordinal(ordinal), held, bid.which, int(bid.persistent))
-    return Request(Call(script("takeLink"), service.uid_keys(uid), args), _taken)
+    call = Call(script("takeLink"), service.uid_keys(uid), args, (service.counts,))
+    return Request(call, _taken, _takes)
 
 
 async def take_link(store: Store, service: Service, uid: str, ordinal: int, bid: Bid) -> Taken:
@@ -83,6 +85,11 @@ async def take_link(store: Store, service: Service, uid: str, ordinal: int, bid:
         InvalidArgument, StoreUnavailable, StoreRejected: see there.
     """
     return await answered(store, take_link_request(service, uid, ordinal, bid))
+
+
+def _takes(reply: Any) -> Effect:
+    outcome, ordinal, _, previous = reply
+    return Effect.relinked(previous, ordinal) if outcome == TakeOutcome.TAKEN else NO_EFFECT
 
 
 def _taken(reply: Any) -> Taken:

@@ -248,7 +248,7 @@ class ElectedStore(Store):
 
 
 def _with_deadline(call: Call) -> Call:
-    return Call(timed(call.script), call.keys, (*call.args, DEADLINE))
+    return call._replace(script=timed(call.script), args=(*call.args, DEADLINE))
 
 
 def _must_read(words: Sequence[Any]) -> None:

@@ -1,0 +1,93 @@
+# Generated from counts.py by tools/twins.py: change that one, then run: make twins
+"""How many links each pod has: a hash of the service, which on one server the scripts that change links keep exact.
+
+On a Redis Cluster it lies in another slot than the links. There each call that has changed links says so in a second
+step; where there is a limit, room is taken before (`take_room`). So the counts are rather too high than too low: what
+is lost between two steps is room that nobody uses, until the next count (`index.recount`) sets that right.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stateful_route.domain.errors import StatefulRouteError
+from stateful_route.store.connection_sync import Store
+from stateful_route.store.counts import BELIEVED_MS, Effect, NoRoom
+from stateful_route.store.keys import Service
+from stateful_route.store.scripts import Call, script
+
+
+def kept_counts(store: Store, service: Service) -> dict[int, int] | None:
+    """Pod index → links, as they are kept; a pod without any is missing. None: nobody has counted them yet.
+
+    Temporary links that have expired count until a recount, which is made before anybody is told that a pod is full.
+    """
+    flat = store.command("HGETALL", service.counts)
+    fields = dict(flat) if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+    if b"#" not in fields:
+        return None
+    counts = {int(field): int(value) for field, value in fields.items() if field.isdigit()}
+    return {ordinal: count for ordinal, count in counts.items() if count > 0}
+
+
+def begin_count(store: Store, service: Service, who: str) -> bool:
+    """Begin to count anew, as ``who``; False: somebody else is at it."""
+    return bool(store.run(Call(script("beginCount"), (service.counts,), (who, BELIEVED_MS))))
+
+
+def end_count(store: Store, service: Service, who: str, holds: tuple[float, float], counts: Mapping[int, int]) -> bool:
+    """All were counted; False: it has taken too long, and somebody else is at it.
+
+    Args:
+        store: Where.
+        service: Whose.
+        who: As who.
+        holds: Seconds until the first of the links expires or another look is due; and for which nobody need count
+            again, whatever expires until then.
+        counts: What `countLinks` has found, on a Redis Cluster; elsewhere nothing.
+    """
+    args: list[int | str] = [who, *(max(0, math.floor(seconds * 1000)) for seconds in holds)]
+    for ordinal, count in counts.items():
+        args += (ordinal, count)
+    return bool(store.run(Call(script("endCount"), (service.counts,), args)))
+
+
+def take_room(store: Store, service: Service, limit: int, wanted: Sequence[tuple[int, int]], total: int) -> Any:
+    """On a Redis Cluster: take room for ``total`` links, on each pod for at most as many as are wanted there.
+
+    Returns:
+        Pod index → for how many links there is room; `NoRoom` when there is none at all.
+
+    Raises:
+        StoreUnavailable, StoreRejected: see there; room that was taken stays so until the links are counted anew.
+    """
+    args = [limit, total]
+    for pair in wanted:
+        args += pair
+    code, *given = store.run(Call(script("takeRoom"), (service.counts,), args))
+    if code:
+        return NoRoom(code)
+    return {ordinal: count for (ordinal, _), count in zip(wanted, given, strict=True)}
+
+
+def adjust(store: Store, service_counts: str, effect: Effect) -> None:
+    """On a Redis Cluster: the second step of a call that has changed links; on one server there is nothing to do.
+
+    It does not fail: the links are what they are, and the next count finds them.
+    """
+    changes = [(ordinal, by) for ordinal, by in effect.changes.items() if by]
+    if not store.cluster or (not changes and effect.lives_ms < 0):
+        return
+    args = [effect.lives_ms]
+    for pair in changes:
+        args += pair
+    try:
+        store.run(Call(script("adjustCounts"), (service_counts,), args))
+    except StatefulRouteError:
+        return
+
+
+def doubt(store: Store, service: Service) -> None:
+    """On a Redis Cluster: links have changed in a way that nobody has told; they are counted when they matter next."""
+    if store.cluster:
+        store.command("HDEL", service.counts, "#")
