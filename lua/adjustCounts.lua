@@ -10,11 +10,12 @@
 ]]
 -- include lib/score.lua
 -- include lib/epoch.lua
+-- include lib/counts.lua
 local known = redis.call('HMGET', KEYS[1], '#', '=', '=#')
 for i = 2, #ARGV, 2 do
   local by = tonumber(ARGV[i + 1])
-  if known[1] then redis.call('HINCRBY', KEYS[1], ARGV[i], by) end
-  if known[2] and by > 0 then redis.call('HINCRBY', KEYS[1], '=' .. ARGV[i], by) end
+  if known[1] then add(KEYS[1], ARGV[i], by) end
+  if known[2] and by > 0 then add(KEYS[1], '=' .. ARGV[i], by) end
 end
 local lives = tonumber(ARGV[1])
 local at = lives >= 0 and clock() + lives or math.huge

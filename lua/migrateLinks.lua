@@ -38,7 +38,7 @@ local epoch = next_epoch(scores[count + 1], KEYS[1])
 
 local lowest, limit = from * STEP, from * STEP + before
 local most = counts and tonumber(ARGV[4]) or 0
-local counted, stands, changes = most > 0 and redis.call('HEXISTS', counts, '#') == 1, {}, {}
+local counted, stands, changes = most > 0 and redis.call('HGET', counts, '#'), {}, {}
 local function has_room(pod)
   if most > 0 and not stands[pod] then
     stands[pod] = counted and tonumber(redis.call('HGET', counts, pod) or 0) or most

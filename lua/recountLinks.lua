@@ -24,7 +24,7 @@ for i = 1, #KEYS - 1 do
   end
 end
 for pod, count in pairs(found) do
-  redis.call('HINCRBY', counts, '=' .. pod, count)
+  add(counts, '=' .. pod, count)
 end
 redis.call('HSET', counts, '=', place(KEYS[#KEYS - 1]), '~', string.format('%.0f %s', clock() + ARGV[2], ARGV[1]))
 return 1

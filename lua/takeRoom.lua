@@ -12,6 +12,7 @@
 ]]
 -- include lib/score.lua
 -- include lib/epoch.lua
+-- include lib/counts.lua
 local limit, left = tonumber(ARGV[1]), tonumber(ARGV[2])
 local known = redis.call('HMGET', KEYS[1], '#', '=')
 if not known[1] then
@@ -24,8 +25,8 @@ for i = 3, #ARGV, 2 do
   reply[#reply + 1] = given
   left, taken = left - given, taken + given
   if given > 0 then
-    redis.call('HINCRBY', KEYS[1], ARGV[i], given)
-    if known[2] then redis.call('HINCRBY', KEYS[1], '=' .. ARGV[i], given) end
+    add(KEYS[1], ARGV[i], given)
+    if known[2] then add(KEYS[1], '=' .. ARGV[i], given) end
   end
 end
 if taken == 0 then

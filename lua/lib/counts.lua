@@ -11,6 +11,11 @@ local function place(index)
   return (first * 256 + second) * 256 + third
 end
 
+-- (Not by HINCRBY, which an ACL of an earlier version does not grant.)
+local function add(counts, field, by)
+  redis.call('HSET', counts, field, string.format('%.0f', tonumber(redis.call('HGET', counts, field) or 0) + by))
+end
+
 -- `changes`: pod → how many entries more name it; those of a pod below 0 do not matter. `lives`: ms that one of the links
 -- has been given to live; nil or -1: for ever, or no less than before.
 local function keep_counts(counts, index, changes, lives)
@@ -19,8 +24,8 @@ local function keep_counts(counts, index, changes, lives)
   local behind = known[2] and place(index) <= tonumber(known[2])
   for pod, by in pairs(changes) do
     if pod >= 0 and by ~= 0 then
-      if known[1] then redis.call('HINCRBY', counts, pod, by) end
-      if behind then redis.call('HINCRBY', counts, '=' .. pod, by) end
+      if known[1] then add(counts, pod, by) end
+      if behind then add(counts, '=' .. pod, by) end
     end
   end
   local at = lives and lives >= 0 and clock() + lives or math.huge

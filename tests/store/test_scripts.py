@@ -70,7 +70,6 @@ WRITES = {
     "XADD",
     "XTRIM",
     "PERSIST",
-    "HINCRBY",
 }
 ALL = sorted(path.stem for path in shipped("lua").iterdir() if path.suffix == ".lua")
 
