@@ -9,7 +9,7 @@ from stateful_route.domain.errors import NoPodAvailable
 from stateful_route.drivers import cache, cache_sync
 from stateful_route.drivers.bounded import NAMES, Bounded
 from stateful_route.drivers.cache import CacheOptions
-from stateful_route.drivers.link_cache import LEASES, LinkCache
+from stateful_route.drivers.link_cache import LinkCache
 from stateful_route.store.keys import Service
 from support.waiting import eventually, until
 
@@ -127,13 +127,13 @@ def test_of_a_bounded_dictionary_the_entry_that_was_written_longest_ago_gives_wa
 
 
 def test_pods_to_which_no_link_is_cached_any_more_are_forgotten():
-    links = LinkCache(10)
-    for number in range(5 * LEASES):
+    links, services = LinkCache(10), 5 * NAMES
+    for number in range(services):
         links.put(Service(NS, f"service-{number}"), "ada", 0, 1e9)
         links.hit((NS, "ada", f"service-{number}"), 0)
-    assert len(links._leases) <= LEASES
-    assert links.get((NS, "ada", f"service-{5 * LEASES - 1}"), 0) == 0
-    assert len(links.hits()) <= LEASES + NAMES
+    assert len(links._leases) == 10
+    assert links.get((NS, "ada", f"service-{services - 1}"), 0) == 0
+    assert len(links.hits()) <= NAMES + 10
 
 
 def _denies(caller, service: Service) -> bool:

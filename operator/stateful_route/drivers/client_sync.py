@@ -47,7 +47,6 @@ class ClientDriver:
         self._states = cache
         self._executor = cache.executor
         self._cache = LinkCache(self.options.cache_size)
-        self._links = self._cache.links
         self._flights = Flights()
         self._avoided: Bounded[tuple[Service, int], float] = Bounded()
         """Until when, by the monotonic clock."""
@@ -78,7 +77,7 @@ class ClientDriver:
         """Forget everything, and hold no user any more; the cache of states and the executor go on."""
         self._holds.close()
         self._states.unlisten(self)
-        self._links.clear()
+        self._cache.clear()
 
     # Computing
 
@@ -91,12 +90,11 @@ class ClientDriver:
             NoPodAvailable: it needs a pod, and none takes new uids.
         """
         try:
-            entry = self._links.get((namespace, uid, service))
+            known = self._cache.hit((namespace, uid, service), monotonic())
         except TypeError:  # no text: said below
-            entry = None
-        if entry is not None and monotonic() < entry[0] and entry[1].good:
-            entry[1].hits += 1
-            return entry[1].ordinal
+            known = None
+        if known is not None:
+            return known
         target = service_of(namespace, service)
         check_uid(uid)
         with self._guard:
@@ -203,9 +201,9 @@ class ClientDriver:
         no longer than it would have been.
         """
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
-        known = self._links.get((namespace, check_uid(uid), service))
+        known = self._cache.until((namespace, check_uid(uid), service))
         before = self.cache_expired(namespace, uid, service)
-        until = known[0] if known is not None and before == ordinal else math.inf
+        until = known if known is not None and before == ordinal else math.inf
         with self._guard:
             self._cache.put(target, uid, ordinal, min(until, monotonic() + self._renewal(target).cache_seconds))
         return before
@@ -230,7 +228,7 @@ class ClientDriver:
     @property
     def cached_links(self) -> int:
         """How many links are remembered; some of them may count no more."""
-        return len(self._links)
+        return len(self._cache)
 
     # Pods
 
@@ -312,7 +310,7 @@ class ClientDriver:
             for link in move.links if self.concerned(service, move.source, ()) else ():
                 key = (service.namespace, link.uid, service.name)
                 if self._cache.get(key, now) == move.source:
-                    self._links.pop(key, None)
+                    self._cache.take(key, now)
                 if self._flying:
                     self._overtaken[service, link.uid] = MAX_EPOCH if link.to == NOBODY else link.epoch
 
