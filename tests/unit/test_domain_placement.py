@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stateful_route.domain.placement import Placement, Spread, Strategy, Target, good_range, room
+from stateful_route.domain.placement import Placement, Spread, Strategy, Target, good_range, in_turn, room
 
 
 def taken(targets, count, **placement):
@@ -282,3 +282,59 @@ def test_room_is_what_a_spread_hands_out(strategy):
 def test_room_without_a_limit_and_without_pods():
     assert room([Target(0, links=10**6)], Placement()) == float("inf")
     assert room([], Placement()) == room([], Placement(max_links=5)) == 0
+
+
+MANY_WEIGHTS = st.dictionaries(st.integers(0, 300), st.integers(1, 40), min_size=1, max_size=120)
+
+
+@given(weights=MANY_WEIGHTS, start=st.integers(0, 10**6), later=st.integers(0, 500))
+def test_so_many_picks_in_a_row_as_the_weights_sum_up_to_are_exactly_the_weights(weights, start, later):
+    placement = Placement(strategy=Strategy.WEIGHTED_ROUND_ROBIN, weights=weights)
+    order = in_turn(weights, placement, start)
+    window = islice(order, later, later + sum(weights.values()))
+    assert Counter(window) == weights
+
+
+@given(weights=MANY_WEIGHTS, start=st.integers(0, 10**6), later=st.integers(0, 500))
+def test_a_later_start_is_the_same_order_from_a_later_place(weights, start, later):
+    """Callers whose pods change go on where they were, also when that is often."""
+    placement = Placement(strategy=Strategy.WEIGHTED_ROUND_ROBIN, weights=weights)
+    usual, later_on = in_turn(weights, placement, start), in_turn(weights, placement, start + later)
+    assert list(islice(usual, later, later + 50)) == list(islice(later_on, 50))
+
+
+@given(weights=st.dictionaries(st.integers(0, 9), st.integers(1, 12), min_size=1, max_size=6))
+def test_few_pods_are_picked_by_smooth_weighted_round_robin(weights):
+    """As it is usually written: all gain their weight, the richest is picked and pays for it."""
+    current, picks = dict.fromkeys(sorted(weights), 0), []
+    for _ in range(3 * sum(weights.values())):
+        current = {ordinal: now + weights[ordinal] for ordinal, now in current.items()}
+        best = max(current, key=current.__getitem__)
+        current[best] -= sum(weights.values())
+        picks.append(best)
+    placement = Placement(strategy=Strategy.WEIGHTED_ROUND_ROBIN, weights=weights)
+    assert list(islice(in_turn(weights, placement), len(picks))) == picks
+
+
+def test_of_many_pods_none_waits_for_long_and_none_comes_in_a_row():
+    """Of a pod's picks none is further from the next one than three times the usual distance."""
+    weights = {ordinal: 1 + ordinal % 5 for ordinal in range(1000)}
+    total = sum(weights.values())
+    placement = Placement(strategy=Strategy.WEIGHTED_ROUND_ROBIN, weights=weights)
+    picks = list(islice(in_turn(weights, placement), 2 * total))
+    places = {ordinal: [] for ordinal in weights}
+    for place, ordinal in enumerate(picks):
+        places[ordinal].append(place)
+    for ordinal, at in places.items():
+        gaps = [later - earlier for earlier, later in pairwise(at)]
+        assert min(gaps) > 1
+        assert max(gaps) <= 3 * total / weights[ordinal]
+
+
+def test_full_pods_of_a_large_weight_do_not_hold_up_the_one_that_is_left():
+    """Each is passed over a few times at most: else a pick would go through all the places of those that are full."""
+    weights = {0: 1, **dict.fromkeys(range(1, 400), 10**6)}
+    targets = [Target(ordinal, links=9) for ordinal in range(1, 400)]
+    placement = Placement(strategy=Strategy.WEIGHTED_ROUND_ROBIN, weights=weights, max_links=10)
+    spread = Spread([Target(0, links=3), *targets], placement)
+    assert Counter(iter(spread.take, None)) == {0: 7, **dict.fromkeys(range(1, 400), 1)}

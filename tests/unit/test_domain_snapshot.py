@@ -8,7 +8,7 @@ from stateful_route.domain.aliveness import Author, Heartbeat, PodView, ServiceS
 from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.routing import LinkAction, RoutingState
-from stateful_route.domain.snapshot import observed, still_left, told_of
+from stateful_route.domain.snapshot import all_told, observed, still_left, told_of
 from support.operator_records import record
 
 READY, DENY, SHUTDOWN = RoutingState
@@ -173,6 +173,36 @@ def test_a_silent_app_is_not_alive_by_the_operators_word():
     now = told_of(before, 0, READY, STAY)
     assert now is not None
     assert not now.routable
+
+
+def test_a_message_about_many_pods_is_as_many_messages_about_one():
+    before = observed({0: told(load=3), 1: ruled(), 2: ruled(DENY), 3: told(author=Author.FOREIGN)}, CONFIG, 5, 1, None)
+    changes = [
+        (0, DENY, None),
+        (1, DENY, DRAIN),
+        (2, DENY, STAY),
+        (3, READY, None),
+        (4, READY, STAY),
+        (0, SHUTDOWN, None),
+    ]
+    one_by_one = before
+    for change in changes:
+        one_by_one = told_of(one_by_one, *change) or one_by_one
+    now = all_told(before, changes)
+    assert now.snapshot == one_by_one
+    assert now.unknown == {3, 4}, "they are to be read"
+    assert now.repeated == {2}, "it says nothing new of it"
+
+
+def test_a_pod_that_was_forgotten_is_to_be_read():
+    before = observed({0: ruled()}, CONFIG, 5, 1, None)
+    assert all_told(before, [(0, None, None)]) == (before, {0}, frozenset())
+
+
+def test_readers_of_the_same_pods_see_that_they_are_the_same():
+    before = observed({0: told(load=3), 1: told()}, CONFIG, 5, 1, None)
+    assert observed({0: told(load=3), 1: told()}, CONFIG, 6, 2, before).routable is before.routable
+    assert observed({0: told(load=4), 1: told()}, CONFIG, 6, 2, before).routable == {0: 4, 1: 0}
 
 
 ANY_VIEW = st.builds(

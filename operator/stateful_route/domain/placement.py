@@ -2,9 +2,11 @@
 
 import heapq
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import cycle, islice
+from functools import lru_cache
+from itertools import accumulate, cycle, repeat
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
@@ -18,7 +20,11 @@ class Strategy(StrEnum):
     """Round robin over the pods whose load is within loadRange of the lowest."""
     ROUND_ROBIN = "RoundRobin"
     WEIGHTED_ROUND_ROBIN = "WeightedRoundRobin"
-    """Smooth; a total weight of zero falls back to round robin."""
+    """Each pod its weight's share of any ``sum of weights`` picks in a row, spread evenly; all zero: round robin.
+
+    A few pods: smooth weighted round robin, as of nginx. Many: the golden ratio policy (Itai and Rosberg, 1984), which
+    gives a pick at any place of the order without those before it.
+    """
     LEAST_CONNECTIONS = "LeastConnections"
     """The pod with the fewest links, counting those just placed."""
     LEAST_LOAD = "LeastLoad"
@@ -27,8 +33,10 @@ class Strategy(StrEnum):
     """The pod that answered its last health check soonest; those never asked come last."""
 
 
-MOST_TURNS_SKIPPED = 1000
-"""Skipping takes time, and a thousand places to begin at are enough for any number of callers."""
+SMOOTH_STEPS = 2000
+"""So many looks at a pod may it take to write down a whole period of smooth weighted round robin."""
+
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 class Placement(NamedTuple):
@@ -71,21 +79,57 @@ class Spread:
         self._limited = placement.max_links > 0
         candidates = eligible(targets, placement)
         self._left = {target.ordinal: placement.max_links - target.links for target in candidates}
-        self._order = _order(candidates, placement, start, at_least)
-        if self._limited and not any(left > 0 for left in self._left.values()):
-            self._order = iter(())
+        if self._limited:
+            candidates = [target for target in candidates if self._left[target.ordinal] > 0]
+        self._open = len(candidates)
+        """How many have room, if there is a limit."""
+        self._ordered: Callable[[Sequence[Target]], Iterator[int]] = lambda among: _order(
+            among, placement, start, at_least
+        )
+        self._candidates = candidates
+        self._order = self._ordered(candidates)
 
     def take(self) -> int | None:
         """The ordinal for the next link, or None: nobody is READY, or all are full."""
-        for ordinal in self._order:
-            if not self._limited:
-                return ordinal
+        if not self._limited:
+            return next(self._order, None)
+        passed_over = 0
+        while self._open:
+            ordinal = next(self._order)
             if self._left[ordinal] > 0:
                 self._left[ordinal] -= 1
+                self._open -= not self._left[ordinal]
                 return ordinal
-            if not any(left > 0 for left in self._left.values()):
-                break
+            passed_over += 1
+            if passed_over >= self._open:  # an order of those that are left takes no longer than this has taken
+                self._candidates = [target for target in self._candidates if self._left[target.ordinal] > 0]
+                self._order, passed_over = self._ordered(self._candidates), 0
         return None
+
+
+def is_blind(placement: Placement) -> bool:
+    """Whether only the pods' indexes count, not their loads, links or answers: then `in_turn` has their order."""
+    turns = placement.strategy in {Strategy.ROUND_ROBIN, Strategy.WEIGHTED_ROUND_ROBIN}
+    return turns and placement.max_links <= 0
+
+
+def counts_links(placement: Placement) -> bool:
+    """Whether it matters how many links pods have."""
+    return placement.max_links > 0 or placement.strategy is Strategy.LEAST_CONNECTIONS
+
+
+def in_turn(ordinals: Iterable[int], placement: Placement, start: int = 0) -> Iterator[int]:
+    """What a `Spread` hands out over these READY pods where `is_blind`: without end, but for no pods."""
+    order = sorted(ordinals)
+    if not order:
+        return iter(())
+    if placement.strategy is Strategy.WEIGHTED_ROUND_ROBIN:
+        weights = list(map(placement.weights.get, order, repeat(1)))
+        if min(weights) <= 0 < max(weights):
+            order, weights = _parted((o, w) for o, w in zip(order, weights, strict=True) if w > 0)
+        if max(weights) > 0:
+            return _weighted(order, weights, start)
+    return cycle(_turned(order, start))
 
 
 def room(targets: Sequence[Target], placement: Placement) -> float:
@@ -122,10 +166,8 @@ def _order(targets: Sequence[Target], placement: Placement, start: int, at_least
             order = _best_first(targets, placement, start, _least_loaded)
         case Strategy.LEAST_RESPONSE_TIME:
             order = _best_first(targets, placement, start, _quickest)
-        case Strategy.ROUND_ROBIN:
-            order = cycle(_turned([target.ordinal for target in targets], start))
-        case Strategy.WEIGHTED_ROUND_ROBIN:
-            order = _smooth({target.ordinal: placement.weights.get(target.ordinal, 1) for target in targets}, start)
+        case Strategy.ROUND_ROBIN | Strategy.WEIGHTED_ROUND_ROBIN:
+            order = in_turn([target.ordinal for target in targets], placement, start)
         case Strategy.LEAST_CONNECTIONS:
             order = _fewest_first(_turned(targets, start))
     return order
@@ -171,22 +213,51 @@ def _turned(items: Sequence[T], start: int) -> list[T]:
     return [*items[first:], *items[:first]]
 
 
-def _smooth(weights: Mapping[int, int], start: int) -> Iterator[int]:
-    """Smooth weighted round robin: a pod of weight 3 is not picked three times in a row when others are there."""
-    total = sum(weights.values())
-    if total <= 0:
-        return cycle(_turned(list(weights), start))
-    return islice(_smoothly(weights, total), start % min(total, MOST_TURNS_SKIPPED), None)
+def _parted(pairs: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    ordinals, weights = zip(*pairs, strict=True)
+    return list(ordinals), list(weights)
 
 
-def _smoothly(weights: Mapping[int, int], total: int) -> Iterator[int]:
-    current = dict.fromkeys(weights, 0)
-    while True:
-        for ordinal, weight in weights.items():
-            current[ordinal] += weight
-        best = max(current, key=lambda ordinal: current[ordinal])
+def _weighted(ordinals: Sequence[int], weights: Sequence[int], start: int) -> Iterator[int]:
+    """Beginning with the ``start``-th pick; all weights are positive."""
+    shared = math.gcd(*weights)
+    if shared > 1:
+        weights = [weight // shared for weight in weights]
+    total = sum(weights)
+    if total * len(weights) <= SMOOTH_STEPS:
+        return map(ordinals.__getitem__, cycle(_turned(_smooth_period(tuple(weights)), start)))
+    return _golden(ordinals, weights, start)
+
+
+@lru_cache(maxsize=64)
+def _smooth_period(weights: Sequence[int]) -> Sequence[int]:
+    """A period of smooth weighted round robin, as places in ``weights``.
+
+    A pod of weight 3 is not picked three times in a row when others are there.
+    """
+    total, current, picks = sum(weights), [0] * len(weights), []
+    for _ in range(total):
+        current = [now + weight for now, weight in zip(current, weights, strict=True)]
+        best = max(range(len(weights)), key=current.__getitem__)
         current[best] -= total
-        yield best
+        picks.append(best)
+    return picks
+
+
+def _golden(ordinals: Sequence[int], weights: Sequence[int], start: int) -> Iterator[int]:
+    """Each pod has as many neighbouring slots of a ring as its weight; each pick is a golden section further.
+
+    The step has no divisor in common with the ring: so many picks as it has slots are one of each, whichever is first.
+    """
+    ends = list(accumulate(weights))
+    slots = ends[-1]
+    step = max(1, round(slots * GOLDEN_RATIO))
+    while math.gcd(step, slots) > 1:
+        step += 1
+    slot = start * step % slots
+    while True:
+        yield ordinals[bisect_right(ends, slot)]
+        slot = (slot + step) % slots
 
 
 def _fewest_first(targets: Sequence[Target]) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """What a caller knows of a service at one moment: which pods take new uids, which still serve, which are to be left."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -86,7 +86,7 @@ def observed(
     if not alive and before is not None and before.alive and not before.held:
         alive = frozenset(o for o in before.alive if o in aged and aged[o].effective is not RoutingState.SHUTDOWN)
         held = bool(alive)
-    routable = {
+    routable: Mapping[int, float] = {
         ordinal: view.state.load if view.state else 0.0
         for ordinal, view in aged.items()
         if ordinal in alive
@@ -94,6 +94,8 @@ def observed(
             view.effective is RoutingState.READY if held else is_routable(view, config.heartbeat, config.expire_seconds)
         )
     }
+    if before is not None and before.routable == routable:
+        routable = before.routable  # whoever has worked something out of it need not do so again
     return Snapshot(
         pods=aged,
         config=config,
@@ -118,31 +120,66 @@ def still_left(snapshot: Snapshot, ordinal: int, view: PodView, now: float, usua
     return (not alive or _is_left(view)) and alive == (ordinal in snapshot.alive)
 
 
-def told_of(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAction | None) -> Snapshot | None:
-    """The same snapshot, but for a pod whose effective state has just become another one; None: read anew.
+class Told(NamedTuple):
+    """What a message makes of a snapshot.
 
-    ``links``: what becomes of the pod's links, if the operator has said it; None: the app has, and is alive.
+    Attributes:
+        snapshot: With all that the message says.
+        unknown: Pods of which it says too little: their load, incarnation and heartbeat are not known.
+        repeated: Pods of which it says nothing new: it means something that it does not say.
     """
-    view, by_app = snapshot.pods.get(ordinal), links is None
-    if view is None or (by_app and (view.state is None or view.state.author is not Author.APP)):
-        return None  # its load, its incarnation and its heartbeat are not known
+
+    snapshot: Snapshot
+    unknown: frozenset[int]
+    repeated: frozenset[int]
+
+
+def told_of(snapshot: Snapshot, ordinal: int, state: RoutingState, links: LinkAction | None) -> Snapshot | None:
+    """As `all_told`, of one pod; None: read anew."""
+    told = all_told(snapshot, [(ordinal, state, links)])
+    return None if told.unknown else told.snapshot
+
+
+def all_told(snapshot: Snapshot, changes: Iterable[tuple[int, RoutingState | None, LinkAction | None]]) -> Told:
+    """The same snapshot, but for pods whose effective state has just become another one.
+
+    ``changes``: pod index, its state now (None: it was forgotten), and what becomes of its links, if the operator has
+    said it (None: the app has changed its word, and is alive).
+    """
+    pods, routable = dict(snapshot.pods), dict(snapshot.routable)
+    alive, dead = set(snapshot.alive), set(snapshot.dead)
+    unknown, repeated = set(), set()
+    for ordinal, state, links in changes:
+        view = pods.get(ordinal)
+        new = None if view is None or state is None else _changed(view, state, links)
+        if view is None or new is None:
+            unknown.add(ordinal)
+            continue
+        if (view.record, view.effective) == (new.record, new.effective):
+            repeated.add(ordinal)
+        pods[ordinal] = new
+        lives = is_alive(new, snapshot.config.heartbeat, snapshot.config.expire_seconds)
+        told_to_leave = new.record is None and links is not None and links is not LinkAction.STAY
+        (alive.add if lives else alive.discard)(ordinal)
+        (dead.add if not lives or _is_left(new) or told_to_leave else dead.discard)(ordinal)
+        routable.pop(ordinal, None)
+        if lives and state is RoutingState.READY:
+            routable[ordinal] = new.state.load if new.state else 0.0
+    newer = snapshot._replace(pods=pods, alive=frozenset(alive), routable=routable, dead=frozenset(dead))
+    return Told(newer, frozenset(unknown), frozenset(repeated))
+
+
+def _changed(view: PodView, state: RoutingState, links: LinkAction | None) -> PodView | None:
+    """The pod as a message says that it is; None: that is not enough."""
+    by_app = links is None
+    if by_app and (view.state is None or view.state.author is not Author.APP):
+        return None
     # The effective state is the more severe of two layers: with both at it, it is right, whoever has changed it.
-    record = None if view.record is None else replace(view.record, state=state, links=links or view.record.links)
+    record = view.record
+    if record is not None and (record.state, record.links) != (state, links or record.links):
+        record = replace(record, state=state, links=links or record.links)
     published = None if view.state is None else view.state._replace(routing_state=state)
-    new = PodView(published, record, 0.0 if by_app else view.age_seconds)
-    alive = is_alive(new, snapshot.config.heartbeat, snapshot.config.expire_seconds)
-    pods = {**snapshot.pods, ordinal: new}
-    routable = {other: load for other, load in snapshot.routable.items() if other != ordinal}
-    if alive and state is RoutingState.READY:
-        routable[ordinal] = published.load if published else 0.0
-    left = not alive or _is_left(new) or (record is None and links is not None and links is not LinkAction.STAY)
-    others_alive, others_dead = snapshot.alive - {ordinal}, snapshot.dead - {ordinal}
-    return snapshot._replace(
-        pods=pods,
-        alive=others_alive | {ordinal} if alive else others_alive,
-        routable=routable,
-        dead=others_dead | {ordinal} if left else others_dead,
-    )
+    return PodView(published, record, 0.0 if by_app else view.age_seconds)
 
 
 def _is_foreign(view: PodView) -> bool:

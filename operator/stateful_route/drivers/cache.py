@@ -10,7 +10,7 @@ from typing import Protocol
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.option_checks import check_kind, check_period
 from stateful_route.domain.routing import RoutingState
-from stateful_route.domain.snapshot import Snapshot, observed, told_of
+from stateful_route.domain.snapshot import Snapshot, all_told, observed
 from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.messages import LinksMoved, StatesChanged, place, understood
 from stateful_route.drivers.push import Push
@@ -369,11 +369,10 @@ class ServiceStateCache:
             contiguous = said.complete and follows
             followed.changes = said.last or followed.changes
             more = False
-            for pod, state, links in said.changes if snapshot is not None else ():
-                newer = told_of(snapshot, pod, state, links) if snapshot is not None and state is not None else None
-                contiguous = contiguous and newer is not None
-                more = more or state is RoutingState.READY or _same(snapshot, newer, pod)
-                snapshot = newer or snapshot
+            if snapshot is not None and said.changes:
+                told = all_told(snapshot, said.changes)
+                snapshot, contiguous = told.snapshot, contiguous and not told.unknown
+                more = bool(told.repeated) or any(change.state is RoutingState.READY for change in said.changes)
             followed.snapshot = snapshot
         if snapshot is not None and snapshot is not before:
             self._announce(followed, before, snapshot)
@@ -421,11 +420,3 @@ class _Followed:
         """There are moves that they do not know of."""
         self.due = 0.0
         """When it should be read anew, by the cache's clock."""
-
-
-def _same(before: Snapshot | None, now: Snapshot | None, pod: int) -> bool:
-    """A message that tells nothing new of a pod means something that it does not say."""
-    if before is None or now is None:
-        return False
-    was, view = before.pods[pod], now.pods[pod]
-    return (was.record, was.effective) == (view.record, view.effective)

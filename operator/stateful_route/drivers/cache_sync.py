@@ -8,7 +8,7 @@ from collections.abc import Callable
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.option_checks import check_kind
 from stateful_route.domain.routing import RoutingState
-from stateful_route.domain.snapshot import Snapshot, observed, told_of
+from stateful_route.domain.snapshot import Snapshot, all_told, observed
 from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache import (
     AGAIN_SECONDS,
@@ -20,7 +20,6 @@ from stateful_route.drivers.cache import (
     CacheOptions,
     Listener,
     _Followed,
-    _same,
     log,
 )
 from stateful_route.drivers.messages import LinksMoved, StatesChanged, place, understood
@@ -332,11 +331,10 @@ class ServiceStateCache:
             contiguous = said.complete and follows
             followed.changes = said.last or followed.changes
             more = False
-            for pod, state, links in said.changes if snapshot is not None else ():
-                newer = told_of(snapshot, pod, state, links) if snapshot is not None and state is not None else None
-                contiguous = contiguous and newer is not None
-                more = more or state is RoutingState.READY or _same(snapshot, newer, pod)
-                snapshot = newer or snapshot
+            if snapshot is not None and said.changes:
+                told = all_told(snapshot, said.changes)
+                snapshot, contiguous = told.snapshot, contiguous and not told.unknown
+                more = bool(told.repeated) or any(change.state is RoutingState.READY for change in said.changes)
             followed.snapshot = snapshot
         if snapshot is not None and snapshot is not before:
             self._announce(followed, before, snapshot)

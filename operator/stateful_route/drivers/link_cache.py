@@ -9,7 +9,7 @@ from stateful_route.drivers.bounded import Bounded
 from stateful_route.store.keys import Service
 
 SHARD_LINKS = 512
-"""About how many links share a dict. A dict is rebuilt now and then, all of it at once: one of 100,000 for milliseconds."""
+"""About how many links share a dict. A dict is rebuilt now and then, as a whole: one of 100,000 takes milliseconds."""
 
 Key = tuple[str, str, str]
 """Namespace, uid, service name."""

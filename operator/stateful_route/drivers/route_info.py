@@ -127,9 +127,10 @@ class RouteInfoDriver:
 
     def changed(self, service: Service, before: Snapshot | None, now: Snapshot) -> None:
         """There is a newer snapshot."""
-        previous = {} if before is None else before.states()
-        states = now.states()
-        if self._callbacks and before is not None and previous != states:
+        if not self._callbacks or before is None:
+            return
+        previous, states = before.states(), now.states()
+        if previous != states:
             earlier, _ = self._untold.get(service, (previous, states))
             self._untold[service] = (earlier, states)
             self._telling.wake()

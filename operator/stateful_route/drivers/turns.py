@@ -2,9 +2,9 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from stateful_route.domain.placement import Spread, Target, eligible
+from stateful_route.domain.placement import Spread, Target, counts_links, eligible, in_turn, is_blind
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.store.links import Candidates
 
@@ -23,14 +23,21 @@ class Turns:
         self.outdated = False
         """Other pods are to be avoided now."""
         self.taken: int = before.taken if before else random.randrange(2**16)  # noqa: S311  callers need not begin alike
-        self.counts = {target.ordinal: target.links for target in snapshot.targets()}
+        self._blind = is_blind(snapshot.config.placement)
+        self._counted = counts_links(snapshot.config.placement)
+        self._limited = snapshot.config.placement.max_links > 0
+        self.counts = {target.ordinal: target.links for target in snapshot.targets()} if self._counted else {}
         self.placed: Counter[int] = Counter()
         """Since the operator has counted a pod's links."""
         for ordinal, links in self.counts.items() if before else ():
             if before is not None and before.counts.get(ordinal) == links:
                 self.placed[ordinal] = before.placed[ordinal]
         self._avoided = frozenset(avoided)
-        self._spread = self._over(frozenset())
+        goes_on = before is not None and self._blind and before.is_over(snapshot, self._avoided)
+        self.next_pod: Callable[[], int | None] = (
+            before.next_pod if before is not None and goes_on else self._over(frozenset())
+        )
+        """Whose turn it is; None: nobody takes any."""
         self._candidates: dict[tuple[int | None, int | None], Candidates] = {}
 
     def take(self, failed: frozenset[int], source: int | None = None) -> Candidates:
@@ -39,13 +46,13 @@ class Turns:
         Pods that are dead or have failed are only doubted, but for ``source``, which is left for certain.
         """
         self.taken += 1
-        ordinal = (self._over(failed) if failed else self._spread).take()
-        if failed:
-            return self.only(self.snapshot, ordinal, failed, source, self._targets(failed))
-        known = self._candidates.get((ordinal, source))
+        ordinal = (self._over(failed) if failed else self.next_pod)()
+        known = None if failed else self._candidates.get((ordinal, source))
         if known is None:
-            others = self._targets(failed)
-            known = self._candidates[ordinal, source] = self.only(self.snapshot, ordinal, failed, source, others)
+            others = self._targets(failed) if self._limited else ()
+            known = self.only(self.snapshot, ordinal, failed, source, others)
+            if not failed:
+                self._candidates[ordinal, source] = known
         return known
 
     @staticmethod
@@ -68,7 +75,7 @@ class Turns:
         """
         left = frozenset() if source is None else frozenset({source})
         placement = snapshot.config.placement
-        loads = {other.ordinal: 1.0 + other.links for other in eligible(others, placement) if placement.max_links > 0}
+        loads = {other.ordinal: 1.0 + other.links for other in eligible(others, placement)}
         if ordinal is not None:
             loads[ordinal] = 0.0
         if not loads:
@@ -76,11 +83,26 @@ class Turns:
             return Candidates({}, left, doubted=(snapshot.dead - snapshot.alive | failed) - left)
         return Candidates(loads, left, doubted=(snapshot.dead | failed) - left, limit=max(0, placement.max_links))
 
-    def _over(self, failed: frozenset[int]) -> Spread:
-        return Spread(self._targets(failed), self.snapshot.config.placement, self.taken, at_least=1)
+    def is_over(self, snapshot: Snapshot, avoided: frozenset[int]) -> bool:
+        """Whether these pods take their turns here, in the same order."""
+        mine = self.snapshot
+        same_order = mine.config.placement == snapshot.config.placement and self._avoided == avoided
+        return same_order and (mine.routable is snapshot.routable or mine.routable.keys() == snapshot.routable.keys())
+
+    def _over(self, failed: frozenset[int]) -> Callable[[], int | None]:
+        """Gives a pod at each call, none that has failed; None: there is none."""
+        snapshot, placement = self.snapshot, self.snapshot.config.placement
+        if self._blind:
+            ordinals = snapshot.routable.keys() - self._avoided - failed or snapshot.routable.keys() - failed
+            order = in_turn(ordinals, placement, self.taken)
+            return lambda: next(order, None)
+        return Spread(self._targets(failed), placement, self.taken, at_least=1).take
 
     def _targets(self, failed: frozenset[int]) -> list[Target]:
+        """The pods that take new uids, none that has failed, with the links that are known of each."""
         targets = self.snapshot.targets(self._avoided | failed) or self.snapshot.targets(failed)
+        if not self._counted:
+            return targets
         return [target._replace(links=target.links + self.placed[target.ordinal]) for target in targets]
 
 
