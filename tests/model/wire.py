@@ -40,7 +40,7 @@ READING_COMMANDS = {
 CALLBACKS: dict[str, Callable[..., Any]] = dict(Redis(protocol=2).response_callbacks)
 
 
-POLL = "statefulGetService"
+POLLS = (["statefulGetService"], ["statefulGetServiceSince"])
 
 CONNECT_SECONDS = 2.0
 """After so long who cannot connect gives up."""
@@ -198,7 +198,7 @@ class Network:
 
         Nothing else is in that reply that changes by itself.
         """
-        if request.scripts != [POLL] or len(request.commands) != 1:
+        if request.scripts not in POLLS or len(request.commands) != 1:
             return self.ask(*request.commands)
         words = request.commands[0]
         if words not in self._known:
@@ -206,13 +206,13 @@ class Network:
             if isinstance(reply, Exception):
                 return [reply]
             self._known[words] = reply
-        return [[self.now_ms, *self._known[words][1:]]]
+        return [[self.now_ms, *self._known[words][1:]] if self._known[words] else []]
 
     async def exchange(self, cable: Cable, commands: Sequence[Command]) -> list[Any]:
         """As `carry_out`, over the cable."""
         request = Request(commands)
         fate = cable.fates.popleft() if cable.fates and request.writes else None
-        if cable.blind and request.scripts == [POLL]:
+        if cable.blind and request.scripts in POLLS:
             cable.blind -= 1
             raise rx.ConnectionError("lost on its way")
         if fate is Fate.LOST:

@@ -8,7 +8,7 @@ from stateful_route.domain.aliveness import Author, Heartbeat, PodView, ServiceS
 from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.placement import Placement, Strategy
 from stateful_route.domain.routing import LinkAction, RoutingState
-from stateful_route.domain.snapshot import all_told, observed, still_left, told_of
+from stateful_route.domain.snapshot import Look, all_told, corrected, observed, partly_observed, still_left, told_of
 from support.operator_records import record
 
 READY, DENY, SHUTDOWN = RoutingState
@@ -315,3 +315,33 @@ def test_a_foreign_pod_that_is_silent_since_this_reader_saw_it_change_is_still_l
     later = observed({0: view, 1: told(update_time=2)}, CONFIG, 5, 161.0, first)
     assert 0 in later.dead
     assert still_left(later, 0, view, 161.5, 5.0)
+
+
+@given(first=st.dictionaries(st.integers(0, 4), ANY_VIEW), then=st.dictionaries(st.integers(0, 4), ANY_VIEW))
+def test_to_read_all_pods_one_by_one_is_to_read_them_all(first, then):
+    before = observed(first, CONFIG, 5, 100.0, None)
+    whole = observed(then, CONFIG, 6000, 104.0, before, 5.0)
+    read = {ordinal: then.get(ordinal) for ordinal in {*first, *then}}
+    partly = partly_observed(before, read, Look(CONFIG, 6000, 104.0, 5.0), before.pods)
+    if not whole.held:  # whether all have died is for a reading of all to say
+        assert partly == whole
+
+
+def test_who_was_not_read_stays_as_it_was():
+    before = observed({0: told(age=50), 1: told(age=50), 2: told(age=50)}, CONFIG, 5, 100.0, None)
+    now = partly_observed(before, {0: told(age=70), 2: None}, Look(CONFIG, 20_000, 120.0), before.pods)
+    assert (now.alive, now.dead, set(now.pods)) == ({1}, {0}, {0, 1})
+    assert (now.read_at, now.time_ms, now.pods[1].age_seconds) == (120.0, 20_000, 50)
+
+
+def test_a_pod_that_was_long_not_read_is_as_old_as_the_server_says():
+    before = observed({0: told(age=50), 1: told(age=1)}, CONFIG, 5, 100.0, None)
+    now = partly_observed(before, {1: told(age=90)}, Look(CONFIG, 20_000, 104.0), steady={0})
+    assert now.alive == {0}
+
+
+def test_a_correction_makes_a_snapshot_no_younger():
+    before = observed({0: told(age=50), 1: told(DENY, age=50)}, CONFIG, 5, 100.0, None)
+    now = corrected(before, {1: told(READY, age=52, load=7)}, Look(CONFIG, 2_005, 102.0))
+    assert (now.read_at, now.time_ms, now.routable) == (100.0, 5, {0: 0, 1: 7})
+    assert now.pods[1].age_seconds == 50, "as of the reading of all"

@@ -1,7 +1,7 @@
 """What a caller knows of a service at one moment: which pods take new uids, which still serve, which are to be left."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -167,6 +167,77 @@ def all_told(snapshot: Snapshot, changes: Iterable[tuple[int, RoutingState | Non
             routable[ordinal] = new.state.load if new.state else 0.0
     newer = snapshot._replace(pods=pods, alive=frozenset(alive), routable=routable, dead=frozenset(dead))
     return Told(newer, frozenset(unknown), frozenset(repeated))
+
+
+class Look(NamedTuple):
+    """When and how some pods of a service were read; the same as the arguments of `observed`."""
+
+    config: ServiceConfig
+    time_ms: int
+    now: float
+    usual_seconds: float = math.inf
+
+
+def corrected(before: Snapshot, read: Mapping[int, PodView | None], look: Look) -> Snapshot:
+    """A snapshot of all pods, in which some have just been read anew; the others stay as old as they were."""
+    now = partly_observed(before, read, look, before.pods)
+    lag = look.now - before.read_at
+    pods = dict(now.pods)
+    for ordinal in read:
+        view = pods.get(ordinal)
+        if view is not None and view.age_seconds is not None:  # ages are as of the reading of all
+            pods[ordinal] = view._replace(age_seconds=max(0.0, view.age_seconds - lag))
+    return now._replace(pods=pods, read_at=before.read_at, time_ms=before.time_ms)
+
+
+def partly_observed(
+    before: Snapshot, read: Mapping[int, PodView | None], look: Look, steady: Collection[int]
+) -> Snapshot:
+    """The snapshot of a reader for whom some pods matter, which it has just read; the others are as they were.
+
+    Args:
+        before: The reader's last snapshot.
+        read: What was read, ages by the server's clock alone; None: there is no such pod any more.
+        look: When.
+        steady: Pods that were read when ``before`` was made, too: their ages go on by the reader's clock, as those of
+            pods that it does not know do.
+    """
+    config, time_ms, now, usual_seconds = look
+    pods, changed_at = dict(before.pods), dict(before.changed_at)
+    for ordinal, view in read.items():
+        pods.pop(ordinal, None)
+        last = before if ordinal in steady or ordinal not in before.pods else None
+        changed_at.pop(ordinal, None)
+        if view is not None:
+            if _is_foreign(view):
+                changed_at[ordinal] = _changed_at(ordinal, view, now, last)
+            pods[ordinal] = _seen(ordinal, view, now, last, usual_seconds, config.expire_seconds)
+    again = pods if config != before.config else read
+    alive, dead, routable = set(before.alive), set(before.dead), dict(before.routable)
+    for ordinal in again:
+        aged = pods.get(ordinal)
+        for known in (alive, dead):
+            known.discard(ordinal)
+        routable.pop(ordinal, None)
+        if aged is None:
+            continue
+        lives = is_alive(aged, config.heartbeat, config.expire_seconds)
+        if lives:
+            alive.add(ordinal)
+        if not lives or _is_left(aged):
+            dead.add(ordinal)
+        if is_routable(aged, config.heartbeat, config.expire_seconds):
+            routable[ordinal] = aged.state.load if aged.state else 0.0
+    return before._replace(
+        pods=pods,
+        config=config,
+        read_at=now,
+        time_ms=time_ms,
+        alive=frozenset(alive),
+        routable=before.routable if before.routable == routable else routable,
+        dead=frozenset(dead),
+        changed_at=changed_at,
+    )
 
 
 def _changed(view: PodView, state: RoutingState, links: LinkAction | None) -> PodView | None:

@@ -1,6 +1,7 @@
 """What this process knows of the pods: a snapshot for each service that it was asked about, kept fresh."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -10,16 +11,25 @@ from typing import Protocol
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.option_checks import check_kind, check_period
 from stateful_route.domain.routing import RoutingState
-from stateful_route.domain.snapshot import Snapshot, all_told, observed
+from stateful_route.domain.snapshot import Look, Snapshot, Told, all_told, corrected, observed, partly_observed
 from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.messages import LinksMoved, StatesChanged, place, understood
 from stateful_route.drivers.push import Push
 from stateful_route.drivers.runtime import Flights, Guard, Loop
+from stateful_route.store.connection import Store
 from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.keys import Service
 from stateful_route.store.moves import Move, read_moves
 from stateful_route.store.runtime import together
-from stateful_route.store.states import NO_ENTRY, exists, get_service
+from stateful_route.store.states import (
+    NEWS_PODS,
+    NO_ENTRY,
+    ServiceNews,
+    ServiceView,
+    exists,
+    get_service,
+    get_service_since,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +37,8 @@ REFRESHED_AFTER = 0.8
 """Of the refresh period: a snapshot is replaced before it is too old to place anybody by it."""
 
 AGAIN_SECONDS = 0.5
-"""Within that time after a message that does not say all (a pod's load and address, when it is READY) the states are
-read, by each caller at another moment."""
+"""Within that time after a message that does not say all (a pod's load and address, when it is READY) the pod is read,
+by each caller at another moment."""
 
 UNKNOWN_SECONDS = 1.0
 """How long an answer about a service that nobody has heard of is given again; then the next question reads anew."""
@@ -75,8 +85,11 @@ class ServiceStateCache:
     """Snapshots of services, by period and by push; one for a process, shared by its drivers.
 
     A service is followed from the first question about it: its channel is subscribed, and it is read every period.
-    There are two kinds of questions. `snapshot` is for services that this process names of its own accord (a pod its
-    own, a health check those that it looks after): each is followed until `close`, whether it exists or not. `asked` is
+    There are three kinds of questions. `snapshot` is for services that this process names of its own accord (a health
+    check those that it looks after): each is followed until `close`, whether it exists or not. `pod_snapshot` is for a
+    pod that wants to know of itself: as long as nobody asks about the others, it alone is read every period, and the
+    live pod with the lowest index, which speaks for all; of the others it knows what is told. A thousand pods that read
+    each other would be a million entries each period. `asked` is
     for names that come from outside: one that nobody has heard of is read at most once in `UNKNOWN_SECONDS`, is not
     followed, and gives way to others; one that has become empty is followed no more when nobody has asked about it for
     `FORGOTTEN_AFTER_SECONDS`.
@@ -162,6 +175,31 @@ class ServiceStateCache:
         followed.needed = True
         return await self._fresh(followed)
 
+    async def pod_snapshot(self, service: Service, ordinal: int) -> Snapshot:
+        """As `snapshot`, for the pod itself: only this pod is sure to be as it was ``refresh_seconds`` ago.
+
+        Raises:
+            StoreUnavailable, StoreRejected, LayoutMismatch, UnfitServer: as `snapshot`.
+        """
+        followed = self._followed.get(service)
+        if followed is None:
+            self.demand_store()
+            followed = await self._flights.share(("follow", service), lambda: self._follow(service))
+        followed.needed = True
+        followed.mine.add(ordinal)
+        snapshot = followed.snapshot
+        if snapshot is not None and self.clock() - snapshot.read_at <= self.options.refresh_seconds:
+            return snapshot
+        self.demand_store()
+        return await self._flights.share(service, lambda: self._read(followed))
+
+    async def read_pod(self, service: Service) -> Snapshot:
+        """Read anew what `pod_snapshot` is sure of; errors as there."""
+        followed = self._followed.get(service)
+        if followed is None or not followed.mine:
+            return await self.refresh(service)
+        return await self._flights.share(service, lambda: self._read(followed))
+
     async def asked(self, service: Service) -> Snapshot:
         """The same, for a name that may be anybody's: without pods, and read up to a second ago, if it is unknown.
 
@@ -188,13 +226,14 @@ class ServiceStateCache:
         followed = self._followed.get(service)
         if followed is None:
             return await self._flights.share(("ask", service), lambda: self._ask(service))
-        return await self._flights.share(service, lambda: self._read(followed))
+        return await self._all_read(followed)
 
     def doubt(self) -> None:
         """Somebody had trouble with the store: see whether it is there, and read everything anew."""
         self.outages += 1
         for followed in list(self._followed.values()):
             followed.due = 0.0
+            followed.doubt()
         self._loop.wake()
 
     async def close(self) -> None:
@@ -211,11 +250,21 @@ class ServiceStateCache:
         self._telling.wake()
 
     async def _fresh(self, followed: "_Followed") -> Snapshot:
-        snapshot = followed.snapshot
-        if snapshot is not None and self.clock() - snapshot.read_at <= self.options.refresh_seconds:
+        """What is known of all pods, if that is fresh; else what is read now."""
+        snapshot, followed.all_wanted = followed.snapshot, True
+        if snapshot is not None and self.clock() - followed.all_read_at <= self.options.refresh_seconds:
             return snapshot
         self.demand_store()
-        return await self._flights.share(followed.service, lambda: self._read(followed))
+        return await self._all_read(followed)
+
+    async def _all_read(self, followed: "_Followed") -> Snapshot:
+        """Read all pods, or share a reading of them that is under way."""
+        followed.all_wanted, followed.all_due = True, 0.0
+        before = followed.all_read_at
+        snapshot = await self._flights.share(followed.service, lambda: self._read(followed))
+        if followed.all_read_at == before:  # that was one of some pods
+            snapshot = await self._flights.share(followed.service, lambda: self._read(followed))
+        return snapshot
 
     async def _ask(self, service: Service) -> Snapshot:
         """Read a service that is not followed, and follow it if it exists."""
@@ -229,7 +278,7 @@ class ServiceStateCache:
             followed = await self._flights.share(("follow", service), lambda: self._follow(service))
             followed.asked_at = began
             self._unknown.pop(service, None)
-            return await self._flights.share(service, lambda: self._read(followed))
+            return await self._all_read(followed)
         snapshot = observed(view.pods, view.config, view.time_ms, began, None)
         with self._guard:
             self._unknown[service] = snapshot
@@ -289,29 +338,16 @@ class ServiceStateCache:
     async def _read(self, followed: "_Followed") -> Snapshot:
         try:
             store = await self.executor.store()
-            while True:
-                began, known = self.clock(), followed.changes
-                view = await get_service(store, followed.service)
-                with self._guard:
-                    overtaken = followed.changes != known and place(view.changes) < place(followed.changes)
-                    if overtaken:  # a message has told more meanwhile
-                        continue
-                    before = followed.snapshot
-                    usual = self.options.refresh_seconds
-                    snapshot = observed(view.pods, view.config, view.time_ms, began, before, usual)
-                    followed.snapshot, followed.changes = snapshot, view.changes
-                    if before is None:
-                        followed.moves = view.moves
-                    followed.behind = followed.behind or followed.moves != view.moves
-                    followed.due = began + self.options.refresh_seconds * REFRESHED_AFTER
-                break
+            looked = await self._look(store, followed)
+            while looked is None:
+                looked = await self._look(store, followed)
+            before, snapshot = looked
         except StoreUnavailable as error:
             if self._trouble is None:
                 log.warning("the states of %s cannot be read: %s", followed.service, error)
             self._trouble = error
             self.outages += 1
             raise
-        followed.empty = not exists(view)
         if self._trouble is not None:
             log.info("the store answers again")
             self._trouble = None
@@ -322,6 +358,48 @@ class ServiceStateCache:
         if followed.behind:
             self._loop.wake()
         return snapshot
+
+    async def _look(self, store: Store, followed: "_Followed") -> tuple[Snapshot | None, Snapshot] | None:
+        """Read what is due; the snapshot before and now. None: look again, at more, or a message was quicker."""
+        began, known, all_due = self.clock(), followed.changes, followed.all_due
+        wanted = followed.some(began)
+        view: ServiceView | ServiceNews | None
+        if wanted is None:
+            view = await get_service(store, followed.service)
+        else:
+            view = await get_service_since(store, followed.service, followed.contiguous, wanted)
+        with self._guard:
+            before = followed.snapshot
+            if view is None:
+                followed.all_due = 0.0
+                return None
+            if followed.changes != known and place(view.changes) < place(followed.changes):
+                return None
+            snapshot = self._seen(followed, view, began)
+            if snapshot is None:
+                return None
+            followed.snapshot = snapshot
+            followed.has_read(view, wanted, began, self.options.refresh_seconds * REFRESHED_AFTER)
+            if wanted is None and followed.all_due == all_due:  # nobody has asked for another one meanwhile
+                followed.all_due = followed.due
+        return before, snapshot
+
+    def _seen(self, followed: "_Followed", view: ServiceView | ServiceNews, began: float) -> Snapshot | None:
+        """The snapshot with what was read; None: all pods have to be read to say."""
+        before, usual = followed.snapshot, self.options.refresh_seconds
+        if isinstance(view, ServiceView) or before is None:
+            pods = {ordinal: pod for ordinal, pod in view.pods.items() if pod is not None}
+            return observed(pods, view.config, view.time_ms, began, before, usual)
+        look = Look(view.config, view.time_ms, began, usual)
+        if followed.all_wanted:
+            now = corrected(before, view.pods, look)
+        else:
+            steady = before.pods if followed.all_read_at == before.read_at else followed.steady
+            now = partly_observed(before, view.pods, look, steady)
+        if before.alive and not now.alive:  # all have died, or publishing is at fault
+            followed.all_due = 0.0
+            return None
+        return now
 
     async def _caught_up(self, followed: "_Followed") -> bool:
         """Read which links have moved since one has looked last; False: the store does not say."""
@@ -366,22 +444,22 @@ class ServiceStateCache:
             follows = said.before == followed.changes
             if said.last and snapshot is not None and not follows and place(said.last) <= place(followed.changes):
                 return  # the snapshot has it already
-            contiguous = said.complete and follows
+            gap = not follows
+            if follows and followed.contiguous == followed.changes:
+                followed.contiguous = said.last
             followed.changes = said.last or followed.changes
-            more = False
             if snapshot is not None and said.changes:
                 told = all_told(snapshot, said.changes)
-                snapshot, contiguous = told.snapshot, contiguous and not told.unknown
-                more = bool(told.repeated) or any(change.state is RoutingState.READY for change in said.changes)
+                snapshot = told.snapshot
+                followed.note(said, told, self.clock() + random.uniform(0, AGAIN_SECONDS))  # noqa: S311  no secret
+            if not said.complete:
+                followed.doubt()
+            if gap or not said.complete:
+                followed.due = 0.0
             followed.snapshot = snapshot
         if snapshot is not None and snapshot is not before:
             self._announce(followed, before, snapshot)
-        if not contiguous:
-            followed.due = 0.0
-            self._loop.wake()
-        elif more:  # a load, an address, what a pod is asked for; not by all callers at the same moment
-            followed.due = min(followed.due, self.clock() + random.uniform(0, AGAIN_SECONDS))  # noqa: S311  no secret
-            self._loop.wake()
+        self._loop.wake()
 
     def _hear_moves(self, followed: "_Followed", said: LinksMoved) -> None:
         if followed.snapshot is None:
@@ -401,7 +479,25 @@ class ServiceStateCache:
 class _Followed:
     """What is known of one service."""
 
-    __slots__ = ("asked_at", "behind", "changes", "due", "empty", "moves", "needed", "service", "snapshot")
+    __slots__ = (
+        "all_due",
+        "all_read_at",
+        "all_wanted",
+        "asked_at",
+        "behind",
+        "changes",
+        "contiguous",
+        "due",
+        "empty",
+        "mine",
+        "moves",
+        "moves_unknown",
+        "needed",
+        "service",
+        "snapshot",
+        "steady",
+        "unsaid",
+    )
 
     def __init__(self, service: Service, asked_at: float) -> None:
         self.service = service
@@ -414,9 +510,77 @@ class _Followed:
         self.snapshot: Snapshot | None = None
         self.changes = NO_ENTRY
         """The last entry of the stream of changes that the snapshot knows of."""
+        self.contiguous = NO_ENTRY
+        """The last one up to which it knows of all of them."""
+        self.mine: set[int] = set()
+        """Pods of this process: they are always read."""
+        self.all_wanted = False
+        """Somebody has asked about the others, too."""
+        self.all_read_at = -math.inf
+        """When all pods were read last, by the cache's clock."""
+        self.all_due = 0.0
+        """When all should be read anew, if they are wanted; 0: in any case."""
+        self.steady: frozenset[int] = frozenset()
+        """Those that were read last, if it was not all."""
+        self.unsaid: set[int] = set()
+        """Pods of which a message has not said all."""
         self.moves = NO_ENTRY
         """The last entry of the stream of moves that the listeners know of."""
+        self.moves_unknown = True
+        """Nothing was read yet: what has moved before concerns nobody."""
         self.behind = False
         """There are moves that they do not know of."""
         self.due = 0.0
         """When it should be read anew, by the cache's clock."""
+
+    def some(self, now: float) -> list[int] | None:
+        """The pods to read, besides those that have changed; None: all of them."""
+        snapshot = self.snapshot
+        if snapshot is None or snapshot.held or not self.all_due:
+            return None
+        if self.all_wanted:
+            wanted = set(self.unsaid)
+            if now >= self.all_due:
+                return None
+        else:
+            speaker = min(snapshot.alive or snapshot.pods, default=None)
+            if speaker is None or speaker in self.mine:  # it says what all of them are
+                return None
+            wanted = {*self.mine, speaker, *self.unsaid}
+        return sorted(wanted) if len(wanted) <= NEWS_PODS else None
+
+    def has_read(
+        self, view: ServiceView | ServiceNews, wanted: Sequence[int] | None, began: float, period: float
+    ) -> None:
+        """Note what was read, and when the next reading is due; ``wanted``: as `some` has said."""
+        self.changes = self.contiguous = view.changes
+        if self.moves_unknown:
+            self.moves, self.moves_unknown = view.moves, False
+        self.behind = self.behind or self.moves != view.moves
+        self.steady = frozenset(wanted or ())
+        self.due = began + period
+        if isinstance(view, ServiceView):
+            self.all_read_at = began
+            self.empty = not exists(view)
+            self.unsaid.clear()
+            return
+        self.unsaid.difference_update(self.steady)
+        if self.all_wanted:
+            self.due = self.all_due
+        if self.unsaid:
+            self.due = min(self.due, began + AGAIN_SECONDS)
+
+    def doubt(self) -> None:
+        """Messages are missed that leave nothing in the stream: whoever wants to know of all pods reads them all."""
+        if self.all_wanted:
+            self.all_due = 0.0
+
+    def note(self, said: StatesChanged, told: Told, soon: float) -> None:
+        """Remember of which pods a message has not said all, to read them: at once what is new, else at that time."""
+        ready = {change.pod for change in said.changes if change.state is RoutingState.READY}
+        if self.all_wanted:
+            self.unsaid |= told.unknown | told.repeated | ready
+            self.due = 0.0 if told.unknown else min(self.due, soon) if self.unsaid else self.due
+        else:
+            self.unsaid |= told.unknown | (told.repeated | ready) & self.mine
+            self.due = min(self.due, soon) if self.unsaid else self.due

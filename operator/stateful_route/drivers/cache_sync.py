@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
 from stateful_route.domain.option_checks import check_kind
-from stateful_route.domain.routing import RoutingState
-from stateful_route.domain.snapshot import Snapshot, all_told, observed
+from stateful_route.domain.snapshot import Look, Snapshot, all_told, corrected, observed, partly_observed
 from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache import (
     AGAIN_SECONDS,
@@ -25,20 +24,24 @@ from stateful_route.drivers.cache import (
 from stateful_route.drivers.messages import LinksMoved, StatesChanged, place, understood
 from stateful_route.drivers.push_sync import Push
 from stateful_route.drivers.runtime_sync import Flights, Guard, Loop
+from stateful_route.store.connection_sync import Store
 from stateful_route.store.executor_sync import StatefulExecutor
 from stateful_route.store.keys import Service
 from stateful_route.store.moves_sync import read_moves
 from stateful_route.store.runtime_sync import together
-from stateful_route.store.states import NO_ENTRY, exists
-from stateful_route.store.states_sync import get_service
+from stateful_route.store.states import NO_ENTRY, ServiceNews, ServiceView, exists
+from stateful_route.store.states_sync import get_service, get_service_since
 
 
 class ServiceStateCache:
     """Snapshots of services, by period and by push; one for a process, shared by its drivers.
 
     A service is followed from the first question about it: its channel is subscribed, and it is read every period.
-    There are two kinds of questions. `snapshot` is for services that this process names of its own accord (a pod its
-    own, a health check those that it looks after): each is followed until `close`, whether it exists or not. `asked` is
+    There are three kinds of questions. `snapshot` is for services that this process names of its own accord (a health
+    check those that it looks after): each is followed until `close`, whether it exists or not. `pod_snapshot` is for a
+    pod that wants to know of itself: as long as nobody asks about the others, it alone is read every period, and the
+    live pod with the lowest index, which speaks for all; of the others it knows what is told. A thousand pods that read
+    each other would be a million entries each period. `asked` is
     for names that come from outside: one that nobody has heard of is read at most once in `UNKNOWN_SECONDS`, is not
     followed, and gives way to others; one that has become empty is followed no more when nobody has asked about it for
     `FORGOTTEN_AFTER_SECONDS`.
@@ -124,6 +127,31 @@ class ServiceStateCache:
         followed.needed = True
         return self._fresh(followed)
 
+    def pod_snapshot(self, service: Service, ordinal: int) -> Snapshot:
+        """As `snapshot`, for the pod itself: only this pod is sure to be as it was ``refresh_seconds`` ago.
+
+        Raises:
+            StoreUnavailable, StoreRejected, LayoutMismatch, UnfitServer: as `snapshot`.
+        """
+        followed = self._followed.get(service)
+        if followed is None:
+            self.demand_store()
+            followed = self._flights.share(("follow", service), lambda: self._follow(service))
+        followed.needed = True
+        followed.mine.add(ordinal)
+        snapshot = followed.snapshot
+        if snapshot is not None and self.clock() - snapshot.read_at <= self.options.refresh_seconds:
+            return snapshot
+        self.demand_store()
+        return self._flights.share(service, lambda: self._read(followed))
+
+    def read_pod(self, service: Service) -> Snapshot:
+        """Read anew what `pod_snapshot` is sure of; errors as there."""
+        followed = self._followed.get(service)
+        if followed is None or not followed.mine:
+            return self.refresh(service)
+        return self._flights.share(service, lambda: self._read(followed))
+
     def asked(self, service: Service) -> Snapshot:
         """The same, for a name that may be anybody's: without pods, and read up to a second ago, if it is unknown.
 
@@ -150,13 +178,14 @@ class ServiceStateCache:
         followed = self._followed.get(service)
         if followed is None:
             return self._flights.share(("ask", service), lambda: self._ask(service))
-        return self._flights.share(service, lambda: self._read(followed))
+        return self._all_read(followed)
 
     def doubt(self) -> None:
         """Somebody had trouble with the store: see whether it is there, and read everything anew."""
         self.outages += 1
         for followed in list(self._followed.values()):
             followed.due = 0.0
+            followed.doubt()
         self._loop.wake()
 
     def close(self) -> None:
@@ -173,11 +202,21 @@ class ServiceStateCache:
         self._telling.wake()
 
     def _fresh(self, followed: "_Followed") -> Snapshot:
-        snapshot = followed.snapshot
-        if snapshot is not None and self.clock() - snapshot.read_at <= self.options.refresh_seconds:
+        """What is known of all pods, if that is fresh; else what is read now."""
+        snapshot, followed.all_wanted = followed.snapshot, True
+        if snapshot is not None and self.clock() - followed.all_read_at <= self.options.refresh_seconds:
             return snapshot
         self.demand_store()
-        return self._flights.share(followed.service, lambda: self._read(followed))
+        return self._all_read(followed)
+
+    def _all_read(self, followed: "_Followed") -> Snapshot:
+        """Read all pods, or share a reading of them that is under way."""
+        followed.all_wanted, followed.all_due = True, 0.0
+        before = followed.all_read_at
+        snapshot = self._flights.share(followed.service, lambda: self._read(followed))
+        if followed.all_read_at == before:  # that was one of some pods
+            snapshot = self._flights.share(followed.service, lambda: self._read(followed))
+        return snapshot
 
     def _ask(self, service: Service) -> Snapshot:
         """Read a service that is not followed, and follow it if it exists."""
@@ -191,7 +230,7 @@ class ServiceStateCache:
             followed = self._flights.share(("follow", service), lambda: self._follow(service))
             followed.asked_at = began
             self._unknown.pop(service, None)
-            return self._flights.share(service, lambda: self._read(followed))
+            return self._all_read(followed)
         snapshot = observed(view.pods, view.config, view.time_ms, began, None)
         with self._guard:
             self._unknown[service] = snapshot
@@ -251,29 +290,16 @@ class ServiceStateCache:
     def _read(self, followed: "_Followed") -> Snapshot:
         try:
             store = self.executor.store()
-            while True:
-                began, known = self.clock(), followed.changes
-                view = get_service(store, followed.service)
-                with self._guard:
-                    overtaken = followed.changes != known and place(view.changes) < place(followed.changes)
-                    if overtaken:  # a message has told more meanwhile
-                        continue
-                    before = followed.snapshot
-                    usual = self.options.refresh_seconds
-                    snapshot = observed(view.pods, view.config, view.time_ms, began, before, usual)
-                    followed.snapshot, followed.changes = snapshot, view.changes
-                    if before is None:
-                        followed.moves = view.moves
-                    followed.behind = followed.behind or followed.moves != view.moves
-                    followed.due = began + self.options.refresh_seconds * REFRESHED_AFTER
-                break
+            looked = self._look(store, followed)
+            while looked is None:
+                looked = self._look(store, followed)
+            before, snapshot = looked
         except StoreUnavailable as error:
             if self._trouble is None:
                 log.warning("the states of %s cannot be read: %s", followed.service, error)
             self._trouble = error
             self.outages += 1
             raise
-        followed.empty = not exists(view)
         if self._trouble is not None:
             log.info("the store answers again")
             self._trouble = None
@@ -284,6 +310,48 @@ class ServiceStateCache:
         if followed.behind:
             self._loop.wake()
         return snapshot
+
+    def _look(self, store: Store, followed: "_Followed") -> tuple[Snapshot | None, Snapshot] | None:
+        """Read what is due; the snapshot before and now. None: look again, at more, or a message was quicker."""
+        began, known, all_due = self.clock(), followed.changes, followed.all_due
+        wanted = followed.some(began)
+        view: ServiceView | ServiceNews | None
+        if wanted is None:
+            view = get_service(store, followed.service)
+        else:
+            view = get_service_since(store, followed.service, followed.contiguous, wanted)
+        with self._guard:
+            before = followed.snapshot
+            if view is None:
+                followed.all_due = 0.0
+                return None
+            if followed.changes != known and place(view.changes) < place(followed.changes):
+                return None
+            snapshot = self._seen(followed, view, began)
+            if snapshot is None:
+                return None
+            followed.snapshot = snapshot
+            followed.has_read(view, wanted, began, self.options.refresh_seconds * REFRESHED_AFTER)
+            if wanted is None and followed.all_due == all_due:  # nobody has asked for another one meanwhile
+                followed.all_due = followed.due
+        return before, snapshot
+
+    def _seen(self, followed: "_Followed", view: ServiceView | ServiceNews, began: float) -> Snapshot | None:
+        """The snapshot with what was read; None: all pods have to be read to say."""
+        before, usual = followed.snapshot, self.options.refresh_seconds
+        if isinstance(view, ServiceView) or before is None:
+            pods = {ordinal: pod for ordinal, pod in view.pods.items() if pod is not None}
+            return observed(pods, view.config, view.time_ms, began, before, usual)
+        look = Look(view.config, view.time_ms, began, usual)
+        if followed.all_wanted:
+            now = corrected(before, view.pods, look)
+        else:
+            steady = before.pods if followed.all_read_at == before.read_at else followed.steady
+            now = partly_observed(before, view.pods, look, steady)
+        if before.alive and not now.alive:  # all have died, or publishing is at fault
+            followed.all_due = 0.0
+            return None
+        return now
 
     def _caught_up(self, followed: "_Followed") -> bool:
         """Read which links have moved since one has looked last; False: the store does not say."""
@@ -328,22 +396,22 @@ class ServiceStateCache:
             follows = said.before == followed.changes
             if said.last and snapshot is not None and not follows and place(said.last) <= place(followed.changes):
                 return  # the snapshot has it already
-            contiguous = said.complete and follows
+            gap = not follows
+            if follows and followed.contiguous == followed.changes:
+                followed.contiguous = said.last
             followed.changes = said.last or followed.changes
-            more = False
             if snapshot is not None and said.changes:
                 told = all_told(snapshot, said.changes)
-                snapshot, contiguous = told.snapshot, contiguous and not told.unknown
-                more = bool(told.repeated) or any(change.state is RoutingState.READY for change in said.changes)
+                snapshot = told.snapshot
+                followed.note(said, told, self.clock() + random.uniform(0, AGAIN_SECONDS))  # noqa: S311  no secret
+            if not said.complete:
+                followed.doubt()
+            if gap or not said.complete:
+                followed.due = 0.0
             followed.snapshot = snapshot
         if snapshot is not None and snapshot is not before:
             self._announce(followed, before, snapshot)
-        if not contiguous:
-            followed.due = 0.0
-            self._loop.wake()
-        elif more:  # a load, an address, what a pod is asked for; not by all callers at the same moment
-            followed.due = min(followed.due, self.clock() + random.uniform(0, AGAIN_SECONDS))  # noqa: S311  no secret
-            self._loop.wake()
+        self._loop.wake()
 
     def _hear_moves(self, followed: "_Followed", said: LinksMoved) -> None:
         if followed.snapshot is None:

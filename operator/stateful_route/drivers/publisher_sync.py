@@ -139,10 +139,10 @@ class Publisher:
 
     def word_for_all(self, snapshot: Snapshot | None) -> str | None:
         """The service's word; None: another pod says it."""
-        alive = {} if snapshot is None else {pod: snapshot.pods[pod].effective for pod in snapshot.alive}
-        alive.pop(self._me.ordinal, None)
-        if not speaks_for_all(self._me.ordinal, alive) or (alive and self.seen is RoutingState.SHUTDOWN):
+        others = frozenset() if snapshot is None else snapshot.alive - {self._me.ordinal}
+        if not speaks_for_all(self._me.ordinal, others) or (others and self.seen is RoutingState.SHUTDOWN):
             return None
+        alive = {} if snapshot is None else {pod: snapshot.pods[pod].effective for pod in others}
         if self.workload is not None:
             return self.workload
         if self.seen not in {None, RoutingState.SHUTDOWN}:

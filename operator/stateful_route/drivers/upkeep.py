@@ -93,7 +93,7 @@ class Upkeep:
         self.running = True
         try:
             self._begin()
-            snapshot = await self._pod.cache.snapshot(self._me.target)
+            snapshot = await self._pod.cache.pod_snapshot(self._me.target, self._me.ordinal)
             self._pod.options.check_expiry(snapshot.config.expire_seconds)
             await self.publish()
         except BaseException:
@@ -255,7 +255,7 @@ class Upkeep:
         if self._record_changed:
             self._record_changed = False
             try:
-                await self._pod.cache.refresh(self._me.target)
+                await self._pod.cache.read_pod(self._me.target)
             except StatefulRouteError:
                 self._record_changed = True
                 return RETRY_SECONDS

@@ -85,7 +85,7 @@ class Upkeep:
         self.running = True
         try:
             self._begin()
-            snapshot = self._pod.cache.snapshot(self._me.target)
+            snapshot = self._pod.cache.pod_snapshot(self._me.target, self._me.ordinal)
             self._pod.options.check_expiry(snapshot.config.expire_seconds)
             self.publish()
         except BaseException:
@@ -247,7 +247,7 @@ class Upkeep:
         if self._record_changed:
             self._record_changed = False
             try:
-                self._pod.cache.refresh(self._me.target)
+                self._pod.cache.read_pod(self._me.target)
             except StatefulRouteError:
                 self._record_changed = True
                 return RETRY_SECONDS

@@ -34,6 +34,7 @@ SCRIPTS = (
     "statefulGetLinkService",
     "statefulGetService",
     "statefulGetServicePod",
+    "statefulGetServiceSince",
     "statefulRemoveLink",
     "statefulRemoveLinkWithId",
     "statefulSetLink",

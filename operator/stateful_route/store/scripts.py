@@ -26,6 +26,7 @@ READS_ONLY = frozenset(
         "statefulGetLinkIfPersist",
         "statefulGetService",
         "statefulGetServicePod",
+        "statefulGetServiceSince",
     }
 )
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stateful_route.domain.aliveness import PodView, ServiceState
@@ -25,6 +25,9 @@ NO_ENTRY = "0-0"
 _POD = re.compile(rb"0|[1-9]\d{0,3}")
 
 PODS_PER_CALL = 100
+NEWS_PODS = 100
+"""Of so many changes a reader is told what they are; who has missed more reads all pods."""
+
 HINT_SECONDS = 60
 """How long a caller's hint lives: the operator has looked by then, or was away and looks at everything anew."""
 
@@ -52,6 +55,20 @@ class ServiceView(NamedTuple):
     config: ServiceConfig = ServiceConfig()
     changes: str = NO_ENTRY
     moves: str = NO_ENTRY
+
+
+class ServiceNews(NamedTuple):
+    """What has become of a service since somebody has read it; times, config, changes and moves as in `ServiceView`.
+
+    Attributes:
+        pods: Those that were wanted, and those whose state has changed; None: the store knows nothing of the pod.
+    """
+
+    time_ms: int
+    pods: Mapping[int, PodView | None]
+    config: ServiceConfig
+    changes: str
+    moves: str
 
 
 class Written(NamedTuple):
@@ -108,22 +125,44 @@ async def get_service(store: Store, service: Service) -> ServiceView:
     pods: dict[int, PodView] = {}
     unparsable = set()
     for ordinal in sorted({*raw_states, *raw_records}):
-        state = ServiceState.from_json(raw_states[ordinal]) if ordinal in raw_states else None
-        record = OperatorRecord.from_json(raw_records[ordinal]) if ordinal in raw_records else None
-        if state is None and ordinal in raw_states:
+        pods[ordinal] = _view(time_ms, raw_states.get(ordinal, b""), raw_records.get(ordinal, b""))
+        if pods[ordinal].state is None and ordinal in raw_states:
             unparsable.add(ordinal)
-        age = None if state is None else max(0.0, (time_ms - state.update_time) / 1000)
-        pods[ordinal] = PodView(state, record, age)
-    words = [word.decode(errors="replace") for word in fields]
     return ServiceView(
         time_ms,
         owner.decode() or None,
         pods,
         frozenset(unparsable),
-        ServiceConfig.from_fields(dict(zip(words[::2], words[1::2], strict=True))),
+        _config(fields),
         changes.decode(),
         moves.decode(),
     )
+
+
+async def get_service_since(store: Store, service: Service, since: str, wanted: Collection[int]) -> ServiceNews | None:
+    """The wanted pods, and those whose states have changed since an entry of the stream of changes; one round trip.
+
+    Args:
+        store: Where.
+        service: What.
+        since: As `ServiceView.changes` or `ServiceNews.changes`.
+        wanted: Pod indexes, at most `NEWS_PODS`.
+
+    Returns:
+        None: it cannot be told. More has changed, or the store does not know that entry: it was emptied, or restored.
+    """
+    keys = (service.states, service.records, service.config, service.changes, service.moves)
+    args: list[Argument] = [since, NEWS_PODS, *sorted(wanted)]
+    reply = await store.run(Call(script("statefulGetServiceSince"), keys, args))
+    if not reply:
+        return None
+    time_ms, changes, moves, fields, entries = reply
+    pods: dict[int, PodView | None] = {}
+    for field, raw_state, raw_record in zip(entries[::3], entries[1::3], entries[2::3], strict=True):
+        for ordinal in _pairs((field, b"")):
+            known = raw_state or raw_record
+            pods[ordinal] = _view(time_ms, raw_state, raw_record) if known else None
+    return ServiceNews(time_ms, pods, _config(fields), changes.decode(), moves.decode())
 
 
 def exists(view: ServiceView) -> bool:
@@ -134,10 +173,7 @@ def exists(view: ServiceView) -> bool:
 async def get_service_pod(store: Store, service: Service, ordinal: int) -> PodView:
     """What is known of one pod, in one round trip; no state and no record for one that nobody has told of."""
     call = Call(script("statefulGetServicePod"), (service.states, service.records), (check_ordinal(ordinal),))
-    time_ms, raw_state, raw_record = await store.run(call)
-    state = ServiceState.from_json(raw_state) if raw_state else None
-    record = OperatorRecord.from_json(raw_record) if raw_record else None
-    return PodView(state, record, None if state is None else max(0.0, (time_ms - state.update_time) / 1000))
+    return _view(*await store.run(call))
 
 
 async def set_state(
@@ -329,6 +365,18 @@ async def _owned(store: Store, service: Service, call: Call) -> Any:
 
 def _state_keys(service: Service) -> tuple[str, ...]:
     return service.states, service.records, service.owner, service.changes
+
+
+def _view(time_ms: int, raw_state: bytes, raw_record: bytes) -> PodView:
+    """One pod, as it was at that moment; empty for what is not there."""
+    state = ServiceState.from_json(raw_state) if raw_state else None
+    record = OperatorRecord.from_json(raw_record) if raw_record else None
+    return PodView(state, record, None if state is None else max(0.0, (time_ms - state.update_time) / 1000))
+
+
+def _config(fields: Sequence[bytes]) -> ServiceConfig:
+    words = [word.decode(errors="replace") for word in fields]
+    return ServiceConfig.from_fields(dict(zip(words[::2], words[1::2], strict=True)))
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[int, bytes]:

@@ -2,11 +2,10 @@
 """Service states and the operator's records beside them: read, publish, merge, claim, release."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from stateful_route.domain.aliveness import PodView, ServiceState
-from stateful_route.domain.config import ServiceConfig
+from stateful_route.domain.aliveness import PodView
 from stateful_route.domain.errors import OwnedElsewhere, Replaced, StoreRejected
 from stateful_route.domain.names import check_ordinal
 from stateful_route.domain.record import OperatorRecord
@@ -17,15 +16,19 @@ from stateful_route.store.keys import Service
 from stateful_route.store.scripts import Argument, Call, script
 from stateful_route.store.states import (
     HINT_SECONDS,
+    NEWS_PODS,
     PODS_PER_CALL,
     REFRESHED_PER_CALL,
     STREAM_LENGTH,
     Publication,
     Published,
+    ServiceNews,
     ServiceView,
     Written,
+    _config,
     _pairs,
     _state_keys,
+    _view,
     check_state,
 )
 
@@ -39,31 +42,50 @@ def get_service(store: Store, service: Service) -> ServiceView:
     pods: dict[int, PodView] = {}
     unparsable = set()
     for ordinal in sorted({*raw_states, *raw_records}):
-        state = ServiceState.from_json(raw_states[ordinal]) if ordinal in raw_states else None
-        record = OperatorRecord.from_json(raw_records[ordinal]) if ordinal in raw_records else None
-        if state is None and ordinal in raw_states:
+        pods[ordinal] = _view(time_ms, raw_states.get(ordinal, b""), raw_records.get(ordinal, b""))
+        if pods[ordinal].state is None and ordinal in raw_states:
             unparsable.add(ordinal)
-        age = None if state is None else max(0.0, (time_ms - state.update_time) / 1000)
-        pods[ordinal] = PodView(state, record, age)
-    words = [word.decode(errors="replace") for word in fields]
     return ServiceView(
         time_ms,
         owner.decode() or None,
         pods,
         frozenset(unparsable),
-        ServiceConfig.from_fields(dict(zip(words[::2], words[1::2], strict=True))),
+        _config(fields),
         changes.decode(),
         moves.decode(),
     )
 
 
+def get_service_since(store: Store, service: Service, since: str, wanted: Collection[int]) -> ServiceNews | None:
+    """The wanted pods, and those whose states have changed since an entry of the stream of changes; one round trip.
+
+    Args:
+        store: Where.
+        service: What.
+        since: As `ServiceView.changes` or `ServiceNews.changes`.
+        wanted: Pod indexes, at most `NEWS_PODS`.
+
+    Returns:
+        None: it cannot be told. More has changed, or the store does not know that entry: it was emptied, or restored.
+    """
+    keys = (service.states, service.records, service.config, service.changes, service.moves)
+    args: list[Argument] = [since, NEWS_PODS, *sorted(wanted)]
+    reply = store.run(Call(script("statefulGetServiceSince"), keys, args))
+    if not reply:
+        return None
+    time_ms, changes, moves, fields, entries = reply
+    pods: dict[int, PodView | None] = {}
+    for field, raw_state, raw_record in zip(entries[::3], entries[1::3], entries[2::3], strict=True):
+        for ordinal in _pairs((field, b"")):
+            known = raw_state or raw_record
+            pods[ordinal] = _view(time_ms, raw_state, raw_record) if known else None
+    return ServiceNews(time_ms, pods, _config(fields), changes.decode(), moves.decode())
+
+
 def get_service_pod(store: Store, service: Service, ordinal: int) -> PodView:
     """What is known of one pod, in one round trip; no state and no record for one that nobody has told of."""
     call = Call(script("statefulGetServicePod"), (service.states, service.records), (check_ordinal(ordinal),))
-    time_ms, raw_state, raw_record = store.run(call)
-    state = ServiceState.from_json(raw_state) if raw_state else None
-    record = OperatorRecord.from_json(raw_record) if raw_record else None
-    return PodView(state, record, None if state is None else max(0.0, (time_ms - state.update_time) / 1000))
+    return _view(*store.run(call))
 
 
 def set_state(
