@@ -75,7 +75,8 @@ class Turns:
         """
         left = frozenset() if source is None else frozenset({source})
         placement = snapshot.config.placement
-        loads = {other.ordinal: 1.0 + other.links for other in eligible(others, placement)}
+        limited = placement.max_links > 0
+        loads = {other.ordinal: 1.0 + other.links for other in eligible(others, placement)} if limited else {}
         if ordinal is not None:
             loads[ordinal] = 0.0
         if not loads:
