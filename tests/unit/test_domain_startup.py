@@ -6,7 +6,7 @@ import pytest
 
 from stateful_route.domain.aliveness import Author, ServiceState
 from stateful_route.domain.incarnation import Incarnation
-from stateful_route.domain.lifecycle import Memory, Situation, has_served, remember
+from stateful_route.domain.lifecycle import Memory, Situation, remember, was_serving
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import MaxUnavailable, MinAvailable, OnLoss, Policy, StartPolicy
 from stateful_route.domain.record import OperatorRecord
@@ -28,7 +28,7 @@ def pod(ordinal, **facts):
 def situation(facts, *, links=100, served=False, wanted=True, **memory):
     usual = {"ever_ready": True, "unready_since": None, "loss": None, "held_down": False}
     at = Situation(pod=facts, memory=Memory(**(usual | memory), served=True), wanted=wanted, now=NOW, links=links)
-    return replace(at, served=served)
+    return replace(at, was_serving=served)
 
 
 KINDS = {
@@ -214,9 +214,9 @@ SERVED = {
 
 
 @pytest.mark.parametrize("sentence", SERVED)
-def test_whether_the_present_life_of_a_pod_has_served(sentence):
+def test_whether_the_present_life_of_a_pod_was_serving(sentence):
     facts, written, expected = SERVED[sentence]
-    assert has_served(facts, written) is expected
+    assert was_serving(facts, written) is expected
 
 
 def test_since_when_a_pod_takes_users_and_that_it_was_stranded_is_remembered():

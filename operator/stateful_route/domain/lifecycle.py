@@ -84,7 +84,7 @@ class Situation:
         links: About how many links it has.
         word: What the pod says of itself, by our library or as a foreign client; None: nothing, in this incarnation.
         silent: Callers count it as dead, because it does not publish its state (`domain.aliveness.is_silent`).
-        served: This life of the pod was not SHUTDOWN when it was last written.
+        was_serving: This life of the pod was not SHUTDOWN when it was last written.
         stopping: Until then what its preStop hook has said counts: that this life of it stops; None: it has not.
     """
 
@@ -97,7 +97,7 @@ class Situation:
     links: int = 0
     word: RoutingState | None = None
     silent: bool = False
-    served: bool = False
+    was_serving: bool = False
     stopping: float | None = None
 
 
@@ -185,7 +185,7 @@ def is_same_life(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
     return record.incarnation == pod.incarnation and not pod.container.follows(record.container)
 
 
-def has_served(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
+def was_serving(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
     """Whether the pod's present life served users when it was last written."""
     known = pod is not None and record is not None and record.state is not RoutingState.SHUTDOWN
     return known and is_same_life(pod, record)

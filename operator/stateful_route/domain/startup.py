@@ -101,6 +101,6 @@ def _is_serving(situations: Mapping[int, Situation], verdicts: Mapping[int, Verd
 
 def _serves(at: Situation, verdict: Verdict) -> bool:
     """Whether the pod has served before and serves still; one that the brake holds is not known to."""
-    if not at.served or at.silent or at.word is RoutingState.SHUTDOWN:
+    if not at.was_serving or at.silent or at.word is RoutingState.SHUTDOWN:
         return False
     return verdict.state is not RoutingState.SHUTDOWN and verdict.reason is not Reason.FAILOVER_PAUSED

@@ -21,7 +21,7 @@ from stateful_route.domain.aliveness import (
 from stateful_route.domain.cut import Cut, cut, kubelet_behind
 from stateful_route.domain.drain import is_published_by
 from stateful_route.domain.incarnation import Container, Succession
-from stateful_route.domain.lifecycle import Memory, Situation, has_served, is_same_life, moves_on, remember
+from stateful_route.domain.lifecycle import Memory, Situation, is_same_life, moves_on, remember, was_serving
 from stateful_route.domain.pod import PodFacts
 from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
@@ -238,7 +238,7 @@ class Ledger:
                 links=self.counts.get(ordinal, 0),
                 word=None if pod is None else app.word if app else self._foreign_word(pod),
                 silent=pod is not None and self._is_silent(pod),
-                served=has_served(pod, self.records.get(ordinal)),
+                was_serving=was_serving(pod, self.records.get(ordinal)),
                 stopping=None if pod is None else self._stopping(pod, now),
             )
         return situations
