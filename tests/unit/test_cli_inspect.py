@@ -126,8 +126,8 @@ def test_the_shell_is_told_how_to_complete():
     words = {"COMP_WORDS": "stateful-route un", "COMP_CWORD": "1", "_STATEFUL_ROUTE_COMPLETE": "complete_bash"}
     done = run("stateful-route", PATH=str(BIN), **words)
     assert done.stdout.split() == ["undrain"]
-    script = CliRunner().invoke(app, ["--show-completion", "bash"], prog_name="stateful-route").stdout
-    assert "_STATEFUL_ROUTE_COMPLETE" in script
+    asked = run("/bin/bash", "-c", f"{BIN}/stateful-route --show-completion; exit $?", PATH="/usr/bin:/bin")
+    assert "_STATEFUL_ROUTE_COMPLETE" in asked.stdout, "the shell that asks is found among the processes"
 
 
 WRONG = {
