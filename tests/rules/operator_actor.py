@@ -23,7 +23,7 @@ from stateful_route.domain.workload_ref import WorkloadFacts
 from stateful_route.reconcile import ledger as ledger_module
 from stateful_route.reconcile import moving as moving_module
 from stateful_route.reconcile.ledger import Ledger
-from stateful_route.reconcile.migrations import Migration, Order, Outcome
+from stateful_route.reconcile.migrations import Migration, Order, Outcome, TurnOn, at_once
 from stateful_route.reconcile.moving import Moving
 from stateful_route.reconcile.roster import Criteria, classify
 from stateful_route.reconcile.spec import policy_of
@@ -72,7 +72,7 @@ def in_time() -> Iterator[Time]:
         "set_operator_states": over(lambda store, _service, _owner, decisions: store.write(decisions)),
         "refresh_states": over(lambda store, _service, _owner, ordinals: store.refresh(ordinals)),
         "remove_states": over(lambda store, _service, _owner, ordinals: store.remove(ordinals)),
-        "count_links": over(lambda store, _service: store.counts()),
+        "counted_links": over(lambda store, _service: store.counts()),
         "issued_epochs": over(lambda store, _service: store.issued()),
         "asyncio": SimpleNamespace(gather=_gather),
     }
@@ -96,7 +96,7 @@ class Jobs:
     move: Move
     now: Callable[[], float]
 
-    def __init__(self, on_end: Callable[[Outcome], None]) -> None:
+    def __init__(self, on_end: Callable[[Outcome], None], _turn: TurnOn = at_once) -> None:
         self._on_end = on_end
         self._jobs: dict[int, Order] = {}
 
