@@ -120,7 +120,7 @@ async def until_pods_ready(kube: Kube, namespace: str, pods: int) -> None:
 async def bare_watch(kubeconfig: str, path: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """The events of a bare watch: an HTTP stream and a JSON parser, nothing more."""
     configuration: Any = Configuration()
-    await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+    await load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     context.load_cert_chain(configuration.cert_file, configuration.key_file)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)

@@ -77,7 +77,7 @@ async def _ping(url: str) -> None:
     loop = asyncio.get_running_loop()
     ended = loop.run_in_executor(None, sys.stdin.read)
     candidates = Candidates(dict.fromkeys(range(50), 0))
-    times = []
+    times: list[float] = []
     async with StatefulExecutor.from_url(url) as executor:
         await executor.compute_link_if_absent("ping", "first", "rooms", candidates, 60)
         print("begun", flush=True)

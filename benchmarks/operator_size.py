@@ -78,15 +78,31 @@ async def _pass_and_list_seconds(bed: Bed, kube: Kube) -> tuple[list[float], lis
     """Full passes of a reconciler in this process (LIST, read, judge, write, count all links), bare LISTs between."""
     from stateful_route.api.statefulroute import StatefulRoute
     from stateful_route.kube.objects import cluster_id
+    from stateful_route.reconcile.claims import Claims
+    from stateful_route.reconcile.definition import Definition
     from stateful_route.reconcile.environment import Environment, Timing
+    from stateful_route.reconcile.grants import Watches
+    from stateful_route.reconcile.listings import Listings
     from stateful_route.reconcile.reconciler import Reconciler
+    from stateful_route.reconcile.revisions import Revisions
     from stateful_route.reconcile.stores import Stores
     from stateful_route.reconcile.watchdog import Watchdog
 
     body = await kube.get(f"/apis/statefulroute.io/v1alpha1/namespaces/{FULL}/statefulroutes/rooms")
     stores = Stores(bed.store.url)
     watchdog = Watchdog(time.monotonic, 90)
-    env = Environment(kube, stores, await cluster_id(kube), watchdog, Timing())
+    env = Environment(
+        kube,
+        stores,
+        await cluster_id(kube),
+        watchdog,
+        Timing(),
+        Claims(kube, "", 90),
+        Definition(),
+        Watches(watchdog),
+        Revisions(),
+        Listings(kube, everywhere=True),
+    )
     route = StatefulRoute.parse(json.loads(json.dumps(body)))
     reconciler = Reconciler(env, route, lambda _route, _owner: None)
     gc.freeze()  # as the operator does
