@@ -96,6 +96,10 @@ class TcpProxy:
         except OSError:
             writer.transport.abort()
             return
+        if self.refusing:  # it was cut meanwhile
+            writer.transport.abort()
+            back.transport.abort()
+            return
         pair = {writer, back}
         self._writers |= pair
         doomed = asyncio.Event()
