@@ -11,7 +11,8 @@ from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.kube.client import Kube, KubeError
 from stateful_route.kube.objects import GROUP, PLURAL, VERSION
 from stateful_route.store.connection import Store
-from stateful_route.store.index import count_links
+from stateful_route.store.counts import doubt, kept_counts
+from stateful_route.store.index import count_entries, count_links
 from stateful_route.store.keys import Service
 from stateful_route.store.links import set_link_call
 from stateful_route.store.scripts import Call, script
@@ -347,6 +348,7 @@ class Scene:
             calls = [set_link_call(self.service, uid, pod, seconds) for uid, pod in uids[start : start + 1000]]
             replies = await self.store.run_many(calls)
             assert not [reply for reply in replies if isinstance(reply, Exception)]
+        await doubt(self.store, self.service)
         self.linked.update(uids)
 
     async def links(self) -> dict[str, int]:
@@ -373,8 +375,10 @@ class Scene:
             allowed = set(on)
             stray = {uid: pod for uid, pod in links.items() if pod not in allowed}
             assert not stray, f"{len(stray)} links are on other pods than {allowed}: {Counter(stray.values())}"
-        indexed = await count_links(self.store, self.service)
+        indexed = await count_entries(self.store, self.service)
         assert indexed == dict(Counter(links.values())), "index and links disagree"
+        if not self.store.cluster:
+            assert await kept_counts(self.store, self.service) in (None, indexed), "the counts and the index disagree"
         return links
 
     async def epochs(self) -> dict[str, int]:

@@ -62,10 +62,11 @@ def all_links(store: Store, service: Service, start_bucket: int = 0) -> Iterator
 def count_links(store: Store, service: Service) -> dict[int, int]:
     """How many links each pod has; a pod without any is missing. Reads only.
 
-    They are kept by the scripts that change links; where nobody has counted yet, the index is walked. Temporary links
-    that have expired count until the next `recount`.
+    They are kept by the scripts that change links. Where nobody has counted yet the index is walked, and on a Redis
+    Cluster, whose counts are too high by what changed while they were taken. Temporary links that have expired count
+    until the next `recount`.
     """
-    kept = kept_counts(store, service)
+    kept = None if store.cluster else kept_counts(store, service)
     return count_entries(store, service) if kept is None else kept
 
 
@@ -74,7 +75,7 @@ def counted_links(store: Store, service: Service) -> dict[int, int]:
     kept = kept_counts(store, service)
     if kept is None and recount(store, service):
         kept = kept_counts(store, service)
-    return count_entries(store, service) if kept is None else kept
+    return count_entries(store, service) if store.cluster or kept is None else kept
 
 
 def recount(store: Store, service: Service) -> bool:
