@@ -72,6 +72,10 @@ class Judge:
         """The ordinals of pods that have served, also while their successors are on their way."""
         self.held: frozenset[int] | None = None
         """Those that there were when failovers began to be held back; None: they are not."""
+        self.had_served: frozenset[int] = frozenset()
+        """Those of them that had served, as `places`."""
+        self.there: set[int] = set()
+        """Those of which the operator was told last."""
         self.down: frozenset[int] = frozenset()
         self.takers: dict[int, float] = {}
         """Pods that take users and have room, as the store says, and since when."""
@@ -117,6 +121,7 @@ class Judge:
     def sees(self, pods: Mapping[int, PodFacts], unreachable: Mapping[int, float]) -> None:
         """The operator is about to judge what it has been shown."""
         members = {}
+        self.there = set(pods)
         for ordinal, pod in pods.items():
             note = self.notes[pod.resource_version]
             self.first_seen.setdefault(pod.container.id, self.world.time.now)
@@ -125,7 +130,7 @@ class Judge:
                 self.places.add(ordinal)
             elif self.held is None:
                 self.places.discard(ordinal)
-            counts = note.served or (self.held is not None and ordinal in self.held)
+            counts = note.served or (self.held is not None and ordinal in self.had_served)
             if counts and not pod.finished and not stops:
                 members[ordinal] = not pod.ready or ordinal in unreachable
         counts, limit, now = self.world.store.counts(), self.world.setup.max_links, self.world.time.now
@@ -205,7 +210,7 @@ class Judge:
     def judged(self, judgement: Judgement) -> None:
         """The operator has decided."""
         if judgement.paused and self.held is None:
-            self.held = frozenset(self.places)
+            self.held, self.had_served = frozenset(self.places | self.there), frozenset(self.places)
         self._hold(the_brake_holds_whatever_is_added, judgement)
 
     def settled(self) -> None:
@@ -263,7 +268,7 @@ def no_user_of_a_healthy_pod_is_moved_without_a_reason_of_that_pod(
 def the_brake_holds_whatever_is_added(judge: Judge, judgement: Judgement) -> Iterator[str]:
     """The brake holds whatever is added: while too many pods fail, no failover begins.
 
-    Pods that have never served do not count, nor do those that were added while failovers were held back.
+    Pods that have never served do not count, nor do those that came while failovers were held back.
     """
     for ordinal, verdict in judgement.verdicts.items():
         if verdict.reason in DOWN and ordinal not in judge.down and judge.too_many_fail:

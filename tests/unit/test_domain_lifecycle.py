@@ -615,13 +615,13 @@ def test_what_is_remembered(sentence):
 
 ADDED = {
     "a pod of which nothing was known": (pod(), None, True),
-    "one that had not been Ready yet": (
+    "one that was there and had not been Ready yet": (
         pod(),
         record(state=SHUTDOWN, reason=Reason.NEVER_READY, ever_ready=False, served=False),
-        True,
+        False,
     ),
     "a successor of one that has served has its place": (pod(uid="pod-b"), record(), False),
-    "a successor of one that has not": (pod(uid="pod-b"), record(served=False), True),
+    "a successor of one that has not, too": (pod(uid="pod-b"), record(served=False), False),
     "one that was added before": (pod(), record(added=True), True),
     "one that has been Ready before": (pod(), record(), False),
     "one that is unready": (UNREADY, UNREADY_RECORD, False),

@@ -49,7 +49,7 @@ class Memory:
         drained: In the drain under way the operator itself has begun to move its links.
         served: The pod has been Ready, in this incarnation or an earlier one of the same pod. While failovers of the
             service are held back its successor has its place.
-        added: It had not served yet when failovers of the service began to be held back.
+        added: Nothing of it was known yet when failovers of the service began to be held back.
         ready_since: Since when this life of it has been READY, in the time of `Situation.now`; None: it was not, when
             it was last written.
         stranded: As of the last `Verdict`.
@@ -153,7 +153,7 @@ def remember(
         release=record.release if record and same and record.reason in DRAINING else None,
         drained=bool(record and same and record.reason in DRAINING and record.links is LinkAction.DRAIN),
         served=(pod is not None and (pod.ready or _ceased_to_be_ready(pod))) or had_served,
-        added=braked and (not had_served or bool(record and record.added)),
+        added=braked and (record is None or record.added),
         ready_since=_ready_since(record) if pod and same else None,
         stranded=bool(record and record.stranded),
     )

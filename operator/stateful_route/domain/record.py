@@ -42,7 +42,7 @@ class OperatorRecord:
         begun: When the app of this incarnation spoke first, as it says itself; None: it has not been heard.
         serves: The incarnation served already when it was first seen: only links from ``before`` leave it.
         served: The pod has been Ready once, in this incarnation or an earlier one of the same pod.
-        added: It had not served yet when failovers of the service began to be held back; the brake does not count it.
+        added: It came when failovers of the service were being held back; the brake does not count it until that ends.
         stops: Its preStop hook has said that it stops: until then, ms by the clock of Redis, that counts, as the script
             found it when it wrote last; None: it has not.
         stranded: Its links were to move when no pod of the service served, and wait for others to be READY.

@@ -348,9 +348,11 @@ class Ledger:
         changed = {}
         unknown = self.begun_anew(situations)
         for ordinal, verdict in judgement.verdicts.items():
-            if ordinal in unknown:
-                continue
             at, old = situations[ordinal], self.records.get(ordinal)
+            if ordinal in unknown:
+                if old is not None and verdict.stranded and not old.stranded:  # to be known when others serve again
+                    changed[ordinal] = replace(old, stranded=True)
+                continue
             unreachable = at.pod.unreachable_since if at.pod else None
             same_life, new_cut = is_same_life(at.pod, old), self._new_cut(ordinal, at.pod)
             before = old.before if old and same_life and old.loss is at.memory.loss else None

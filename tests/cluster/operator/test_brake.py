@@ -54,6 +54,21 @@ async def test_pods_that_are_added_do_not_take_the_brake_off(braked: Scene) -> N
     await braked.check_links(on=[0, 1, 2, 5, 6])
 
 
+async def test_the_first_pod_of_a_service_that_fails_before_another_is_ready_fails_over_when_others_are(
+    scene: Scene,
+) -> None:
+    await scene.make_workload(3, by_hand=True)
+    await scene.make_route({"failover": {"delaySeconds": 2, "startup": {"timeoutSeconds": 1}}})
+    await scene.run_pods([0])
+    await scene.wait_states({0: READY, 1: (SHUTDOWN, Reason.NEVER_READY), 2: (SHUTDOWN, Reason.NEVER_READY)})
+    await scene.link(30, [0])
+    await scene.set_ready(0, ready=False)
+    await scene.wait_states({0: (DENY, Reason.FAILOVER_PAUSED)})
+    await scene.run_pods([1, 2])
+    await scene.wait_links_off(0)
+    await scene.check_links(on=[1, 2])
+
+
 async def test_pods_that_fail_one_after_the_other_are_held_from_the_first_one_on(scene: Scene) -> None:
     await scene.make_workload(5)
     await scene.make_route({"failover": {"delaySeconds": 6}})
