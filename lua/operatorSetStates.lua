@@ -62,10 +62,12 @@ local function app_word(state, old, new, same_life)
   return (same_life or not old) and state.routingState or nil
 end
 
--- As Container.follows: another id, or another start where an id is not known.
+-- As Container.follows: another id, or another start where an id is not known, of the container of the same name.
 local function is_another_container(old, new)
-  local old_id, old_start = string.match(old or '@', '^(.*)@(.-)$')
-  local new_id, new_start = string.match(new or '@', '^(.*)@(.-)$')
+  local old_name, old_id, old_start = string.match(old or '', '^(.-)=(.*)@(.-)$')
+  local new_name, new_id, new_start = string.match(new or '', '^(.-)=(.*)@(.-)$')
+  if not old_name or not new_name then return false end
+  if old_name ~= '' and new_name ~= '' and old_name ~= new_name then return false end
   if old_id ~= '' and new_id ~= '' then return old_id ~= new_id end
   return old_start ~= '' and new_start ~= '' and old_start ~= new_start
 end

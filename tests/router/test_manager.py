@@ -304,6 +304,17 @@ async def test_nor_to_one_that_is_judged_unhealthy(three, managing, executor_her
         await managing.manager.migrate_user(NS, "ada", SVC, 2)
 
 
+async def test_nor_to_one_that_is_full(three, managing, operate, executor_here):
+    await operate({pod: record() for pod in range(3)}, maxLinksPerPod=2)
+    for uid, pod in {"ada": 0, "bob": 2, "eve": 2}.items():
+        await executor_here.set_linked_pod(NS, uid, SVC, pod)
+    with pytest.raises(NoPodAvailable, match=r"pod 2 of games/room is full \(placement.maxLinksPerPod: 2\)"):
+        await managing.manager.migrate_user(NS, "ada", SVC, 2)
+    assert await executor_here.get_linked_pod(NS, "ada", SVC) == 0
+    await executor_here.remove_linked_pod(NS, "bob", SVC)
+    assert (await managing.manager.migrate_user(NS, "ada", SVC, 2)).target == 2
+
+
 async def test_a_uid_that_is_there_already_stays_and_one_without_a_link_gets_none(three, managing, executor_here):
     await executor_here.set_linked_pod(NS, "ada", SVC, 2)
     link = await executor_here.get_link(NS, "ada", SVC)

@@ -29,7 +29,9 @@ from stateful_route.store.links import (
     try_set_link,
 )
 from stateful_route.store.migrate import Batch, migrate
+from stateful_route.store.placing import place
 from stateful_route.store.taking import Bid, Which, take_link
+from support.waiting import until
 
 
 async def test_nobody_keeps_counts_before_somebody_has_counted(store, raw, service):
@@ -38,6 +40,39 @@ async def test_nobody_keeps_counts_before_somebody_has_counted(store, raw, servi
     assert await count_links(store, service) == {3: 1}
     assert not await raw.exists(service.counts)
     assert await counted_links(store, service) == await kept_counts(store, service) == {3: 1}
+
+
+async def test_whoever_is_cancelled_in_the_middle_of_a_count_lets_others_begin_at_once(store, raw, service):
+    await set_link(store, service, "ada", 3)
+    counting = asyncio.create_task(recount(store, service))
+    while not await raw.hexists(service.counts, "~"):
+        assert not counting.done()
+    counting.cancel()
+    await asyncio.wait([counting])
+    assert counting.cancelled()
+    assert await recount(store, service)
+    assert await kept_counts(store, service) == {3: 1}
+
+
+async def test_a_count_goes_on_for_those_who_ask_later_when_who_has_begun_it_gives_up(store, service):
+    candidates = Candidates({0: 0.0}, limit=5)
+    asking = asyncio.create_task(place(opened(store), service, "ada", candidates, 60))
+    aside = store.aside(service.counts)
+    await until(lambda: aside.busy)
+    asking.cancel()
+    await asyncio.wait([asking])
+    await aside.wait(10)
+    assert await kept_counts(store, service) == {}
+    assert await compute_link_if_absent(store, service, "bob", candidates, 60) != NoRoom.UNCOUNTED
+
+
+def opened(store):
+    """As drivers hand it on: they open it at the first call."""
+
+    async def given():
+        return store
+
+    return given
 
 
 UIDS = [f"user-{number}" for number in range(40)]

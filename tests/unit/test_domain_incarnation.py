@@ -47,6 +47,9 @@ CONTAINERS = {
     "an id of which nobody had told, the same start": (Container(started="noon"), Container("a", "noon"), False),
     "an id of which nobody had told, another start": (Container(started="noon"), Container("a", "later"), True),
     "an id that is not told any more": (Container("a", "noon"), Container("", "noon"), False),
+    "another id, of the container of that name": (Container("a", "noon", "app"), Container("b", "noon", "app"), True),
+    "another container of the pod is meant now": (Container("a", "noon", "app"), Container("b", "later", "web"), False),
+    "another id, and nobody had told a name": (Container("a", "noon"), Container("b", "noon", "app"), True),
     "nothing was known": (Container(), Container("a", "noon"), False),
     "nothing is told": (Container("a", "noon"), Container(), False),
 }
@@ -61,8 +64,9 @@ def test_it_is_another_container(sentence):
 def test_what_is_not_said_any_more_of_a_container_is_remembered():
     assert Container().known_as(Container("a", "noon")) == Container("a", "noon")
     assert Container("b").known_as(Container("", "noon")) == Container("b", "noon")
+    assert Container(name="web").known_as(Container("a", "noon", "app")) == Container(name="web")
 
 
 def test_a_container_comes_back_from_its_text():
-    for known in (Container(), Container("a@b", "noon"), Container("a"), Container(started="noon")):
+    for known in (Container(), Container("a@b=c", "noon", "app"), Container("a"), Container(started="noon")):
         assert Container.parse(str(known)) == known

@@ -31,19 +31,22 @@ class Container(NamedTuple):
     Attributes:
         id: Its id in its runtime.
         started: When it started, in its kubelet's words.
+        name: As the pod's spec calls it.
     """
 
     id: str = ""
     started: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.id}@{self.started}"
+        return f"{self.name}={self.id}@{self.started}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """The inverse of ``str``."""
-        container_id, _, started = text.rpartition("@")
-        return cls(container_id, started)
+        name, _, life = text.partition("=")
+        container_id, _, started = life.rpartition("@")
+        return cls(container_id, started, name)
 
     @property
     def started_at(self) -> float | None:
@@ -54,14 +57,21 @@ class Container(NamedTuple):
             return None
 
     def follows(self, former: Self) -> bool:
-        """Whether it is another one than the former: a wiped node may start one without counting a restart."""
+        """Whether it is another life than the former: a wiped node may start one without counting a restart.
+
+        Another container of the same pod is none: somebody has said that it is the routed one (``health.container``).
+        """
+        if self.name and former.name and self.name != former.name:
+            return False
         if self.id and former.id:
             return self.id != former.id
         return bool(self.started and former.started) and self.started != former.started
 
     def known_as(self, former: Self) -> Self:
         """The same container, with what was known of it before and is not said any more."""
-        return type(self)(self.id or former.id, self.started or former.started)
+        if self.name and former.name and self.name != former.name:
+            return self
+        return type(self)(self.id or former.id, self.started or former.started, self.name or former.name)
 
 
 UNKNOWN_CONTAINER = Container()

@@ -51,7 +51,7 @@ class Turns:
         if known is None:
             others = self._targets(failed) if self._limited else ()
             known = self.only(self.snapshot, ordinal, failed, source, others)
-            if not failed:
+            if not failed and not self._limited:  # where there is a limit, who stands in for a full one changes
                 self._candidates[ordinal, source] = known
         return known
 

@@ -100,7 +100,7 @@ async def pages_of_pods(kube: Kube, namespace: str | None) -> AsyncIterator[tupl
 
 def _container_now(status: Body) -> Container:
     running = (status.get("state") or {}).get("running") or {}
-    return Container(status.get("containerID") or "", running.get("startedAt") or "")
+    return Container(status.get("containerID") or "", running.get("startedAt") or "", status.get("name") or "")
 
 
 def _grace_seconds(meta: Body, spec: Body) -> float | None:

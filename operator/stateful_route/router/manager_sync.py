@@ -36,10 +36,10 @@ from stateful_route.router.probes import RecordAgeProbe
 from stateful_route.router.probes_sync import Probe
 from stateful_route.store.counts import NoRoom
 from stateful_route.store.index import Bucket
-from stateful_route.store.index_sync import repair
+from stateful_route.store.index_sync import recount, repair
 from stateful_route.store.keys import Service, service_of
 from stateful_route.store.links import Candidates, Computed
-from stateful_route.store.migrate import Batch
+from stateful_route.store.migrate import Batch, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +200,7 @@ class StatefulRouteManager:
             others have moved it whenever we were about to.
 
         Raises:
-            NoPodAvailable: that pod takes none: it is not alive, not READY, or judged unhealthy; nothing was done.
+            NoPodAvailable: that pod takes none: it is not alive, not READY, judged unhealthy or full; nothing was done.
         """
         target, ordinal = service_of(namespace, service), check_ordinal(pod)
         check_uid(uid)
@@ -208,7 +208,7 @@ class StatefulRouteManager:
         snapshot = self._cache.refresh(target)
         if ordinal not in snapshot.routable or ordinal in self._book.unhealthy(target, snapshot):
             raise NoPodAvailable(f"pod {ordinal} of {target} takes no uids: {self._states(target, snapshot)}")
-        bucket = target.bucket(uid)
+        bucket, limit, full = target.bucket(uid), max(0, snapshot.config.placement.max_links), False
         for attempt in range(ATTEMPTS):
             link = self._executor.get_link(namespace, uid, service)
             if link is None:
@@ -218,9 +218,16 @@ class StatefulRouteManager:
             if attempt > 0 or link.epoch < 0:  # a foreign client's link, which our index does not list
                 repair(self._executor.store(), target, [Bucket(bucket, [uid])])
             batch = Batch(bucket, [uid], [ordinal])
-            (result,) = self._executor.migrate(namespace, service, link.ordinal, [batch], reason=reason)
+            (result,) = self._executor.migrate(
+                namespace, service, link.ordinal, [batch], reason=reason, max_links=limit
+            )
             if result.moved:
                 return Migrated(uid, link.ordinal, ordinal, result.epoch)
+            full = Outcome.FULL in result.exceptions.values()
+            if full and attempt == 0:  # what has expired there counts until somebody looks
+                recount(self._executor.store(), target)
+        if full:
+            raise NoPodAvailable(f"pod {ordinal} of {target} is full (placement.maxLinksPerPod: {limit})")
         return None
 
     # Pods

@@ -34,7 +34,7 @@ from stateful_route.store.failures import FAILURES, as_ours, raise_broken, trans
 from stateful_route.store.metering import metered, note_trip, operation_of
 from stateful_route.store.packing import packing
 from stateful_route.store.pipelining_sync import Pipelining, exchange
-from stateful_route.store.runtime_sync import Lock, deadline, heeding_cancellation, heeding_deadline, together
+from stateful_route.store.runtime_sync import Aside, Lock, deadline, heeding_cancellation, heeding_deadline, together
 from stateful_route.store.scripts import Call
 from stateful_route.store.sockets import is_wrong_server
 from stateful_route.store.sockets_sync import introduced, telling
@@ -73,6 +73,7 @@ class Store:
         self._settled_at = -math.inf
         self._finding = Lock()
         self._shared: dict[str | None, Pipelining] = {}
+        self._asides: dict[str, Aside] = {}
         """By the name of the node, on a Cluster: one that is slow or down holds up no other's calls."""
 
     @classmethod
@@ -259,8 +260,14 @@ class Store:
                 if cursor == 0:
                     break
 
+    def aside(self, name: str) -> Aside:
+        """What does the work of that name in the background, once for all who need it; it ends with the store."""
+        return self._asides.setdefault(name, Aside(name))
+
     def close(self) -> None:
         """Close all connections; the store can be used again afterwards."""
+        while self._asides:
+            self._asides.popitem()[1].stop()
         for pipelining in list(self._shared.values()):  # others may begin meanwhile
             pipelining.close()
         self._client.close()

@@ -7,6 +7,7 @@ is lost between two steps is room that nobody uses, until the next count (`index
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -72,6 +73,12 @@ async def kept_counts(store: Store, service: Service) -> dict[int, int] | None:
 async def begin_count(store: Store, service: Service, who: str) -> bool:
     """Begin to count anew, as ``who``; False: somebody else is at it."""
     return bool(await store.run(Call(script("beginCount"), (service.counts,), (who, BELIEVED_MS))))
+
+
+async def abandon_count(store: Store, service: Service, who: str) -> None:
+    """Give a count up that cannot be ended: others may begin at once. It does not fail."""
+    with suppress(StatefulRouteError):
+        await store.run(Call(script("beginCount"), (service.counts,), (who, 0)))
 
 
 def count_call(service: Service, buckets: Collection[int], who: str) -> Call:

@@ -8,6 +8,7 @@ is lost between two steps is room that nobody uses, until the next count (`index
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from stateful_route.domain.errors import StatefulRouteError
@@ -33,6 +34,12 @@ def kept_counts(store: Store, service: Service) -> dict[int, int] | None:
 def begin_count(store: Store, service: Service, who: str) -> bool:
     """Begin to count anew, as ``who``; False: somebody else is at it."""
     return bool(store.run(Call(script("beginCount"), (service.counts,), (who, BELIEVED_MS))))
+
+
+def abandon_count(store: Store, service: Service, who: str) -> None:
+    """Give a count up that cannot be ended: others may begin at once. It does not fail."""
+    with suppress(StatefulRouteError):
+        store.run(Call(script("beginCount"), (service.counts,), (who, 0)))
 
 
 def end_count(store: Store, service: Service, who: str, holds: tuple[float, float], counts: Mapping[int, int]) -> bool:

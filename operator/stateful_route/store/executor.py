@@ -357,10 +357,18 @@ class StatefulExecutor:
         return await index.count_links(await self._ready(), target)
 
     async def migrate(
-        self, namespace: str, service: str, source: int, batches: Sequence[Batch], *, reason: str
+        self,
+        namespace: str,
+        service: str,
+        source: int,
+        batches: Sequence[Batch],
+        *,
+        reason: str,
+        max_links: int = 0,
     ) -> list[BatchResult]:
         """Move links off a pod, those that still name it, and tell all who follow the service's moves.
 
+        ``max_links``: how many a target may have; what would be more stays (`Outcome.FULL`). 0: any number.
         One round trip for all batches; the epochs rise, times to live stay. The loop that finds the links, paces and
         spreads them is `stateful_route.router.failover.move_links`.
         """
@@ -368,7 +376,7 @@ class StatefulExecutor:
         migrate.check_batches(target, batches)
         check_word(reason, "reason")
         store = await self._ready()
-        results = await migrate.migrate(store, target, ordinal, batches)
+        results = await migrate.migrate(store, target, ordinal, batches, max_links=max_links)
         moved = [link for result in results for link in result.moved]
         try:
             await migrate.append_moves(store, target, ordinal, reason, moved)

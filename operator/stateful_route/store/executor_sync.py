@@ -326,10 +326,18 @@ class StatefulExecutor:
         return index_sync.count_links(self._ready(), target)
 
     def migrate(
-        self, namespace: str, service: str, source: int, batches: Sequence[Batch], *, reason: str
+        self,
+        namespace: str,
+        service: str,
+        source: int,
+        batches: Sequence[Batch],
+        *,
+        reason: str,
+        max_links: int = 0,
     ) -> list[BatchResult]:
         """Move links off a pod, those that still name it, and tell all who follow the service's moves.
 
+        ``max_links``: how many a target may have; what would be more stays (`Outcome.FULL`). 0: any number.
         One round trip for all batches; the epochs rise, times to live stay. The loop that finds the links, paces and
         spreads them is `stateful_route.router.failover.move_links`.
         """
@@ -337,7 +345,7 @@ class StatefulExecutor:
         migrate.check_batches(target, batches)
         check_word(reason, "reason")
         store = self._ready()
-        results = migrate_sync.migrate(store, target, ordinal, batches)
+        results = migrate_sync.migrate(store, target, ordinal, batches, max_links=max_links)
         moved = [link for result in results for link in result.moved]
         try:
             migrate_sync.append_moves(store, target, ordinal, reason, moved)

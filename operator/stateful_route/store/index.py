@@ -14,7 +14,7 @@ from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection import Store
-from stateful_route.store.counts import begin_count, count_call, doubt, end_count, kept_counts
+from stateful_route.store.counts import abandon_count, begin_count, count_call, doubt, end_count, kept_counts
 from stateful_route.store.keys import BUCKETS, Service, tags
 from stateful_route.store.migrate import append_purge
 from stateful_route.store.rest import Rest
@@ -141,6 +141,8 @@ async def counted_links(store: Store, service: Service) -> dict[int, int]:
 
 async def recount(store: Store, service: Service) -> bool:
     """Drop what has expired, and count anew what is left; False: somebody else is at it.
+
+    Whoever is cancelled, or fails, in the middle lets others begin at once; who is killed, after `BELIEVED_MS`.
 
     Raises:
         StoreUnavailable, StoreRejected: nothing is counted, the former counts stand.
@@ -352,6 +354,14 @@ class _Upkeep:
         store, service, who, began = self._store, self._service, secrets.token_hex(8), monotonic()
         if not await begin_count(store, service, who):
             return False
+        try:
+            return await self._count_anew(who, began)
+        except BaseException:
+            await abandon_count(store, service, who)
+            raise
+
+    async def _count_anew(self, who: str, began: float) -> bool:
+        store, service = self._store, self._service
         counts: dict[int, int] = {}
         groups = _in_order(1 if store.cluster else BUCKETS_PER_CALL)
         size = CALLS_PER_TRIP if store.cluster else CALLS_PER_COUNT

@@ -12,7 +12,7 @@ from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.counts import count_call
-from stateful_route.store.counts_sync import begin_count, doubt, end_count, kept_counts
+from stateful_route.store.counts_sync import abandon_count, begin_count, doubt, end_count, kept_counts
 from stateful_route.store.index import (
     BUCKETS_PER_CALL,
     CALLS_PER_COUNT,
@@ -80,6 +80,8 @@ def counted_links(store: Store, service: Service) -> dict[int, int]:
 
 def recount(store: Store, service: Service) -> bool:
     """Drop what has expired, and count anew what is left; False: somebody else is at it.
+
+    Whoever is cancelled, or fails, in the middle lets others begin at once; who is killed, after `BELIEVED_MS`.
 
     Raises:
         StoreUnavailable, StoreRejected: nothing is counted, the former counts stand.
@@ -264,6 +266,14 @@ class _Upkeep:
         store, service, who, began = self._store, self._service, secrets.token_hex(8), monotonic()
         if not begin_count(store, service, who):
             return False
+        try:
+            return self._count_anew(who, began)
+        except BaseException:
+            abandon_count(store, service, who)
+            raise
+
+    def _count_anew(self, who: str, began: float) -> bool:
+        store, service = self._store, self._service
         counts: dict[int, int] = {}
         groups = _in_order(1 if store.cluster else BUCKETS_PER_CALL)
         size = CALLS_PER_TRIP if store.cluster else CALLS_PER_COUNT

@@ -1,7 +1,9 @@
 """Links with a limit: made where there is room; "full" is said once what has expired is counted out."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
@@ -13,6 +15,8 @@ from stateful_route.store.index import recount
 from stateful_route.store.keys import Service
 from stateful_route.store.links import Candidates, Placed, answered, compute_link_if_absent_request
 from stateful_route.store.runtime import sleep
+
+log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 0.02
 """While somebody else counts."""
@@ -40,12 +44,23 @@ async def place(
             placed = await _placed_in_room(store, service, uid, candidates, renewal)
         if placed is not NoRoom.UNCOUNTED:
             return placed
-        if monotonic() >= until:
+        began = monotonic()
+        if began >= until:
             raise StoreUnavailable(
                 f"{store.label}: the links of {service} are still being counted, to keep to the limit of its pods"
             )
-        if not await recount(store, service):
+        counting = store.aside(str(service.counts))
+        counting.start(partial(_count, store, service))  # it goes on for those who ask later
+        await counting.wait(until - began)
+        if monotonic() - began < ASK_AGAIN_SECONDS:
             await sleep(ASK_AGAIN_SECONDS)
+
+
+async def _count(store: Store, service: Service) -> None:
+    try:
+        await recount(store, service)
+    except StatefulRouteError as error:
+        log.debug("the links of %s were not counted: %s", service, error)
 
 
 async def place_each(

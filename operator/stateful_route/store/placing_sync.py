@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 
 from stateful_route.domain.errors import StatefulRouteError, StoreUnavailable
@@ -16,7 +17,7 @@ from stateful_route.store.index_sync import recount
 from stateful_route.store.keys import Service
 from stateful_route.store.links import Candidates, Placed, compute_link_if_absent_request
 from stateful_route.store.links_sync import answered
-from stateful_route.store.placing import ASK_AGAIN_SECONDS
+from stateful_route.store.placing import ASK_AGAIN_SECONDS, log
 from stateful_route.store.runtime_sync import sleep
 
 
@@ -42,12 +43,23 @@ def place(
             placed = _placed_in_room(store, service, uid, candidates, renewal)
         if placed is not NoRoom.UNCOUNTED:
             return placed
-        if monotonic() >= until:
+        began = monotonic()
+        if began >= until:
             raise StoreUnavailable(
                 f"{store.label}: the links of {service} are still being counted, to keep to the limit of its pods"
             )
-        if not recount(store, service):
+        counting = store.aside(str(service.counts))
+        counting.start(partial(_count, store, service))  # it goes on for those who ask later
+        counting.wait(until - began)
+        if monotonic() - began < ASK_AGAIN_SECONDS:
             sleep(ASK_AGAIN_SECONDS)
+
+
+def _count(store: Store, service: Service) -> None:
+    try:
+        recount(store, service)
+    except StatefulRouteError as error:
+        log.debug("the links of %s were not counted: %s", service, error)
 
 
 def place_each(

@@ -70,6 +70,11 @@ class Aside:
         self._name = f"stateful-route {name}"
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Something is being done."""
+        return self._task is not None and not self._task.done()
+
     def start(self, job: Callable[[], Awaitable[None]]) -> None:
         """Begin, unless it is being done already; the job may not raise."""
         if self._task is None or self._task.done():

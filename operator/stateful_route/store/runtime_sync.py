@@ -138,6 +138,10 @@ class Aside:
         if (thread := self._thread) is not None:
             thread.join(remaining(seconds))
 
+    def stop(self) -> None:
+        """Wait for it no more: a thread cannot be cancelled, its job ends by itself."""
+        self._thread = None
+
 
 @cache
 def heeding_deadline(base: Any) -> Any:
