@@ -114,6 +114,6 @@ async def _pass_and_list_seconds(bed: Bed, kube: Kube) -> tuple[list[float], lis
         began = time.perf_counter()
         await reconciler._pass()  # noqa: SLF001
         passes.append(time.perf_counter() - began)
-    reconciler._chores.stop()  # noqa: SLF001
+    await reconciler._chores.stop()  # noqa: SLF001
     await stores.close()
     return passes, lists

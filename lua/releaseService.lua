@@ -13,8 +13,8 @@
   ARGV[4]  seconds that the stream of moves stays, 0 for not at all
 
   Returns  1 when it was the caller's, 0 when it was somebody else's or nobody's (nothing is changed then)
-  Callers' hints are left to expire, which takes a minute: that key is rarely there, and a Redis Cluster refuses scripts with
-  a declared key that is not there while the slot moves.
+  Callers' hints are left to expire, which takes a minute. The counts go, too, S#n: nobody keeps them up from then on. Neither
+  is a declared key: they may not be there, and a Redis Cluster refuses scripts with such a one while the slot moves.
 ]]
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then
   return 0
@@ -40,6 +40,7 @@ for i = 1, #states, 2 do
   end
 end
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('DEL', KEYS[1] .. '#n')
 if ARGV[4] == '0' then
   redis.call('DEL', KEYS[6])
 else

@@ -219,6 +219,12 @@ def test_whether_the_present_life_of_a_pod_was_serving(sentence):
     assert was_serving(facts, written) is expected
 
 
+def test_at_the_first_look_at_a_service_whoever_is_ready_counts_as_serving():
+    assert was_serving(pod(0), None, first_look=True)
+    assert not was_serving(pod(0, ready=False), None, first_look=True)
+    assert not was_serving(None, None, first_look=True)
+
+
 def test_since_when_a_pod_takes_users_and_that_it_was_stranded_is_remembered():
     assert remember(pod(0), record(), Policy(), NOW).ready_since == 4000
     assert remember(pod(0, restarts=1), record(), Policy(), NOW).ready_since is None

@@ -185,8 +185,13 @@ def is_same_life(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
     return record.incarnation == pod.incarnation and not pod.container.follows(record.container)
 
 
-def was_serving(pod: PodFacts | None, record: OperatorRecord | None) -> bool:
-    """Whether the pod's present life served users when it was last written."""
+def was_serving(pod: PodFacts | None, record: OperatorRecord | None, *, first_look: bool = False) -> bool:
+    """Whether the pod's present life served users when it was last written.
+
+    ``first_look``: nothing is known of any pod of the service. One that is Ready has served, as far as can be told.
+    """
+    if first_look:
+        return pod is not None and pod.ready and not pod.finished
     known = pod is not None and record is not None and record.state is not RoutingState.SHUTDOWN
     return known and is_same_life(pod, record)
 

@@ -86,11 +86,13 @@ class Chores:
         self._look_for_links(store, period, now)
         return self._look_at_nodes(workload, now)
 
-    def stop(self) -> None:
-        """Give up what is under way."""
-        for task in self._tasks:
-            task.cancel()
+    async def stop(self) -> None:
+        """Give up what is under way, and wait until it has ended: nothing of it is written any more."""
         self._leave_walk()
+        if tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         service = str(self._ledger.service)

@@ -238,7 +238,7 @@ class Ledger:
                 links=self.counts.get(ordinal, 0),
                 word=None if pod is None else app.word if app else self._foreign_word(pod),
                 silent=pod is not None and self._is_silent(pod),
-                was_serving=was_serving(pod, self.records.get(ordinal)),
+                was_serving=was_serving(pod, self.records.get(ordinal), first_look=not self.records),
                 stopping=None if pod is None else self._stopping(pod, now),
             )
         return situations

@@ -212,7 +212,7 @@ class Reconciler:
                 reporting.cancel()
                 await self._env.stores.unlisten(self._ear)
                 self._ear.close()
-                self._chores.stop()
+                await self._chores.stop()
                 await self._hints.stop()
                 await self._moving.stop()
                 self._inventory.close()
@@ -478,6 +478,7 @@ class Reconciler:
             self.ended = True
             return
         await self._moving.stop()
+        await self._chores.stop()
         delete_links = self.route.spec.links.deletion_policy == "Delete"
         self._ending_since = self._ending_since or steady()
         give_up_at = self._ending_since + self._env.timing.finish_seconds

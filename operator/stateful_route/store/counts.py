@@ -7,7 +7,6 @@ is lost between two steps is room that nobody uses, until the next count (`index
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,10 +14,13 @@ from typing import Any, NamedTuple
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
+from stateful_route.store.runtime import deadline
 from stateful_route.store.scripts import Call, script
 
 BELIEVED_MS = 10_000
 """Who counts, and was not heard of for so long, has ended in the middle; somebody else may begin."""
+
+ABANDON_SECONDS = 0.5
 
 NOTHING: Mapping[int, int] = MappingProxyType({})
 
@@ -76,9 +78,12 @@ async def begin_count(store: Store, service: Service, who: str) -> bool:
 
 
 async def abandon_count(store: Store, service: Service, who: str) -> None:
-    """Give a count up that cannot be ended: others may begin at once. It does not fail."""
-    with suppress(StatefulRouteError):
-        await store.run(Call(script("beginCount"), (service.counts,), (who, 0)))
+    """Give a count up that cannot be ended: others may begin at once. It does not fail, and takes `ABANDON_SECONDS`."""
+    try:
+        async with deadline(ABANDON_SECONDS):
+            await store.run(Call(script("beginCount"), (service.counts,), (who, 0)))
+    except (StatefulRouteError, TimeoutError):
+        return
 
 
 def count_call(service: Service, buckets: Collection[int], who: str) -> Call:

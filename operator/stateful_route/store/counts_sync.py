@@ -8,13 +8,13 @@ is lost between two steps is room that nobody uses, until the next count (`index
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.store.connection_sync import Store
-from stateful_route.store.counts import BELIEVED_MS, Effect, NoRoom
+from stateful_route.store.counts import ABANDON_SECONDS, BELIEVED_MS, Effect, NoRoom
 from stateful_route.store.keys import Service
+from stateful_route.store.runtime_sync import deadline
 from stateful_route.store.scripts import Call, script
 
 
@@ -37,9 +37,12 @@ def begin_count(store: Store, service: Service, who: str) -> bool:
 
 
 def abandon_count(store: Store, service: Service, who: str) -> None:
-    """Give a count up that cannot be ended: others may begin at once. It does not fail."""
-    with suppress(StatefulRouteError):
-        store.run(Call(script("beginCount"), (service.counts,), (who, 0)))
+    """Give a count up that cannot be ended: others may begin at once. It does not fail, and takes `ABANDON_SECONDS`."""
+    try:
+        with deadline(ABANDON_SECONDS):
+            store.run(Call(script("beginCount"), (service.counts,), (who, 0)))
+    except (StatefulRouteError, TimeoutError):
+        return
 
 
 def end_count(store: Store, service: Service, who: str, holds: tuple[float, float], counts: Mapping[int, int]) -> bool:

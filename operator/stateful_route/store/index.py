@@ -352,10 +352,8 @@ class _Upkeep:
     async def recount(self) -> bool:
         """Repair all entries, and count what is left; False: somebody else is counting, or took this one for dead."""
         store, service, who, began = self._store, self._service, secrets.token_hex(8), monotonic()
-        if not await begin_count(store, service, who):
-            return False
         try:
-            return await self._count_anew(who, began)
+            return await begin_count(store, service, who) and await self._count_anew(who, began)
         except BaseException:
             await abandon_count(store, service, who)
             raise

@@ -264,10 +264,8 @@ class _Upkeep:
     def recount(self) -> bool:
         """Repair all entries, and count what is left; False: somebody else is counting, or took this one for dead."""
         store, service, who, began = self._store, self._service, secrets.token_hex(8), monotonic()
-        if not begin_count(store, service, who):
-            return False
         try:
-            return self._count_anew(who, began)
+            return begin_count(store, service, who) and self._count_anew(who, began)
         except BaseException:
             abandon_count(store, service, who)
             raise

@@ -35,7 +35,8 @@ async def test_a_pod_whose_phase_becomes_failed_loses_its_links_and_its_successo
 @pytest.mark.usefixtures("operator")
 async def test_when_all_pods_are_unready_links_stay_and_move_to_the_first_that_comes_back(scene: Scene) -> None:
     await scene.make_workload(3)
-    await scene.make_route({"failover": {"delaySeconds": 1, "maxUnavailable": "100%"}})
+    startup = {"timeoutSeconds": 1}
+    await scene.make_route({"failover": {"delaySeconds": 1, "maxUnavailable": "100%", "startup": startup}})
     await scene.wait_all_ready(range(3))
     await scene.link(300, range(3))
     await scene.set_unready_at_once(0, 1, 2)
