@@ -11,7 +11,8 @@
   ARGV[5]  the service's channel, where callers are woken  sf:{ns:state:svc}#ch
   ARGV[6]  about how many entries the stream keeps
 
-  Returns  the effective routing state
+  Returns  the effective routing state; nil, and nothing is written, for a pod that has neither a state nor an operator's
+           record: nobody knows it, as when its name is wrong
   Error    REPLACED when the pod has a successor: nothing is written then
   It is noted in the pod's state record as stops, ms since the epoch, beside what its app says; the first word of another
   life of the pod removes it, and so does the operator when it sees one. A later end stays. The routing state in a foreign
@@ -27,8 +28,9 @@ local function parsed(text)
   return good and type(value) == 'table' and value or nil
 end
 
-local raw = redis.call('HGET', KEYS[1], pod)
-local record, state = parsed(redis.call('HGET', KEYS[2], pod)), parsed(raw)
+local raw, noted = redis.call('HGET', KEYS[1], pod), redis.call('HGET', KEYS[2], pod)
+if not raw and not noted then return false end
+local record, state = parsed(noted), parsed(raw)
 if ARGV[2] ~= '' then
   for _, known in ipairs({state and state.former or {}, record and record.former or {}}) do
     for _, gone in ipairs(type(known) == 'table' and known or {}) do

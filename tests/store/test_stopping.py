@@ -176,7 +176,15 @@ async def test_what_a_foreign_client_says_stays_its_own(decide, stop, seen, raw,
     assert (left["routingState"], left.get("stops")) == ("READY", None)
 
 
-async def test_a_pod_of_which_nobody_knows_is_noted(stop, store, service):
+async def test_of_a_pod_that_nobody_knows_nothing_is_written(stop, store, service, raw):
+    assert await stop() is None
+    assert await get_service_pod(store, service, 0) == (None, None, None)
+    assert not await raw.exists(service.states, service.records, service.changes)
+
+
+async def test_a_pod_that_only_the_operator_knows_is_noted(decide, stop, store, service, raw):
+    await decide()
+    await raw.hdel(service.states, 0)
     assert await stop() is DENY
     view = (await get_service(store, service)).pods[0]
-    assert (view.effective, view.state.author, view.record) == (DENY, Author.OPERATOR, None)
+    assert (view.effective, view.state.author) == (DENY, Author.OPERATOR)

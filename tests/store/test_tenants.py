@@ -219,7 +219,9 @@ async def test_no_tenant_may_write_the_layout(tenant, raw):
 
 async def test_the_hook_of_a_pod_may_say_that_the_pod_stops(tenant, raw):
     async with tenant("app") as app:
-        assert await states.stop_pod(app, Service("games", "room"), 0, "pod-a", 90) is RoutingState.DENY_NEW_CALL
+        room = Service("games", "room")
+        await states.set_state(app, room, 0, RoutingState.READY, incarnation="pod-a/0")
+        assert await states.stop_pod(app, room, 0, "pod-a", 90) is RoutingState.DENY_NEW_CALL
         assert await refusals(raw) == []
 
 

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from stateful_route.cli.inspect.wait_drained import Hook, Pod, wait_drained
+from stateful_route.cli.inspect.wait_drained import NOTICE_SECONDS, Hook, Pod, main, wait_drained
 from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 from stateful_route.store.links import remove_link, set_link
-from stateful_route.store.states import claim, get_service_pod, set_operator_states
+from stateful_route.store.states import claim, get_service_pod, set_operator_states, set_state
 from support.waiting import until
 
 READY, DENY, SHUTDOWN = RoutingState
@@ -106,11 +106,59 @@ async def test_two_hooks_of_one_pod_both_end_well(hook, decide, noted):
 
 
 async def test_without_an_operator_it_says_that_nobody_moves_the_users(hook, noted, store, service):
+    await set_state(store, service, 0, READY)
     await set_link(store, service, "ada", 0)
-    left, said = await hook(1).end()
+    waiting = hook(NOTICE_SECONDS + 2)
+    await until(lambda: waiting.said)
+    assert waiting.said == ["room-0: 1 user left, DENY_NEW_CALL"], "it has only just asked"
+    left, said = await waiting.end()
     assert left == 1
     assert "1 user left, DENY_NEW_CALL: no operator has answered yet, which would move them" in said
     assert await noted(), "new users go elsewhere all the same"
+
+
+async def test_it_does_not_call_a_pod_empty_that_nobody_knows_and_leaves_no_trace_of_it(hook, service, raw):
+    left, said = await hook(15).end()
+    assert left == 0
+    assert "room-0 has no users after" in said
+    assert "is empty" not in said
+    assert not await raw.exists(service.states, service.records, service.changes)
+
+
+@pytest.mark.parametrize("seconds", ["1", "15"])
+async def test_a_wrong_name_is_named_also_by_a_quiet_hook_which_lets_the_pod_stop(server, monkeypatch, capsys, seconds):
+    for name in ("POD_UID", "POD_INDEX", "STATEFUL_ROUTE_NAMESPACE", "STATEFUL_ROUTE_SERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    words = ["-q", "-n", "demo", "--pod", "nosuch-0", "--redis-url", server.url, "--deadline-seconds", seconds]
+    assert await asyncio.to_thread(main, words) == 0
+    assert capsys.readouterr().err == (
+        "stateful-route wait-drained: nobody knows demo/nosuch pod 0: are POD_NAME, POD_NAMESPACE (and the service's "
+        "name) right? Nothing to wait for\n"
+    )
+
+
+async def test_users_of_a_pod_that_nobody_knows_are_waited_for(hook, store, service):
+    await set_link(store, service, "ada", 0)
+    left, said = await hook(1).end()
+    assert left == 1
+    assert f"1 user left; nobody knows {service} pod 0: are POD_NAME" in said
+    assert "Nothing to wait for" not in said
+
+
+async def test_it_asks_again_when_the_store_was_emptied_and_the_operator_writes_the_pod_again(
+    hook, decide, noted, store, service, raw
+):
+    await decide()
+    await set_link(store, service, "ada", 0)
+    waiting = hook(15)
+    await noted()
+    async with raw.pipeline(transaction=True) as lost:
+        lost.delete(service.states, service.records, service.owner)
+        await lost.execute()
+    await until(lambda: "nobody knows" in "\n".join(waiting.said))
+    await claim(store, service, OWNER, {"heartbeat": "Auto"})
+    await decide()
+    assert await noted()
 
 
 @pytest.mark.parametrize("uid", ["pod-a", ""])

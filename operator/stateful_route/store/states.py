@@ -205,8 +205,10 @@ async def publish_state(store: Store, service: Service, ordinal: int, publicatio
     return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced), time_ms)
 
 
-async def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, seconds: float) -> RoutingState:
+async def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, seconds: float) -> RoutingState | None:
     """Say for a pod that it is about to stop, whatever its app says; its effective state now.
+
+    None: the store knows no such pod, neither by a state nor by an operator's record; nothing was written.
 
     Callers give it no new uids from now on, and the operator drains it. It holds until another life of the pod is seen
     or speaks.
@@ -231,7 +233,7 @@ async def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, s
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {pod_uid} has nobody left") from error
         raise
-    return RoutingState(effective.decode())
+    return None if effective is None else RoutingState(effective.decode())
 
 
 def check_state(ordinal: int, load: float, incarnation: str) -> None:

@@ -117,8 +117,10 @@ def publish_state(store: Store, service: Service, ordinal: int, publication: Pub
     return Published(RoutingState(effective.decode()), bool(found), tuple(uid.decode() for uid in replaced), time_ms)
 
 
-def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, seconds: float) -> RoutingState:
+def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, seconds: float) -> RoutingState | None:
     """Say for a pod that it is about to stop, whatever its app says; its effective state now.
+
+    None: the store knows no such pod, neither by a state nor by an operator's record; nothing was written.
 
     Callers give it no new uids from now on, and the operator drains it. It holds until another life of the pod is seen
     or speaks.
@@ -143,7 +145,7 @@ def stop_pod(store: Store, service: Service, ordinal: int, pod_uid: str, seconds
         if "REPLACED" in str(error):
             raise Replaced(f"pod {ordinal} of {service} has a successor: {pod_uid} has nobody left") from error
         raise
-    return RoutingState(effective.decode())
+    return None if effective is None else RoutingState(effective.decode())
 
 
 def get_workloads(store: Store, services: Sequence[Service]) -> dict[str, str | None]:

@@ -32,7 +32,8 @@ SHARE = 5
 """A look takes at most one part in so many of the time: on a large Cluster it is 16,384 calls."""
 
 NOTICE_SECONDS = 3.0
-"""An empty pod that still is READY: the operator may not have noticed yet that it is to stop, and users still come."""
+"""An empty pod that still is READY, or that nobody knows: the operator may not have noticed yet that it is to stop, and
+users still come. Until then nobody is said to be late."""
 
 REMIND_SECONDS = 10.0
 
@@ -56,7 +57,7 @@ which pod this is comes from POD_NAME, POD_NAMESPACE and POD_UID, as the Downwar
 a pod that does not stop after all takes new users again a minute after the deadline.
 
 exit codes:
-  0  no user is linked to the pod
+  0  no user is linked to the pod; it says so when nobody knows the pod, whose name may be wrong
   1  the store refuses, or is not one that this version can read
   2  a wrong argument, or nothing says which pod this is, or where the store is
   3  the deadline is over and users are left, or the store has not answered until then
@@ -120,7 +121,8 @@ async def wait_drained(
 ) -> int | None:
     """Wait until the pod's index is empty, and hear of the progress; how many links are left in the end.
 
-    An empty pod that takes new users still is looked at for `NOTICE_SECONDS`: the operator may not have noticed yet.
+    An empty pod that takes new users still, or that nobody knows, is looked at for `NOTICE_SECONDS`: the operator may
+    not have noticed yet.
     It ends at the deadline, also when the store does not answer a question that is under way.
 
     Args:
@@ -146,10 +148,12 @@ async def wait_drained(
             looks = await hear([lambda: _look(store, pod, hook)], lambda done: 0 if done else end - time.monotonic())
             if looks:
                 left, view = looks[0]
-                text = _told(left, view, asked=hook is not None)
-                noticed = view.effective is not RoutingState.READY
-                if left == 0 and (noticed or looked_at - began >= min(NOTICE_SECONDS, deadline_seconds)):
-                    say(f"{pod.name} is empty after {time.monotonic() - began:.1f} s")
+                known = hook is None or hook.knows
+                late = looked_at - began >= min(NOTICE_SECONDS, deadline_seconds)
+                text = _told(left, view, asked=hook is not None, late=late) if known else _doubt(left, pod)
+                noticed = known and view.effective is not RoutingState.READY
+                if left == 0 and (noticed or late):
+                    say(f"{pod.name} {'is empty' if known else 'has no users'} after {time.monotonic() - began:.1f} s")
                     return 0
             elif left is None or time.monotonic() - looked_at >= LOOK_SECONDS:
                 left, text = None, "the store does not answer"
@@ -170,7 +174,11 @@ async def wait_drained(
 
 
 class Hook:
-    """A preStop hook's request: says in the store that its pod stops, and again when that is lost."""
+    """A preStop hook's request: says in the store that its pod stops, and again when that is lost.
+
+    Attributes:
+        knows: Whether the store knew the pod at the last look.
+    """
 
     def __init__(self, pod: Pod, deadline_seconds: float, say: Say) -> None:
         self._pod = pod
@@ -178,6 +186,7 @@ class Hook:
         self._say = say
         self._uid = pod.uid
         self._said = self._refused = False
+        self.knows = True
 
     async def ask(self, store: Store, view: PodView) -> PodView:
         """Ask for the drain where nobody has noted it; the pod as it is then.
@@ -196,14 +205,14 @@ class Hook:
             self._uid = view.record.incarnation.pod_uid
         pod = self._pod
         try:
-            await stop_pod(store, pod.service, pod.ordinal, self._uid, self._until - time.monotonic())
+            effective = await stop_pod(store, pod.service, pod.ordinal, self._uid, self._until - time.monotonic())
         except Replaced:
             raise
         except StoreRejected as error:
             self._refused = True
             self._say(f"{pod.name} cannot ask for its drain, it is drained when it is deleted: {error}")
             return view
-        self._said = True
+        self._said = effective is not None
         return await get_service_pod(store, pod.service, pod.ordinal)
 
 
@@ -213,18 +222,35 @@ async def _look(store: Store, pod: Pod, hook: Hook | None) -> tuple[int, PodView
     view = await get_service_pod(store, pod.service, pod.ordinal)
     if hook is not None:
         view = await hook.ask(store, view)
+        hook.knows = view.state is not None or view.record is not None
     left = 0
     async for buckets in links_of_pod(store, pod.service, pod.ordinal):
         left += sum(len(bucket.uids) for bucket in buckets)
     return left, view
 
 
-def _told(left: int, view: PodView, *, asked: bool) -> str:
-    """How far it is, and why it does not go on."""
-    users = f"{left:,} {'user' if left == 1 else 'users'} left, {view.effective}"
+def _unknown(pod: Pod) -> str:
+    names = "POD_NAME, POD_NAMESPACE (and the service's name)"
+    return f"nobody knows {pod.service} pod {pod.ordinal}: are {names} right?"
+
+
+def _doubt(left: int, pod: Pod) -> str:
+    """How far it is with a pod that nobody knows."""
+    return (
+        f"{_users(left)} left; {_unknown(pod)}" if left else f"{_users(left)} left, and nobody has told of the pod yet"
+    )
+
+
+def _users(count: int) -> str:
+    return f"{count:,} {'user' if count == 1 else 'users'}"
+
+
+def _told(left: int, view: PodView, *, asked: bool, late: bool) -> str:
+    """How far it is, and why it does not go on; ``late``: the operator has had the time to answer."""
+    users = f"{_users(left)} left, {view.effective}"
     if view.record is not None and view.record.reason is not Reason.READY:
         return f"{users} ({view.record.reason})"
-    if not left:
+    if not left or not late:
         return users
     if view.effective is RoutingState.READY:
         return f"{users}: nobody has asked it to drain, as far as the operator knows"
@@ -232,11 +258,14 @@ def _told(left: int, view: PodView, *, asked: bool) -> str:
 
 
 async def _session(store: Store, pod: Pod, deadline_seconds: float, say: Say) -> int:
+    hook = Hook(pod, deadline_seconds, _say)
     try:
-        left = await wait_drained(store, pod, deadline_seconds, say, Hook(pod, deadline_seconds, _say))
+        left = await wait_drained(store, pod, deadline_seconds, say, hook)
     finally:
         await hear([store.close], lambda done: 0 if done else CLOSE_SECONDS)
     if left == 0:
+        if not hook.knows:
+            _say(f"{_unknown(pod)} Nothing to wait for")
         return DONE
     what = "the store does not answer" if left is None else f"{left:,} users are left"
     _say(f"{pod.name}: {what} after {deadline_seconds:g} s")
