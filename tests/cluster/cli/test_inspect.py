@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -373,6 +374,26 @@ async def test_the_doctor_sees_how_long_an_operator_is_silent_whatever_its_own_c
 
     assert await told(silent_seconds=600) == "error"
     assert await told(silent_seconds=10) == "ok"
+
+
+async def test_the_doctor_sees_a_silent_operator_by_another_statefulroute_that_it_serves(fleet, answer):
+    def told():
+        found = answer("doctor", "halls", "--redis-url", fleet.redis_url, code=3)  # it has no workload
+        return next(f["severity"] for f in found if f["check"] == "operator")
+
+    async with fleet.scene() as scene:
+        await scene.make_route({"redis": {"url": fleet.redis_url}}, name="halls")
+        try:
+            await scene.wait_condition("Ready", "False", name="halls")
+            for silent_seconds, severity in ((600, "error"), (10, "ok")):
+                at = (datetime.now(UTC) - timedelta(seconds=silent_seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+                path = f"{scene.routes_path}/{scene.name}/status"
+                await scene.kube.merge(path, {"status": {"lastProbeTime": at}})
+                assert "lastProbeTime" not in (await scene.route("halls"))["status"]
+                assert await asyncio.to_thread(told) == severity
+        finally:
+            await scene.delete_route("halls")
+            await eventually(partial(scene.route, "halls"), lambda body: not body, "the operator has let it go")
 
 
 def test_the_doctor_finds_a_store_that_evicts_and_that_no_operator_writes(cli, fleet):

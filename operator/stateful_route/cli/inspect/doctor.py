@@ -11,7 +11,7 @@ from rich.text import Text
 from stateful_route.api.crd import known_fields, load_crd
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.answers import NO, Output, advised, fail, notes, print_answer
-from stateful_route.cli.inspect.examination import examine_operator, examine_service, examine_workload
+from stateful_route.cli.inspect.examination import examine_operator, examine_service, examine_workload, last_at_work
 from stateful_route.cli.inspect.rights import examine_rights
 from stateful_route.cli.inspect.session import NotThere, Session
 from stateful_route.domain.diagnosis import Finding, Severity, judge_clocks, judge_server, worst
@@ -40,7 +40,9 @@ async def examine(session: Session, service: str, *, operator: bool, strict: boo
     findings += [_failure("StatefulRoutes", session.namespace, error) for error in session.unfit.values()]
     findings += await _attempt("rights", "", lambda: examine_rights(session, routes, operator=operator))
     stores: set[Store] = set()
+    seen = await session.routes_everywhere() if routes else []
     for route in routes:
+        findings += examine_operator(route, last_at_work(route, seen), session.kube.clock.now())
         findings += await _route(session, route, stores)
     _print(session, findings)
     bad = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
@@ -51,7 +53,7 @@ async def examine(session: Session, service: str, *, operator: bool, strict: boo
 
 async def _route(session: Session, route: StatefulRoute, seen: set[Store]) -> list[Finding]:
     name = route.metadata.name
-    findings = examine_operator(route, session.kube.clock.now())
+    findings: list[Finding] = []
     try:
         store = await session.store(route)
     except StatefulRouteError as error:

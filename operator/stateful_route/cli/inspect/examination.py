@@ -1,6 +1,7 @@
 """What the doctor looks at in one service: the operator, both sides of the story, DNS, the time to drain."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from stateful_route.api.statefulroute import StatefulRoute
@@ -21,7 +22,7 @@ SECOND_LOOK_SECONDS = 3.0
 """What is still different then is no moment's difference: the operator needs milliseconds."""
 
 SILENT = timedelta(seconds=180)
-"""The operator writes into the status of each StatefulRoute once a minute."""
+"""The operator writes into the status of one StatefulRoute, of all that it serves, once a minute."""
 
 DEFAULT_GRACE_SECONDS = 30
 
@@ -61,8 +62,24 @@ async def examine_workload(session: Session, route: StatefulRoute, facts: Servic
     return found
 
 
-def examine_operator(route: StatefulRoute, now: datetime | None) -> list[Finding]:
-    """Whether an operator is at work, and what it says is wrong; ``now``: by the API server's clock, None: unknown."""
+def last_at_work(route: StatefulRoute, seen: Iterable[StatefulRoute]) -> datetime | None:
+    """When the operator of a StatefulRoute last wrote into the status of any that it serves; None: nowhere to be seen.
+
+    ``seen``: all StatefulRoutes that can be seen; those that name another operator say nothing of this one.
+    """
+    operator = _operator(route)
+    times = [one.status.last_probe_time for one in (route, *seen) if _operator(one) == operator]
+    return max((at for at in times if at is not None), default=None)
+
+
+def examine_operator(route: StatefulRoute, wrote: datetime | None, now: datetime | None) -> list[Finding]:
+    """Whether an operator is at work, and what it says is wrong.
+
+    Args:
+        route: Which it serves.
+        wrote: `last_at_work`.
+        now: By the API server's clock; None: unknown.
+    """
     name, status = route.metadata.name, route.status
     if status.observed_generation is None:
         advice = "is an operator running, and does it serve this namespace (STATEFUL_ROUTE_NAMESPACES)?"
@@ -77,15 +94,19 @@ def examine_operator(route: StatefulRoute, now: datetime | None) -> list[Finding
         )
         for kind, reason, message in bad_conditions(route)
     ]
-    silent = now - status.last_probe_time if now and status.last_probe_time else None
+    silent = now - wrote if now and wrote else None
     if silent is not None and silent > SILENT:
-        message = f"it last wrote into the status {int(silent.total_seconds())} s ago; it does so every 60 s"
+        message = f"it last wrote into a status {int(silent.total_seconds())} s ago; it does so every 60 s"
         return [*found, Finding(Severity.ERROR, "operator", name, message, "look at its pod and its log")]
     if silent is None:
-        message = "it has seen this StatefulRoute; the status does not say when it last looked"
+        message = "it has seen this StatefulRoute; no StatefulRoute that you may list says when it was last at work"
         return [*found, Finding(Severity.UNKNOWN, "operator", name, message)]
-    message = f"it wrote into the status {max(0, int(silent.total_seconds()))} s ago"
+    message = f"it wrote into a status {max(0, int(silent.total_seconds()))} s ago"
     return [*found, Finding(Severity.OK, "operator", name, message)]
+
+
+def _operator(route: StatefulRoute) -> str | None:
+    return route.status.operator.name if route.status.operator else None
 
 
 async def _facts(session: Session, route: StatefulRoute, store: Store) -> ServiceFacts:

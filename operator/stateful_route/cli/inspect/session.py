@@ -80,6 +80,18 @@ class Session:
                 self.unfit[name] = error
         return sorted(found, key=lambda route: route.metadata.name)
 
+    async def routes_everywhere(self) -> list[StatefulRoute]:
+        """Those of all namespaces that fit; of this namespace alone where the others cannot be listed."""
+        try:
+            bodies = await list_routes(self.kube, None)
+        except KubeError:
+            return await self.routes()
+        found = []
+        for body in bodies:
+            with suppress(InvalidResource):  # that of this namespace has been told
+                found.append(StatefulRoute.parse(body))
+        return found
+
     async def route(self, service: str) -> StatefulRoute:
         """The StatefulRoute of that name, or that serves the service of that name.
 
