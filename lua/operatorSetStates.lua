@@ -14,7 +14,9 @@
 
   Returns  {ms since the epoch, for each pod its record (JSON), …, and a flag: 1 when its state record does not parse}
   Error    OWNED <owner> when the service is somebody else's or nobody's; nothing is written then
-  A record that does not parse is left as it is; in one that is not ours only the routing state is changed.
+  A record that does not parse is left as it is; in one that is not ours only the routing state and stops are changed.
+  Of a decision since and stops are moments that the operator has in its own clock, by this server's clock as it goes now:
+  since counts where state and reason stay, stops (absent: it is over) where stopsRead is what stands in the state record.
 ]]
 -- include lib/score.lua
 -- include lib/epoch.lua
@@ -109,19 +111,22 @@ for i = 5, #ARGV, 2 do
   end
   new.appWord = app_word(state, old, new, same_life)
   new.begun = new.appWord and state.app and tonumber(state.since) or same_life and old and old.begun or nil
-  local stops = same_life and state and tonumber(state.stops) or 0
-  new.stops = stops > now and stops or nil  -- what the hook of an earlier life has said counts no more
+  local stops = same_life and state and tonumber(state.stops) or 0  -- the hook of an earlier life counts no more
+  if stops ~= new.stopsRead then new.stops = stops > now and stops or nil end  -- a hook has spoken meanwhile, or none has
+  new.stopsRead = nil
   local written = new.state
   if new.appWord and SEVERITY[new.appWord] > SEVERITY[written] then written = new.appWord end
   if new.stops and SEVERITY[written] < SEVERITY.DENY_NEW_CALL then written = 'DENY_NEW_CALL' end
-  new.since = old and old.state == new.state and old.reason == new.reason and old.since or now
+  new.since = old and old.state == new.state and old.reason == new.reason and (new.since or old.since) or now
   new.former = replaced(new, old, same_life)
 
   local before = state and state.routingState or old and old.written or ''
   local note = new.stops and string.format(',"stops":%.0f', new.stops) or ''
   if state and state.op ~= true then
-    if state.stops and not new.stops then
-      state.stops, raw = nil, string.gsub(raw, ',%s*"stops"%s*:%s*%d+', '')
+    if state.stops and tonumber(state.stops) ~= new.stops then
+      local text, hits = string.gsub(raw, ',%s*"stops"%s*:%s*%d+', note)
+      state.stops = new.stops
+      raw = hits == 1 and text or cjson.encode(state)
       redis.call('HSET', KEYS[1], pod, raw)
     end
     if state.routingState ~= written then

@@ -70,7 +70,8 @@ local effective = word
 if record and SEVERITY[record.state] and SEVERITY[record.state] > SEVERITY[word] then
   effective = record.state
 end
--- Its preStop hook has said that it stops: that holds until another life of it speaks, or its time is over.
+-- Its preStop hook has said that it stops: that holds until another life of it speaks, or its time is over. When it is,
+-- the operator says of what it has noted: this server's clock may have been set.
 local stops = ARGV[8] ~= '1' and not other_life and state and tonumber(state.stops) or 0
 if stops > now and SEVERITY[effective] < SEVERITY.DENY_NEW_CALL then effective = 'DENY_NEW_CALL' end
 local before = state and SEVERITY[state.routingState] and state.routingState or ''
@@ -87,7 +88,9 @@ if ARGV[8] == '1' then  -- later than whoever has spoken before, also when this 
 end
 if lives then life_field = life_field .. string.format(',"lives":%.0f', lives) end
 if since then life_field = life_field .. string.format(',"since":%.0f', since) end
-if stops > now then life_field = life_field .. string.format(',"stops":%.0f', stops) end
+if stops > now or stops == tonumber(record and record.stops) then
+  life_field = life_field .. string.format(',"stops":%.0f', stops)
+end
 if #former > 0 then
   life_field = life_field .. ',"former":' .. cjson.encode(former)
 end

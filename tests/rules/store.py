@@ -114,7 +114,7 @@ class MemoryStore:
             new["begun"] = old["begun"]
         written = effective(RoutingState(new["state"]), RoutingState(word) if word else None)
         stays = old is not None and (old["state"], old["reason"]) == (new["state"], new["reason"])
-        new["since"] = old["since"] if stays and old else now
+        new["since"] = (new.get("since") or old["since"]) if stays and old else now
         new["former"] = _former(new, old, same=same)
         if state is not None and state.get("op") is not True:
             self._put(ordinal, state | {"routingState": written.value})

@@ -1,6 +1,8 @@
 """The operator's copy of a service's records: what is settled gets into Redis, whenever it is settled."""
 
 import json
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,11 +13,12 @@ from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 from stateful_route.domain.service import judge_service
+from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile import ledger as module
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.links import set_link
-from stateful_route.store.states import claim, get_service, set_state
+from stateful_route.store.states import claim, get_service, set_state, stop_pod
 from support.resources import route
 
 OWNER = "cluster/route"
@@ -258,3 +261,77 @@ async def test_who_lost_the_service_renews_nothing(store, service, ledger, workl
     with pytest.raises(OwnedElsewhere):
         await ledger.refresh(store)
     assert await entries(store, service) == earlier
+
+
+# The store's clock is set: `time_ms` is what the ledger takes it to have said at the last look
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("step", [HOUR_MS, -HOUR_MS], ids=["set ahead", "set back"])
+async def test_when_the_stores_clock_was_set_each_moment_is_written_by_its_new_name(store, service, ledger, step):
+    workload = Workload()
+    workload.observe(replace(pod(1, "other"), ready=False, ready_changed=round(steady()) - 60.0), deleted=False)
+    await ledger.read(store)
+    ledger.time_ms -= step
+    former = (await decided(store, ledger, workload, now=steady()))[1]
+    await ledger.write(store, {1: former})
+    assert ledger.clock_was_set
+    later = (await decided(store, ledger, workload, now=steady()))[1]
+    assert abs(later.unready_since - former.unready_since - step) < 1000
+    assert abs(later.kubelet_behind - former.kubelet_behind - step) < 1000
+    await ledger.write(store, {1: later})
+    assert 1 not in await decided(store, ledger, workload, now=steady())
+    successor = Ledger(service, OWNER)
+    await successor.read(store)
+    at = successor.situations(workload, Policy(), frozenset(), steady())[1]
+    assert 0 <= at.now - at.memory.unready_since < 5
+
+
+async def test_since_when_a_state_holds_is_written_by_its_new_name_too(store, service, ledger, workload, before):
+    ledger.settle(0, before)
+    await full_pass(store, ledger, workload)
+    was = ledger.records[1].since
+    ledger.time_ms -= HOUR_MS
+    await ledger.write(store, {0: ledger.records[0]})  # it says what time it is
+    ledger.time_ms += HOUR_MS
+    ledger.clock_was_set = False
+    decisions = await decided(store, ledger, workload, now=steady())
+    assert abs(decisions[1].since - was - HOUR_MS) < 1000
+    await ledger.write(store, decisions)
+    assert ledger.clock_was_set, "the store's clock says something else again"
+
+
+async def test_a_slow_answer_does_not_look_as_if_the_clock_had_been_set(store, ledger, monkeypatch):
+    await ledger.read(store)
+    answer = module.get_service
+
+    async def late(*words):
+        view = await answer(*words)
+        now = time.monotonic()
+        monkeypatch.setattr(module.time, "monotonic", lambda: now + 5)
+        return view
+
+    monkeypatch.setattr(module, "get_service", late)
+    await ledger.read(store)
+    assert not ledger.clock_was_set
+
+
+async def test_a_pod_stops_until_its_hooks_time_is_over_by_the_operators_clock(
+    store, service, ledger, workload, before
+):
+    ledger.settle(0, before)
+    await full_pass(store, ledger, workload)
+    await stop_pod(store, service, 1, "other", 90)
+    await ledger.read(store)
+    now = steady()
+    assert (await decided(store, ledger, workload, now=now + 85))[1].reason is Reason.STOPPING
+    ledger.time_ms += HOUR_MS
+    decisions = await decided(store, ledger, workload, now=now + 85)
+    assert decisions[1].reason is Reason.STOPPING
+    await ledger.write(store, decisions)
+    assert not ledger.stop_heard, "it knows what it has written"
+    over = (await decided(store, ledger, workload, now=now + 95))[1]
+    assert (over.reason, over.stops) == (Reason.READY, None)
+    await ledger.write(store, {1: over})
+    assert (await get_service(store, service)).pods[1].state.stops is None

@@ -30,8 +30,8 @@ async def decide(store, service):
     """The operator decides about pod 0; gives the record that stands then."""
     await claim(store, service, OWNER, {"heartbeat": "Auto"})
 
-    async def decides(life=LIFE, state=READY, reason=Reason.READY, former=()):
-        record = OperatorRecord(state=state, reason=reason, incarnation=life, ever_ready=True, former=former)
+    async def decides(life=LIFE, state=READY, reason=Reason.READY, **more):
+        record = OperatorRecord(state=state, reason=reason, incarnation=life, ever_ready=True, **more)
         return (await set_operator_states(store, service, OWNER, {0: record})).records[0]
 
     return decides
@@ -188,3 +188,58 @@ async def test_a_pod_that_only_the_operator_knows_is_noted(decide, stop, store, 
     assert await stop() is DENY
     view = (await get_service(store, service)).pods[0]
     assert (view.effective, view.state.author) == (DENY, Author.OPERATOR)
+
+
+# The store's clock may have been set: of what the operator has read it decides by its own
+
+
+@pytest.fixture(params=["operator", "app", "foreign client"])
+async def entry(request, decide, publish, raw, service):
+    """Pod 0 has one, of each author."""
+    if request.param == "foreign client":
+        await raw.hset(service.states, 0, '{"state": 7, "routingState": "READY", "updateTime": 1700000000000}')
+    if request.param == "app":
+        await publish(begins=True)
+    await decide()
+
+
+@pytest.mark.usefixtures("entry")
+async def test_the_operator_says_how_long_it_counts_and_when_it_is_over(decide, stop, seen):
+    await stop()
+    said, load = (await seen()).stops, (await seen()).load
+    for read, until in ((said, said + 3_600_000), (said + 3_600_000, 5)):
+        noted = await decide(state=DENY, reason=Reason.STOPPING, stops=until, stops_read=read)
+        assert (noted.stops, (await seen()).stops) == (until, until)
+    over = await decide(stops_read=5)
+    assert (over.stops, over.written, (await seen()).stops) == (None, READY, None)
+    assert ((await seen()).routing_state, (await seen()).load) == (READY, load)
+
+
+@pytest.mark.usefixtures("entry")
+async def test_what_a_hook_has_said_since_the_operator_looked_counts(decide, stop, seen):
+    await stop()
+    first = (await seen()).stops
+    await stop(seconds=200)
+    second = (await seen()).stops
+    for decided in ({}, {"stops_read": first}, {"stops": first + 5, "stops_read": first}):
+        assert (await decide(**decided)).stops == second
+        assert (await seen()).stops == second
+
+
+async def test_what_the_operator_has_noted_an_app_leaves_to_it(decide, publish, stop, seen):
+    await publish(begins=True)
+    await decide()
+    await stop()
+    await decide(state=DENY, reason=Reason.STOPPING, stops=5, stops_read=(await seen()).stops)
+    assert (await publish()).effective is DENY
+    assert (await seen()).stops == 5, "it is over by the store's clock"
+    await publish(begins=True)
+    assert (await seen()).stops is None
+
+
+async def test_since_when_it_is_in_a_state_gets_the_name_that_the_operator_gives_it(decide):
+    before = await decide()
+    assert (await decide()).since == before.since
+    assert (await decide(since=5)).since == 5
+    assert (await decide()).since == 5
+    assert (await decide(state=DENY, reason=Reason.STOPPING, since=5)).since >= before.since

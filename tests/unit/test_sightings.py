@@ -1,16 +1,13 @@
 """Moments that others have written: no clock that is set, or was wrong from the start, changes a period."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
 
 from stateful_route.domain.pod import PodFacts
-from stateful_route.domain.record import OperatorRecord
-from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.kube.server_clock import ServerClock, steady
-from stateful_route.reconcile.sightings import Deadlines, StoreMoments, Terminations
+from stateful_route.reconcile.sightings import StoreMoments, Terminations
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
@@ -114,29 +111,65 @@ def test_moments_that_stand_nowhere_are_forgotten():
     assert moments.own(stored, STORE + 9000, OWN) == OWN - 9000
 
 
-def asked(release):
-    return OperatorRecord(state=RoutingState.DENY_NEW_CALL, reason=Reason.DRAIN_REQUESTED, release=release)
+STEPS = pytest.mark.parametrize("step", [3_600_000, -3_600_000], ids=["set ahead", "set back"])
 
 
-@pytest.mark.parametrize("step", [3_600_000, -3_600_000])
-def test_an_end_that_an_app_was_told_is_told_anew_when_the_stores_clock_was_set(step):
-    ends, record = Deadlines(), asked(STORE + 20_000)
-    assert ends.renamed(0, record, STORE, OWN) == STORE + 20_000
-    assert ends.renamed(0, record, STORE + 5003, OWN + 5000) == STORE + 20_000, "a few ms are no step"
-    later = ends.renamed(0, record, STORE + 6000 + step, OWN + 6000)
+@STEPS
+def test_a_clock_that_was_set_gives_a_moment_another_name_and_the_former_one_is_understood(step):
+    moments = StoreMoments()
+    former = moments.stored(OWN - 4000, STORE, OWN)
+    moments.rename()
+    later = moments.renamed(former, STORE + step + 1000, OWN + 1000)
+    assert later == former + step
+    assert [moments.own(name, STORE + step + 9000, OWN + 9000) for name in (former, later)] == [OWN - 4000] * 2
+    moments.keep([former])
+    assert moments.renamed(former, STORE + step + 9000, OWN + 9000) == later, "it may not have been written yet"
+    moments.keep([later])
+    assert moments.own(later, 0, 0) == OWN - 4000
+
+
+@STEPS
+def test_an_operator_that_comes_after_that_goes_on_with_the_new_name(step):
+    moments = StoreMoments()
+    former = moments.stored(OWN - 4000, STORE, OWN)
+    moments.rename()
+    later = moments.renamed(former, STORE + step, OWN)
+    assert StoreMoments().own(later, STORE + step + 5000, OWN + 5000) == OWN - 4000
+
+
+def test_a_name_that_another_moment_has_had_is_not_given_again():
+    moments = StoreMoments()
+    taken = moments.stored(OWN - 3_604_000, STORE, OWN)
+    assert taken == STORE - 3_604_000
+    moments.rename()
+    name = moments.stored(OWN - 4000, STORE - 3_600_000, OWN)
+    assert name == taken + 1
+    assert moments.own(taken, STORE, OWN) == OWN - 3_604_000
+
+
+def test_two_moments_stay_two_although_the_stores_clock_is_read_a_little_late():
+    moments = StoreMoments()
+    moments.own(STORE - 4000, STORE, OWN)
+    moments.own(STORE - 3999, STORE + 1, OWN)
+    names = [STORE - 4000, STORE - 3999]
+    assert [moments.renamed(name, STORE + 1, OWN) for name in names] == names
+
+
+def test_what_the_stores_clock_has_not_reached_is_named_anew():
+    moments = StoreMoments()
+    assert moments.renamed(STORE + 3_600_000, STORE, OWN) == STORE
+
+
+@STEPS
+def test_an_end_that_is_to_come_stays_where_it_was(step):
+    ends = StoreMoments(past=False)
+    assert ends.own(STORE + 20_000, STORE, OWN) == OWN + 20_000
+    assert ends.renamed(STORE + 20_000, STORE + 5003, OWN + 5000) == STORE + 20_000, "a few ms are no step"
+    ends.rename()
+    later = ends.renamed(STORE + 20_000, STORE + 6000 + step, OWN + 6000)
     assert later == STORE + 20_000 + step
-    assert ends.renamed(0, replace(record, release=later), STORE + 7000 + step, OWN + 7000) == later
-
-
-def test_an_end_that_was_told_before_it_was_known_that_the_clock_was_set_is_told_anew():
-    ends, step = Deadlines(), 3_600_000
-    ends.name(0, STORE + 20_000, STORE, OWN)
-    assert ends.renamed(0, asked(STORE + 20_000), STORE + step, OWN) == STORE + 20_000 + step
-    assert ends.renamed(0, asked(STORE + 20_000), STORE + step + 9, OWN + 9) == STORE + 20_000 + step
-
-
-def test_where_no_app_was_asked_there_is_no_end():
-    assert Deadlines().renamed(0, asked(None), STORE, OWN) is None
+    assert ends.renamed(later, STORE + 7000 + step, OWN + 7000) == later
+    assert ends.own(STORE + 20_000, STORE + 7000 + step, OWN + 7000) == OWN + 20_000
 
 
 def test_the_steady_clock_goes_on():

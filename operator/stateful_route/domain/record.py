@@ -32,7 +32,7 @@ class OperatorRecord:
         address: ``host:port`` or host for callers; None: unknown.
         links: What becomes of the pod's links.
         count: How many links it had at the last count.
-        since: When state or reason last changed, ms by the clock of Redis; 0: not written yet.
+        since: When state or reason last changed, ms by the clock of Redis; 0: not written yet, or they change now.
         app_word: What the app last said by itself; None: nothing.
         written: The effective state as the script last wrote it; None: not written yet.
         release: Until then (ms by the clock of Redis) the app itself gives its uids away; None: it is not asked to.
@@ -45,6 +45,8 @@ class OperatorRecord:
         added: It came when failovers of the service were being held back; the brake does not count it until that ends.
         stops: Its preStop hook has said that it stops: until then, ms by the clock of Redis, that counts, as the script
             found it when it wrote last; None: it has not.
+        stops_read: The ``stops`` in the pod's entry that the operator has read, and about which it decides; the script
+            does about what the operator has not read. It stands in no record.
         stranded: Its links were to move when no pod of the service served, and wait for others to be READY.
     """
 
@@ -74,6 +76,7 @@ class OperatorRecord:
     added: bool = False
     stranded: bool = False
     stops: int | None = None
+    stops_read: int | None = None
 
     @classmethod
     @lru_cache(maxsize=4096)  # most records that a pass reads are as the pass before has read them
@@ -144,6 +147,9 @@ class OperatorRecord:
             "served": self.served,
             "added": self.added or None,
             "stranded": self.stranded or None,
+            "since": self.since or None,
+            "stops": self.stops,
+            "stopsRead": self.stops_read,
         }
         return json.dumps({name: value for name, value in data.items() if value is not None}, separators=(",", ":"))
 

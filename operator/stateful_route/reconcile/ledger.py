@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from stateful_route.api.statefulroute import StatefulRoute
@@ -29,7 +29,7 @@ from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.domain.service import Judgement
 from stateful_route.domain.snapshot import Snapshot, observed
 from stateful_route.kube.server_clock import steady
-from stateful_route.reconcile.sightings import STEP_MS, Deadlines, Latest, StoreMoments, Terminations
+from stateful_route.reconcile.sightings import STEP_MS, Latest, StoreMoments, Terminations
 from stateful_route.reconcile.spec import address_of
 from stateful_route.reconcile.workload import Workload
 from stateful_route.store.connection import Store
@@ -83,7 +83,11 @@ class Ledger:
         self.owner = owner
         self._terminations = Terminations(latest)
         self._moments = StoreMoments()
-        self._deadlines = Deadlines()
+        """Since when something is so, as it stands in records."""
+        self._ends = StoreMoments(past=False)
+        """Until when apps give their uids away, and until when what hooks have said counts."""
+        self._steps = Counter[int]()
+        """By how many ms at most the store's clock was set ahead since the record of an ordinal was written."""
         self._watched: set[str] = set()
         """uids of pods that were looked at before."""
         self._heard = StoreMoments()
@@ -101,7 +105,7 @@ class Ledger:
         """Is called right before the links are counted anew: what has moved until then is in the counts."""
         self._meanwhile = Counter[int]()
         """Links that have been accounted for, by target, since the last count began."""
-        self._time_read_at = 0.0
+        self._time_asked_at = self._time_read_at = 0.0
         self._states: dict[int, ServiceState] = {}
         """What stands in the main hash, as of the last look."""
         self._foreign: dict[int, RoutingState | None] = {}
@@ -124,8 +128,6 @@ class Ledger:
         view = await get_service(store, self.service)
         self._seen = observed(view.pods, view.config, view.time_ms, began, self._seen, self._usual_seconds)
         self.records = {ordinal: pod.record for ordinal, pod in view.pods.items() if pod.record is not None}
-        stored = [(r.unready_since, r.unreachable_since, _ready_since(r)) for r in self.records.values()]
-        self._moments.keep({moment for moments in stored for moment in moments if moment is not None})
         for ordinal, record in self.records.items():
             self._note_life(ordinal, record)
         for ordinal, before in self._settled.items():
@@ -134,7 +136,9 @@ class Ledger:
         self.loads = {ordinal: state.load for ordinal, state in self._states.items()}
         self._heard.keep({state.update_time for state in self._states.values()})
         self._foreign = {o: foreign_word(pod) for o, pod in view.pods.items() if pod.is_foreign}
-        self._set_clock(view.time_ms)
+        self._keep_moments()
+        self._set_clock(view.time_ms, began)
+        self._translate(self.records)
         self._amiss = {ordinal for ordinal, pod in view.pods.items() if not _agrees(pod)}
         self._strayed = {ordinal for ordinal, pod in view.pods.items() if _strayed(pod)}
         self._silent = [o for o, pod in view.pods.items() if pod.state and pod.state.author is Author.OPERATOR]
@@ -152,9 +156,34 @@ class Ledger:
         views = await asyncio.gather(*(get_service_pod(store, self.service, ordinal) for ordinal in ordinals))
         self._states |= {o: view.state for o, view in zip(ordinals, views, strict=True) if view.state is not None}
 
-    def _set_clock(self, time_ms: int) -> None:
-        self.clock_was_set |= bool(self.time_ms) and abs(time_ms - self.store_ms) >= STEP_MS
-        self.time_ms, self._time_read_at = time_ms, time.monotonic()
+    def _set_clock(self, time_ms: int, asked_at: float) -> None:
+        """The server's clock has said this since it was asked; if it was set, each moment is to be written anew."""
+        now = time.monotonic()
+        earliest = self.time_ms + round((asked_at - self._time_read_at) * 1000)
+        latest = self.time_ms + round((now - self._time_asked_at) * 1000)
+        if self.time_ms and not earliest - STEP_MS < time_ms < latest + STEP_MS:
+            self.clock_was_set = True
+            self._moments.rename()
+            self._ends.rename()
+            self._steps.update(dict.fromkeys(self.records, time_ms - earliest))
+        self.time_ms, self._time_asked_at, self._time_read_at = time_ms, asked_at, now
+
+    def _keep_moments(self) -> None:
+        records, states = self.records.values(), self._states.values()
+        self._moments.keep({moment for record in records for moment in _past(record)})
+        ends = {end for record in records for end in (record.release, record.stops)} | {state.stops for state in states}
+        self._ends.keep({end for end in ends if end is not None})
+
+    def _translate(self, ordinals: Iterable[int]) -> None:
+        """Know all moments of some pods by the operator's clock, before the store's is set the next time."""
+        store_ms, now_ms = self.store_ms, round(steady() * 1000)
+        for ordinal in ordinals:
+            record, state = self.records.get(ordinal), self._states.get(ordinal)
+            for moment in _past(record) if record else ():
+                self._moments.own(moment, store_ms, now_ms)
+            for end in (record.release if record else None, state.stops if state else None):
+                if end is not None:
+                    self._ends.own(end, store_ms, now_ms)
 
     @property
     def store_ms(self) -> int:
@@ -247,13 +276,12 @@ class Ledger:
         self, ordinal: int, pod: PodFacts | None, policy: Policy, now: float, *, braked: bool, wanted: bool | None
     ) -> Memory:
         record, store_ms, now_ms = self.records.get(ordinal), self.store_ms, round(now * 1000)
+        if record is not None and record.release is not None:
+            record = replace(record, release=self._ends.renamed(record.release, store_ms, now_ms))
         if record is not None and record.unready_since is not None:
             record = replace(record, unready_since=self._moments.own(record.unready_since, store_ms, now_ms))
-        if record is not None and (since := _ready_since(record)) is not None:
-            record = replace(record, since=self._moments.own(since, store_ms, now_ms))
-        if record is not None:
-            release = self._deadlines.renamed(ordinal, record, store_ms, now_ms)
-            record = record if release == record.release else replace(record, release=release)
+        if record is not None and record.since:
+            record = replace(record, since=self._moments.own(record.since, store_ms, now_ms))
         memory = remember(pod, record, policy, now, braked=braked, wanted=wanted)
         new = self._new_cut(ordinal, pod)
         return replace(memory, serves=new.serves) if new is not None else memory
@@ -295,15 +323,15 @@ class Ledger:
         state = self._states.get(pod.ordinal)
         if state is None or state.stops is None or not is_same_life(pod, self.records.get(pod.ordinal)):
             return None
-        left = (state.stops - self.store_ms) / 1000
-        return now + left if left > 0 else None
+        end = self._ends.own(state.stops, self.store_ms, round(now * 1000)) / 1000
+        return end if end > now else None
 
-    def _note_stop(self, ordinal: int, stops: int | None) -> None:
-        """What the script has found when it wrote: a hook may have spoken since the last look."""
+    def _note_stop(self, ordinal: int, stops: int | None, decided: int | None) -> None:
+        """What stands when the script has written: a hook may have spoken since the last look."""
         state = self._states.get(ordinal)
         if (None if state is None else state.stops) == stops:
             return
-        self.stop_heard |= stops is not None
+        self.stop_heard |= stops not in {None, decided}
         if state is not None:
             self._states[ordinal] = state._replace(stops=stops)
 
@@ -356,6 +384,8 @@ class Ledger:
             unreachable = at.pod.unreachable_since if at.pod else None
             same_life, new_cut = is_same_life(at.pod, old), self._new_cut(ordinal, at.pod)
             before = old.before if old and same_life and old.loss is at.memory.loss else None
+            since = old.since if old and (old.state, old.reason) == (verdict.state, verdict.reason) else 0
+            state = self._states.get(ordinal) if at.pod else None  # without a pod the script decides about its hook
             new = OperatorRecord(
                 state=verdict.state,
                 reason=verdict.reason,
@@ -365,8 +395,8 @@ class Ledger:
                 served=at.memory.served,
                 added=at.memory.added,
                 stranded=verdict.stranded,
-                unready_since=self._stored(at.memory.unready_since, at),
-                unreachable_since=self._stored(unreachable, at),
+                unready_since=self._named(self._moments, at.memory.unready_since, at),
+                unreachable_since=self._named(self._moments, unreachable, at),
                 ready_changed=at.pod.ready_changed if at.pod else None,
                 kubelet_behind=self._kubelet_behind(at, old),
                 container=_container(at.pod, old if same_life else None),
@@ -378,28 +408,35 @@ class Ledger:
                 count=self.counts.get(ordinal, 0),
                 release=verdict.release,
                 former=self._succession(ordinal, at.pod).former,
+                since=self._moments.renamed(since, at.store_ms, round(at.now * 1000)) if since else 0,
+                stops=self._named(self._ends, at.stopping, at),
+                stops_read=state.stops if state else None,
             )
             if (
                 old is None
                 or ordinal in self._settled
                 or new.decision != old.decision
+                or new.since != since
+                or (new.stops_read is not None and new.stops != new.stops_read)
                 or (full and (ordinal in self._amiss or new.count != old.count))
             ):
                 changed[ordinal] = new
-                self._deadlines.name(ordinal, new.release, at.store_ms, round(at.now * 1000))
+                if new.release is not None:
+                    self._ends.own(new.release, at.store_ms, round(at.now * 1000))
         return changed
 
-    def _stored(self, moment: float | None, at: Situation) -> int | None:
+    @staticmethod
+    def _named(moments: StoreMoments, moment: float | None, at: Situation) -> int | None:
         """A moment of a situation as it stands in a record."""
-        if moment is None:
-            return None
-        return self._moments.stored(round(moment * 1000), at.store_ms, round(at.now * 1000))
+        return None if moment is None else moments.stored(round(moment * 1000), at.store_ms, round(at.now * 1000))
 
     def _kubelet_behind(self, at: Situation, old: OperatorRecord | None) -> int | None:
         if at.pod is None:
             return None
         live = at.pod.uid in self._watched
         self._watched.add(at.pod.uid)
+        if old is not None and old.kubelet_behind is not None:
+            old = replace(old, kubelet_behind=old.kubelet_behind + self._steps[at.pod.ordinal])
         return kubelet_behind(at.pod, old, at.store_ms, live=live)
 
     def _note_life(self, ordinal: int, record: OperatorRecord) -> None:
@@ -415,15 +452,16 @@ class Ledger:
         """Write the decisions, and take over what the script made of them; one log line for each change."""
         if not decisions:
             return
+        asked_at = time.monotonic()
         written = await set_operator_states(store, self.service, self.owner, decisions)
-        self._set_clock(written.time_ms)
         if mended := self._strayed & written.records.keys():
             self._strayed -= mended
             store.meter.drift_repaired(self.service, "state", len(mended))
         for ordinal, new in written.records.items():
             old = self.records.get(ordinal)
             self.records[ordinal] = new
-            self._note_stop(ordinal, new.stops)
+            self._steps.pop(ordinal, None)
+            self._note_stop(ordinal, new.stops, decisions[ordinal].stops)
             self._cuts.pop(ordinal, None)
             self._note_life(ordinal, new)
             if ordinal in self._foreign:
@@ -444,6 +482,8 @@ class Ledger:
                         "links": new.links,
                     },
                 )
+        self._set_clock(written.time_ms, asked_at)
+        self._translate(written.records)
         self._complain(self._unparsable - decisions.keys() | written.unparsable)
 
     async def refresh(self, store: Store) -> None:
@@ -452,12 +492,12 @@ class Ledger:
 
     async def forget_gone(self, store: Store, expire_seconds: float, busy: frozenset[int]) -> None:
         """Remove the records of ordinals that are gone for longer than the expiry and have no links."""
-        latest = self.time_ms - expire_seconds * 1000
+        latest = steady() - expire_seconds
         gone = [
             ordinal
             for ordinal, record in self.records.items()
             if record.reason is Reason.GONE
-            and record.since <= latest
+            and self.moment(record.since) <= latest
             and not self.counts.get(ordinal)
             and ordinal not in busy
         ]
@@ -486,8 +526,10 @@ class Ledger:
         self._unparsable = unparsable
 
 
-def _ready_since(record: OperatorRecord) -> int | None:
-    return (record.since or None) if record.state is RoutingState.READY else None
+def _past(record: OperatorRecord) -> list[int]:
+    """The moments of a record that are over."""
+    moments = (record.unready_since, record.unreachable_since, record.since or None)
+    return [moment for moment in moments if moment is not None]
 
 
 def _agrees(pod: PodView) -> bool:

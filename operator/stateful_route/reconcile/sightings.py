@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from stateful_route.domain.pod import PodFacts
-from stateful_route.domain.record import OperatorRecord
 
 STEP_MS = 1000
 """By so much at least the store's clock must differ from what it should say, to count as having been set."""
@@ -52,15 +51,20 @@ class Terminations:
 class StoreMoments:
     """Moments in records, by the store's clock, and the same ones by the operator's; each is translated once.
 
-    So a clock that is set later does not change them. All are in ms.
+    So a clock that is set later does not change them. It gives them other names (`rename`); the former ones are
+    understood as long as they stand somewhere. All are in ms.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, past: bool = True) -> None:
+        """``past``: they are over, so that one which the store's clock has not reached yet is now."""
+        self._past = past
         self._own: dict[int, int] = {}
+        """Each name → the moment by the operator's clock."""
         self._stored: dict[int, int] = {}
+        """The moment by the operator's clock → its present name."""
 
     def own(self, stored: int, store_ms: int, now_ms: int) -> int:
-        """A moment of the past that stands in a record, by the operator's clock.
+        """A moment that stands in a record, by the operator's clock.
 
         Args:
             stored: It, by the store's clock.
@@ -68,43 +72,37 @@ class StoreMoments:
             now_ms: What the operator's says.
         """
         if stored not in self._own:
-            self._note(stored, now_ms - max(0, store_ms - stored))
+            own = now_ms - (store_ms - stored)
+            if self._past and own > now_ms:  # nobody knows what the clock showed then: its name is no good
+                self._own[stored] = now_ms
+                return now_ms
+            while own in self._stored:  # another one's, of which the store's clock was read a little later
+                own -= 1
+            self._note(stored, own)
         return self._own[stored]
 
     def stored(self, own: int, store_ms: int, now_ms: int) -> int:
         """The inverse of `own`."""
         if own not in self._stored:
-            self._note(store_ms - (now_ms - own), own)
+            name = store_ms - (now_ms - own)
+            while self._own.get(name, own) != own:  # it was another moment's before the store's clock was set
+                name += 1
+            self._note(name, own)
         return self._stored[own]
+
+    def renamed(self, stored: int, store_ms: int, now_ms: int) -> int:
+        """The present name of a moment that stands in a record."""
+        return self.stored(self.own(stored, store_ms, now_ms), store_ms, now_ms)
+
+    def rename(self) -> None:
+        """The store's clock was set: from now on each moment is called what that clock would have shown then."""
+        self._stored.clear()
 
     def keep(self, stored: Collection[int]) -> None:
         """Only these stand in records still."""
-        self._own = {known: own for known, own in self._own.items() if known in stored}
-        self._stored = {own: known for known, own in self._own.items()}
+        known = {self._own[name] for name in stored if name in self._own}
+        self._stored = {own: name for own, name in self._stored.items() if own in known}
+        self._own = {name: own for name, own in self._own.items() if name in stored or self._stored.get(own) == name}
 
     def _note(self, stored: int, own: int) -> None:
         self._own[stored], self._stored[own] = own, stored
-
-
-class Deadlines:
-    """Until when apps give their uids away: when the store's clock is set, the same moment has another name."""
-
-    def __init__(self) -> None:
-        self._ends: dict[int, dict[int, int]] = {}
-        """Ordinal → each name that its present end has had → the end by the operator's clock."""
-
-    def name(self, ordinal: int, release: int | None, store_ms: int, now_ms: int) -> None:
-        """The app of a pod is told this end, ms by the store's clock as it is known to go; None: it is told none."""
-        if release is None:
-            self._ends.pop(ordinal, None)
-        else:
-            self._ends.setdefault(ordinal, {}).setdefault(release, now_ms + release - store_ms)
-
-    def renamed(self, ordinal: int, record: OperatorRecord, store_ms: int, now_ms: int) -> int | None:
-        """The end that stands in the record of a pod, ms by the store's clock as it goes now; None: there is none."""
-        told = record.release
-        self.name(ordinal, told, store_ms, now_ms)
-        if told is None:
-            return None
-        release = store_ms + self._ends[ordinal][told] - now_ms
-        return told if abs(release - told) < STEP_MS else release

@@ -19,6 +19,7 @@ from stateful_route.kube.objects import FINALIZER
 from stateful_route.reconcile.departure import release_finalizers
 from stateful_route.store.connection import Store, StoreOptions
 from stateful_route.store.executor import StatefulExecutor
+from stateful_route.store.states import stop_pod
 from support.process import OperatorProcess
 from support.scene import DENY, READY, SHUTDOWN, Scene
 from support.shifted_clock import COMPILER, ShiftedClock
@@ -216,6 +217,88 @@ async def test_the_stores_clock_makes_no_delay_shorter_or_longer(
     clock.step_to(shift)
     await scene.wait_states({1: (SHUTDOWN, Reason.UNREADY_TOO_LONG)})
     assert DELAY - 1 <= time.monotonic() - began < DELAY + 3
+
+
+async def step(scene: Scene, clock: ShiftedClock, shift: int) -> None:
+    """The store's clock is set while an operator runs, which has read everything anew since then."""
+    clock.step_to(shift)
+
+    async def shown() -> list[int]:
+        entries = [pod.state for pod in (await scene.view()).pods.values() if pod.state is not None]
+        return [round(state.update_time / 1000 - time.time()) for state in entries]
+
+    await eventually(shown, lambda ahead: all(abs(by - shift) < HOUR / 2 for by in ahead), "it has been read anew")
+
+
+@SHIFTS
+async def test_an_operator_that_comes_after_the_stores_clock_was_set_goes_on_with_the_delay(
+    shifted_scene: Scene,
+    shifted_server: EmbeddedStore,
+    start_operator: StartOperator,
+    clock: ShiftedClock,
+    shift: int,
+) -> None:
+    scene, delay = shifted_scene, 12
+    former = start_operator(scene, redis_url=shifted_server.url)
+    await served(scene, {"failover": {"delaySeconds": delay}})
+    began = time.monotonic()
+    await scene.set_ready(1, ready=False)
+    await scene.wait_states({1: (DENY, Reason.UNREADY)})
+    await step(scene, clock, shift)
+    former.kill()
+    start_operator(scene, redis_url=shifted_server.url)
+    await scene.wait_states({1: (SHUTDOWN, Reason.UNREADY_TOO_LONG)})
+    assert delay - 1 <= time.monotonic() - began < delay + 3
+
+
+@SHIFTS
+async def test_an_operator_that_comes_after_the_stores_clock_was_set_goes_on_with_the_wait_at_a_start(
+    shifted_scene: Scene,
+    shifted_server: EmbeddedStore,
+    start_operator: StartOperator,
+    clock: ShiftedClock,
+    shift: int,
+) -> None:
+    scene, timeout = shifted_scene, 12
+    former = start_operator(scene, redis_url=shifted_server.url)
+    await served(scene, {"failover": {"startup": {"timeoutSeconds": timeout}}})
+    await scene.scale(0)
+    for ordinal in range(3):
+        await eventually(lambda o=ordinal: scene.pod(o), lambda b: "deletionTimestamp" in b["metadata"], "it stops")  # type: ignore[misc]
+        await scene.end_pod(ordinal)
+    await scene.wait_states(dict.fromkeys(range(3), (SHUTDOWN, Reason.GONE)))
+    await scene.scale(3)
+    await scene.wait_resyncs(2)  # it knows how many are wanted
+    began = time.monotonic()
+    await scene.run_pods([0])
+    await scene.wait_condition("FailoverPaused", "True", "ServiceStarting")
+    await step(scene, clock, shift)
+    former.kill()
+    start_operator(scene, redis_url=shifted_server.url)
+    await scene.wait_links_off(1, 2)
+    assert timeout - 1 <= time.monotonic() - began < timeout + 4
+
+
+@SHIFTS
+async def test_a_pod_stops_for_as_long_as_its_hook_has_said_whatever_the_stores_clock(
+    shifted_scene: Scene,
+    shifted_server: EmbeddedStore,
+    start_operator: StartOperator,
+    clock: ShiftedClock,
+    shift: int,
+) -> None:
+    scene, seconds = shifted_scene, 12
+    former = start_operator(scene, redis_url=shifted_server.url)
+    await served(scene, SPEC)
+    began = time.monotonic()
+    await stop_pod(scene.store, scene.service, 1, await scene.pod_uid(1), seconds)
+    await scene.wait_states({1: (DENY, Reason.STOPPING)})
+    await step(scene, clock, shift)
+    former.kill()
+    start_operator(scene, redis_url=shifted_server.url)
+    await scene.wait_states({1: READY})
+    assert seconds - 1 <= time.monotonic() - began < seconds + 3
+    await eventually(scene.view, lambda view: view.pods[1].state.stops is None, "nothing is left of it")
 
 
 @contextlib.asynccontextmanager

@@ -53,6 +53,7 @@ takes no new users, and the operator moves those it has.
 
 EXAMPLES = """\
 which pod this is comes from POD_NAME, POD_NAMESPACE and POD_UID, as the Downward API sets them, unless options say so.
+Set all three: without POD_UID the hook of a former pod may stop its successor, which then takes no new users.
 
 a pod that does not stop after all takes new users again a minute after the deadline.
 
