@@ -75,6 +75,8 @@ log = logging.getLogger(__name__)
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
 MIGRATION_REPORT_SECONDS = 1.0
+LOOKS = 5
+"""So often pods that begin anew are looked at before what is known is written; one look takes a round trip."""
 """Between two reports of how far the migrations under way have come."""
 
 Rival = Callable[[StatefulRoute, str], StatefulRoute | None]
@@ -384,17 +386,28 @@ class Reconciler:
         self, store: Store, policy: Policy, *, counted: bool
     ) -> tuple[Mapping[int, Situation], Judgement]:
         """The verdicts; what a drain, or a start, depends on is looked at anew: apps publish, links are made."""
-        situations, judgement = self._judge(policy)
-        if pods := self._ledger.begun_anew(situations):
-            await self._ledger.take_cuts(store, situations, pods, policy)
-            situations, judgement = self._judge(policy)
+        situations, judgement = await self._judged_with_cuts(store, policy)
         if policy.drain.by_app and (pods := beginning(situations, judgement.verdicts)):
             if not self._ledger.has_apps:  # as far as is known nobody runs the library: deny first, then make sure
                 await self._write(store, situations, keeping(judgement, pods))
             await self._ledger.look_at_apps(store, pods)
-            situations, judgement = self._judge(policy)
+            situations, judgement = await self._judged_with_cuts(store, policy)
         if not counted and (asks(situations, judgement.verdicts) or begins(situations, judgement.verdicts)):
             await self._ledger.recount(store)
+            situations, judgement = await self._judged_with_cuts(store, policy)
+        return situations, judgement
+
+    async def _judged_with_cuts(self, store: Store, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
+        """The verdicts, once it is known where the lives begin of all pods that have begun anew; more may come meanwhile.
+
+        What is decided of several pods together is written together: a pod of which that is not known is left out, and
+        if the others were written without it, the next look would find another service.
+        """
+        situations, judgement = self._judge(policy)
+        for _ in range(LOOKS):
+            if not (pods := self._ledger.begun_anew(situations)):
+                break
+            await self._ledger.take_cuts(store, situations, pods, policy)
             situations, judgement = self._judge(policy)
         return situations, judgement
 

@@ -120,3 +120,24 @@ async def test_the_only_pod_takes_all_at_once(scene: Scene, start_operator: Star
     await come_back(scene, 0)
     await scene.wait_links_off(1, 2)
     await scene.check_links(on=[0])
+
+
+async def test_pods_that_all_come_back_at_once_keep_their_own_users(
+    scene: Scene, start_operator: StartOperator
+) -> None:
+    start_operator(scene)
+    await scene.make_workload(4)
+    await scene.make_route()
+    await scene.wait_all_ready(range(4))
+    await scene.link(400, range(4))
+    for _ in range(2):
+        await scene.scale(0)
+        await scene.wait_states(dict.fromkeys(range(4), (SHUTDOWN, Reason.GONE)))
+        before = await scene.epochs()
+        await scene.scale(4)
+        await scene.wait_all_ready(range(4))
+        for ordinal in range(4):
+            await scene.wait_taken_over(ordinal)
+        assert await scene.placed() == dict.fromkeys(range(4), 100)
+        after = await scene.epochs()
+        assert all(after[uid] > epoch for uid, epoch in before.items())
