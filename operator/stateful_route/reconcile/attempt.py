@@ -96,7 +96,8 @@ def starting(start: Start | None, until: datetime) -> Finding | None:
         return None
     pods = ", ".join(str(ordinal) for ordinal in sorted(start.waiting))
     return Reason.SERVICE_STARTING, (
-        f"no pod served, and {start.ready} of them are READY again: users of ordinals {pods} stay linked there until "
-        f"{start.needed} pods are READY (failover.startup.minAvailable), or until {until:%H:%M:%S} UTC "
+        f"no pod served; {start.ready} of {start.needed} {'is' if start.ready == 1 else 'are'} READY again, and users "
+        f"of ordinals {pods} stay linked there until {start.needed} pods are READY (failover.startup.minAvailable), "
+        f"or until {until:%H:%M:%S} UTC "
         "(failover.startup.timeoutSeconds); who is asked for meanwhile gets a READY pod at once"
     )

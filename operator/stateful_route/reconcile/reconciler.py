@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stateful_route.api.conditions import ConditionType
 from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.domain.drain import asks, beginning
 from stateful_route.domain.errors import (
@@ -63,7 +64,7 @@ from stateful_route.reconcile.reporter import Reporter
 from stateful_route.reconcile.sightings import STEP_MS
 from stateful_route.reconcile.soundness import amiss
 from stateful_route.reconcile.spec import config_of, policy_of, probe_of
-from stateful_route.reconcile.status import Finding, Findings, build_status
+from stateful_route.reconcile.status import Finding, Findings, build_status, resolved
 from stateful_route.store.connection import Store
 from stateful_route.store.index import issued_epochs
 from stateful_route.store.keys import Service
@@ -567,16 +568,16 @@ class Reconciler:
         odd = oddities(pods, aside, facts, self.route.spec.health.container)
         degraded = amiss(self.service.namespace, self._env.claims, self._env.definition, denied, odd)
         for name, old, new in (
-            ("Stalled", was_stuck, stuck),
-            ("RedisConnected", before.redis, redis),
-            ("FailoverPaused", *paused),
-            ("Degraded", before.degraded, degraded),
+            (ConditionType.STALLED, was_stuck, stuck),
+            (ConditionType.REDIS_CONNECTED, before.redis, redis),
+            (ConditionType.FAILOVER_PAUSED, *paused),
+            (ConditionType.DEGRADED, before.degraded, degraded),
         ):
             if new is not None and (old is None or old[0] != new[0]):
                 log.warning(name, extra={"service": str(self.service), "reason": new[0], "why": new[1]})
                 self._reporter.notice(Notice("Warning", new[0], new[1]))
             elif new is None and old is not None:
-                self._reporter.notice(Notice("Normal", f"{name}Resolved", f"no longer: {old[1]}"))
+                self._reporter.notice(Notice("Normal", f"{name}Resolved", resolved(name, old)))
         self._found.stalled, self._found.redis, self._found.degraded = stalled, redis, degraded
         if not self.ended:
             now = datetime.now(UTC)

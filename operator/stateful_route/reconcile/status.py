@@ -12,7 +12,17 @@ from stateful_route.domain.routing import RoutingState
 
 OK = (Reason.PROGRESSING, "the operator goes on by itself")
 SOUND = (Reason.SOUND, "nothing has to be put right any more")
+REACHED = (Reason.CONNECTED, "the store answers")
+FAILING_OVER = (Reason.WITHIN_LIMIT, "users of failed pods are moved")
 Finding = tuple[Reason, str]
+
+FINE: Mapping[ConditionType, Finding] = {
+    ConditionType.STALLED: OK,
+    ConditionType.REDIS_CONNECTED: REACHED,
+    ConditionType.FAILOVER_PAUSED: FAILING_OVER,
+    ConditionType.DEGRADED: SOUND,
+}
+"""What a condition says while nothing is wrong with it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,12 +77,12 @@ def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) ->
         degraded = []  # nobody need read of what has never been
     for kind, holds, (reason, message) in (
         (ConditionType.READY, *_ready(found, pods)),
-        (ConditionType.REDIS_CONNECTED, found.redis is None, found.redis or (Reason.CONNECTED, "the store answers")),
+        (ConditionType.REDIS_CONNECTED, found.redis is None, found.redis or REACHED),
         (ConditionType.STALLED, found.stalled is not None, found.stalled or OK),
         (
             ConditionType.FAILOVER_PAUSED,
             found.paused is not None,
-            found.paused or (Reason.WITHIN_LIMIT, "users of failed pods are moved"),
+            found.paused or FAILING_OVER,
         ),
         *degraded,
     ):
@@ -95,6 +105,13 @@ def build_status(former: StatefulRouteStatus, found: Findings, now: datetime) ->
         last_migration=found.migration,
         last_probe_time=found.probed,
     )
+
+
+def resolved(kind: ConditionType, was: Finding) -> str:
+    """What an Event says of a condition that is fine again: what is so now, as what was said before is not."""
+    _, now = FINE[kind]
+    reason, _ = was
+    return f"{now}; no longer {reason}"
 
 
 def refusal(former: StatefulRouteStatus, generation: int, why: str, now: datetime) -> StatefulRouteStatus:

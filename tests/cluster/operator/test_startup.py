@@ -50,7 +50,10 @@ async def test_each_pod_that_comes_back_keeps_its_own_users_and_the_others_wait(
     await scene.scale(3)
     await come_back(scene, 0)
     waits = await scene.wait_condition("FailoverPaused", "True", "ServiceStarting")
-    assert "users of ordinals 1, 2 stay linked there until 3 pods are READY" in waits["message"]
+    assert (
+        "no pod served; 1 of 3 is READY again, and users of ordinals 1, 2 stay linked there until 3 pods are READY"
+        in waits["message"]
+    )
     await scene.wait_resyncs(2)
     assert (await scene.records())[2].links is LinkAction.STAY
     await come_back(scene, 1)
@@ -58,6 +61,8 @@ async def test_each_pod_that_comes_back_keeps_its_own_users_and_the_others_wait(
     assert await scene.placed() == SERVED
     await come_back(scene, 2)
     await scene.wait_condition("FailoverPaused", "False")
+    over = await scene.wait_event("FailoverPausedResolved")
+    assert over["note"] == "users of failed pods are moved; no longer ServiceStarting"
     for ordinal in range(3):
         await scene.wait_taken_over(ordinal)
     assert await scene.placed() == SERVED
