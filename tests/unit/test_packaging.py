@@ -290,7 +290,7 @@ def test_with_redis_alone_a_pod_can_wait_until_it_is_drained(library):
         words = ("--redis-url", store.url, "-n", "games", "--pod", "rooms-0", "--deadline-seconds", "20")
         done = library.entry_point("wait-drained", *words)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert "rooms-0 is empty" in done.stderr
+    assert "nobody knows games/rooms pod 0" in done.stderr, "it has asked the store"
 
 
 def test_with_the_extra_cli_a_command_that_needs_kubernetes_says_what_to_install():
