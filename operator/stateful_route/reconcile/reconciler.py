@@ -399,7 +399,7 @@ class Reconciler:
         return situations, judgement
 
     async def _judged_with_cuts(self, store: Store, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
-        """The verdicts, once it is known where the lives begin of all pods that have begun anew; more may come meanwhile.
+        """The verdicts, once it is known where the lives of pods begin that have begun anew; more may come meanwhile.
 
         What is decided of several pods together is written together: a pod of which that is not known is left out, and
         if the others were written without it, the next look would find another service.
