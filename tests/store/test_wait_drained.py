@@ -110,11 +110,23 @@ async def test_without_an_operator_it_says_that_nobody_moves_the_users(hook, not
     await set_link(store, service, "ada", 0)
     waiting = hook(NOTICE_SECONDS + 2)
     await until(lambda: waiting.said)
-    assert waiting.said == ["room-0: 1 user left, DENY_NEW_CALL"], "it has only just asked"
+    assert waiting.said == ["room-0: 1 user left, DENY_NEW_CALL; no other pod is READY"], "it has only just asked"
     left, said = await waiting.end()
     assert left == 1
     assert "1 user left, DENY_NEW_CALL: no operator has answered yet, which would move them" in said
     assert await noted(), "new users go elsewhere all the same"
+
+
+async def test_it_says_that_the_other_pods_are_full(hook, store, service):
+    await claim(store, service, OWNER, {"maxLinksPerPod": 1})
+    for ordinal, uid in enumerate(("ada", "bob")):
+        await set_state(store, service, ordinal, READY)
+        await set_link(store, service, uid, ordinal)
+    _, said = await hook(1).end()
+    assert "1 user left, DENY_NEW_CALL; every other READY pod is full (placement.maxLinksPerPod)" in said
+    await remove_link(store, service, "bob", 0)
+    _, said = await hook(1).end()
+    assert "full" not in said
 
 
 async def test_it_does_not_call_a_pod_empty_that_nobody_knows_and_leaves_no_trace_of_it(hook, service, raw):

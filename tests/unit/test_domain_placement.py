@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stateful_route.domain.placement import Placement, Spread, Strategy, Target, good_range, in_turn, room
+from stateful_route.domain.placement import Placement, Spread, Strategy, Target, good_range, in_turn, nobody_takes, room
 
 
 def taken(targets, count, **placement):
@@ -338,3 +338,17 @@ def test_full_pods_of_a_large_weight_do_not_hold_up_the_one_that_is_left():
     placement = Placement(strategy=Strategy.WEIGHTED_ROUND_ROBIN, weights=weights, max_links=10)
     spread = Spread([Target(0, links=3), *targets], placement)
     assert Counter(iter(spread.take, None)) == {0: 7, **dict.fromkeys(range(1, 400), 1)}
+
+
+TAKERS = {
+    "no other pod is READY": ({}, 5, "no other pod is READY"),
+    "without a limit any READY pod takes links": ({1: 1000}, 0, None),
+    "one pod is below the limit": ({1: 5, 2: 4}, 5, None),
+    "all are at the limit or above": ({1: 5, 2: 7}, 5, "every other READY pod is full (placement.maxLinksPerPod)"),
+}
+
+
+@pytest.mark.parametrize("case", TAKERS)
+def test_why_links_cannot_move_is_said(case):
+    links, limit, why = TAKERS[case]
+    assert nobody_takes(links, limit) == why

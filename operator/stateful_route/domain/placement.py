@@ -132,6 +132,20 @@ def in_turn(ordinals: Iterable[int], placement: Placement, start: int = 0) -> It
     return cycle(_turned(order, start))
 
 
+def nobody_takes(links: Mapping[int, int], max_links: int) -> str | None:
+    """Why no link can move to another pod, in words; None: one can.
+
+    Args:
+        links: How many links each other READY pod has.
+        max_links: As in `Placement`.
+    """
+    if not links:
+        return "no other pod is READY"
+    if max_links > 0 and min(links.values()) >= max_links:
+        return "every other READY pod is full (placement.maxLinksPerPod)"
+    return None
+
+
 def room(targets: Sequence[Target], placement: Placement) -> float:
     """How many links a `Spread` over these pods hands out; infinite without a limit, 0 for no pods."""
     candidates = eligible(targets, placement)

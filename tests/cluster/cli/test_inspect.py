@@ -226,9 +226,11 @@ def test_a_drain_that_is_not_over_in_time_says_so_and_goes_on(cli, fleet):
     done = cli("drain", "rooms-2", "--wait", "--deadline-seconds", 1)
     assert done.returncode == 3
     assert "90 users are left on rooms-2 after 1 s; the drain goes on" in done.stderr
+    assert "90 users left, " in done.stderr
+    assert "; no other pod is READY" in done.stderr
     plain = cli("drain", "rooms-2")
     assert plain.returncode == 0
-    assert "no other pod is READY: its 90 users stay until one is" in plain.stderr
+    assert "no other pod is READY: its 90 users stay until one can take them" in plain.stderr
     asyncio.run(keep_only(ready=True))
 
 

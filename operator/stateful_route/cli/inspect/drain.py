@@ -6,14 +6,12 @@ from stateful_route.api.statefulroute import StatefulRoute
 from stateful_route.cli.answers import FAILED, NO, Output, fail, notes, print_answer
 from stateful_route.cli.inspect.session import Session
 from stateful_route.cli.inspect.status import say_how_to_watch
-from stateful_route.cli.inspect.wait_drained import Pod, wait_drained
+from stateful_route.cli.inspect.wait_drained import Pod, obstacle_to_moving, wait_drained
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.pod import PodFacts
-from stateful_route.domain.routing import RoutingState
 from stateful_route.kube.client import KubeError
 from stateful_route.kube.pods import DRAIN_ANNOTATION, pod_facts
 from stateful_route.store.index import count_links
-from stateful_route.store.states import get_service
 
 
 async def drain(session: Session, name: str, wait_seconds: float | None) -> None:
@@ -72,13 +70,12 @@ async def _warn(session: Session, route: StatefulRoute, pod: PodFacts) -> None:
     """Say so when nobody can take the users; what cannot be found out is no reason not to drain."""
     try:
         store, target = await session.store(route), session.service(route)
-        view, links = await get_service(store, target), await count_links(store, target)
+        links, obstacle = await count_links(store, target), await obstacle_to_moving(store, target, pod.ordinal)
     except StatefulRouteError as error:
         notes().print(f"whether there are pods to move to is unknown: {error}", markup=False, style="yellow")
         return
-    others = [o for o, seen in view.pods.items() if o != pod.ordinal and seen.effective is RoutingState.READY]
-    if links.get(pod.ordinal) and not others:
-        text = f"no other pod is READY: its {links[pod.ordinal]:,} users stay until one is"
+    if links.get(pod.ordinal) and obstacle:
+        text = f"{obstacle}: its {links[pod.ordinal]:,} users stay until one can take them"
         notes().print(text, markup=False, style="yellow")
 
 

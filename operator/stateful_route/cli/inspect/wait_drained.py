@@ -16,14 +16,15 @@ from stateful_route.domain.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from stateful_route.domain.placement import nobody_takes
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.drivers.identity import INDEX, NAME, NAMESPACE, SERVICE, UID, Identity
 from stateful_route.store.connection import Store
-from stateful_route.store.index import links_of_pod
+from stateful_route.store.index import count_links, links_of_pod
 from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
 from stateful_route.store.runtime import hear
-from stateful_route.store.states import get_service_pod, stop_pod
+from stateful_route.store.states import get_service, get_service_pod, stop_pod
 
 DONE, FAILED, USAGE, NOT_EMPTY = 0, 1, 2, 3
 
@@ -148,10 +149,11 @@ async def wait_drained(
         try:
             looks = await hear([lambda: _look(store, pod, hook)], lambda done: 0 if done else end - time.monotonic())
             if looks:
-                left, view = looks[0]
+                left, view, obstacle = looks[0]
                 known = hook is None or hook.knows
                 late = looked_at - began >= min(NOTICE_SECONDS, deadline_seconds)
                 text = _told(left, view, asked=hook is not None, late=late) if known else _doubt(left, pod)
+                text = f"{text}; {obstacle}" if obstacle else text
                 noticed = known and view.effective is not RoutingState.READY
                 if left == 0 and (noticed or late):
                     say(f"{pod.name} {'is empty' if known else 'has no users'} after {time.monotonic() - began:.1f} s")
@@ -217,8 +219,8 @@ class Hook:
         return await get_service_pod(store, pod.service, pod.ordinal)
 
 
-async def _look(store: Store, pod: Pod, hook: Hook | None) -> tuple[int, PodView]:
-    """How many links the pod has, and what the store knows of it."""
+async def _look(store: Store, pod: Pod, hook: Hook | None) -> tuple[int, PodView, str | None]:
+    """How many links the pod has, what the store knows of it, and why nobody can take them (None: somebody can)."""
     await check_layout(store, stamp=False)
     view = await get_service_pod(store, pod.service, pod.ordinal)
     if hook is not None:
@@ -227,7 +229,19 @@ async def _look(store: Store, pod: Pod, hook: Hook | None) -> tuple[int, PodView
     left = 0
     async for buckets in links_of_pod(store, pod.service, pod.ordinal):
         left += sum(len(bucket.uids) for bucket in buckets)
-    return left, view
+    return left, view, await obstacle_to_moving(store, pod.service, pod.ordinal) if left else None
+
+
+async def obstacle_to_moving(store: Store, service: Service, ordinal: int) -> str | None:
+    """Why no other pod can take the links of this one; None: one can, or the store's user may not know."""
+    try:
+        seen = await get_service(store, service)
+        ready = [o for o, one in seen.pods.items() if o != ordinal and one.effective is RoutingState.READY]
+        limit = seen.config.placement.max_links
+        links = await count_links(store, service) if ready and limit > 0 else {}
+    except StoreRejected:
+        return None
+    return nobody_takes({o: links.get(o, 0) for o in ready}, limit)
 
 
 def _unknown(pod: Pod) -> str:
