@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from stateful_route.devcluster import DevClusterError, EmbeddedStore
 from stateful_route.devcluster.helm import find_helm
@@ -12,6 +13,10 @@ from stateful_route.devcluster.kubectl import Kubectl
 from support.audit import AUDIT_POLICY
 from support.helm import Helm
 from support.privileges import NAME, Privileges
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+"""An example takes as long as it takes: a machine may be busy."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A shell's background job ignores Ctrl-C, and so would the processes that the tests start and interrupt."""

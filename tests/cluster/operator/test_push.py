@@ -7,6 +7,8 @@ import pytest
 from stateful_route.devcluster.embedded_store import EmbeddedStore
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.store.states import set_state
+from support.exposition import page, samples
+from support.ports import free_port
 from support.process import OperatorProcess
 from support.scene import DENY, READY, SHUTDOWN, Scene
 from support.waiting import always, eventually
@@ -59,14 +61,13 @@ async def test_a_pod_that_denies_by_itself_gets_none_of_the_links_that_move(
 async def test_the_operator_does_not_answer_its_own_echo(
     private_scene: Scene, server: EmbeddedStore, start_operator: StartOperator
 ) -> None:
-    scene = private_scene
-    start_operator(scene, redis_url=server.url, resync_seconds=50)
+    scene, port = private_scene, free_port()
+    start_operator(scene, redis_url=server.url, resync_seconds=50, metrics_port=port)
     await served(scene)
 
-    async def reads() -> int:
-        """Rises when the operator reads everything anew: it counts the links then."""
-        info = await scene.store.command("INFO", "commandstats")
-        return int(info["cmdstat_zrangebyscore"]["calls"])
+    async def reads() -> float:
+        """Rises when the operator reads pods of the service anew."""
+        return samples(await page(port))["stateful_route_store_round_trip_seconds_count", "read"]
 
     await scene.change_route({"failover": {"delaySeconds": 600}})
     await eventually(scene.status, lambda status: status["observedGeneration"] == 2, "the change is seen")
