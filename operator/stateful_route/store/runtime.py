@@ -77,7 +77,7 @@ class Aside:
 
     def start(self, job: Callable[[], Awaitable[None]]) -> None:
         """Begin, unless it is being done already; the job may not raise."""
-        if self._task is None or self._task.done():
+        if not self.busy:
             self._task = asyncio.ensure_future(job())
             self._task.set_name(self._name)
 
