@@ -66,9 +66,9 @@ end
 
 -- As Container.follows: another id, or another start where an id is not known, of the container of the same name.
 local function is_another_container(old, new)
-  local old_name, old_id, old_start = string.match(old or '', '^(.-)=(.*)@(.-)$')
-  local new_name, new_id, new_start = string.match(new or '', '^(.-)=(.*)@(.-)$')
-  if not old_name or not new_name then return false end
+  if type(old) ~= 'table' or type(new) ~= 'table' then return false end
+  local old_id, old_start, old_name = old[1] or '', old[2] or '', old[3] or ''
+  local new_id, new_start, new_name = new[1] or '', new[2] or '', new[3] or ''
   if old_name ~= '' and new_name ~= '' and old_name ~= new_name then return false end
   if old_id ~= '' and new_id ~= '' then return old_id ~= new_id end
   return old_start ~= '' and new_start ~= '' and old_start ~= new_start

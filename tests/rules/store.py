@@ -186,7 +186,7 @@ class MemoryStore:
 def _same_life(old: Json, new: Json) -> bool:
     if not old.get("incarnation") or not new.get("incarnation"):
         return True
-    former, now = (Container.parse(record.get("container", "=@")) for record in (old, new))
+    former, now = (Container.parse(record.get("container", [])) for record in (old, new))
     return bool(old["incarnation"] == new["incarnation"]) and not now.follows(former)
 
 

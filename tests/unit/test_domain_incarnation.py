@@ -65,8 +65,3 @@ def test_what_is_not_said_any_more_of_a_container_is_remembered():
     assert Container().known_as(Container("a", "noon")) == Container("a", "noon")
     assert Container("b").known_as(Container("", "noon")) == Container("b", "noon")
     assert Container(name="web").known_as(Container("a", "noon", "app")) == Container(name="web")
-
-
-def test_a_container_comes_back_from_its_text():
-    for known in (Container(), Container("a@b=c", "noon", "app"), Container("a"), Container(started="noon")):
-        assert Container.parse(str(known)) == known

@@ -35,7 +35,7 @@ RECORDS = st.builds(
     unreachable_since=st.none() | MILLISECONDS,
     ready_changed=st.none() | st.floats(1e9, 2e9),
     kubelet_behind=st.none() | st.integers(-(10**9), 10**9),
-    container=st.builds(Container, id=st.text(), started=st.text(alphabet="0123456789:-TZ")),
+    container=st.builds(Container, id=st.text(), started=st.text(), name=st.text()),
     heard=st.none() | MILLISECONDS,
     begun=st.none() | MILLISECONDS,
     serves=st.booleans(),
@@ -76,6 +76,9 @@ GARBAGE = {
     "a time that is none": '{"state": "READY", "reason": "Ready", "unreadySince": "noon"}',
     "a time without end": '{"state": "READY", "reason": "Ready", "unreadySince": 1e999}',
     "an incarnation that is no text": '{"state": "READY", "reason": "Ready", "incarnation": 5}',
+    "a container that is text": '{"state": "READY", "reason": "Ready", "container": "app"}',
+    "a container whose words are none": '{"state": "READY", "reason": "Ready", "container": [1, 2, 3]}',
+    "a container of more words than it has": '{"state": "READY", "reason": "Ready", "container": ["a", "b", "c", "d"]}',
     "more brackets than anybody can read": "[" * 100_000,
     "bytes that are no text": b"\xff\xfe",
 }

@@ -38,15 +38,16 @@ class Container(NamedTuple):
     started: str = ""
     name: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.name}={self.id}@{self.started}"
-
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """The inverse of ``str``."""
-        name, _, life = text.partition("=")
-        container_id, _, started = life.rpartition("@")
-        return cls(container_id, started, name)
+    def parse(cls, words: list[str]) -> Self:
+        """One that stands in a record as the list of its words.
+
+        Raises:
+            TypeError: they are no such list.
+        """
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise TypeError(f"{words!r} is no container's words")
+        return cls(*words)
 
     @property
     def started_at(self) -> float | None:

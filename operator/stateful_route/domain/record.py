@@ -141,7 +141,7 @@ class OperatorRecord:
             "former": self.former or None,
             "readyChanged": self.ready_changed,
             "kubeletBehind": self.kubelet_behind,
-            "container": str(self.container) if any(self.container) else None,
+            "container": self.container if any(self.container) else None,
             "begun": self.begun,
             "serves": self.serves or None,
             "served": self.served,
