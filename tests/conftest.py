@@ -14,9 +14,11 @@ from support.audit import AUDIT_POLICY
 from support.helm import Helm
 from support.privileges import NAME, Privileges
 
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
-"""An example takes as long as it takes: a machine may be busy."""
+settings.register_profile("gate", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=5000)
+settings.load_profile("gate")
+"""Each run tries the same examples, and they take as long as they take. ``--hypothesis-profile=explore`` looks for new
+ones; what it finds becomes an ``@example``, or a strategy that draws it soon."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A shell's background job ignores Ctrl-C, and so would the processes that the tests start and interrupt."""

@@ -13,18 +13,17 @@ from stateful_route.domain.errors import StoreUnavailable
 from stateful_route.domain.routing import LinkAction, RoutingState
 from stateful_route.drivers.cache import CacheOptions
 from stateful_route.drivers.push import Push
-from stateful_route.store.connection import StoreOptions
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import NOBODY, Moved, append_moves
 from support.operator_records import record
+from support.published import HURRIED
 from support.tcp_proxy import TcpProxy
 from support.waiting import until
 
 NS, SVC = "games", "room"
 READY, DENY, SHUTDOWN = RoutingState
-PATIENT = CacheOptions(refresh_seconds=60.0)
+PATIENT = CacheOptions(refresh_seconds=600.0)
 QUICK = CacheOptions(refresh_seconds=0.3)
-HURRIED = StoreOptions(timeout_seconds=0.3, deadline_seconds=0.5)
 
 
 class Ear:

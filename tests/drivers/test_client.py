@@ -13,17 +13,15 @@ from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StoreR
 from stateful_route.domain.routing import LinkAction, RoutingState
 from stateful_route.drivers import client, client_sync
 from stateful_route.drivers.cache import CacheOptions
-from stateful_route.store.connection import StoreOptions
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import NOBODY, Batch, Moved, append_moves, migrate
 from stateful_route.store.states import get_hints
 from support.operator_records import record
-from support.published import PATIENT
+from support.published import HURRIED, PATIENT
 from support.waiting import until
 
 NS, SVC = "games", "room"
 READY, DENY, SHUTDOWN = RoutingState
-HURRIED = StoreOptions(timeout_seconds=0.5, deadline_seconds=1.0)
 UIDS = [f"uid-{number}" for number in range(300)]
 
 
@@ -414,7 +412,7 @@ async def test_report_unreachable(two, pushed, executor_here, service, later):
 
 
 async def test_a_pod_is_avoided_only_for_a_while(two, connect, server, later):
-    caller = await connect(server.url, CacheOptions(refresh_seconds=60), cache_seconds=0)
+    caller = await connect(server.url, CacheOptions(refresh_seconds=600.0), cache_seconds=0)
     await caller.client.report_unreachable(NS, SVC, 0)
     assert set((await caller.client.compute_linked_pods(NS, UIDS[:10], SVC)).values()) == {1}
     later(11)
@@ -525,7 +523,7 @@ async def test_new_uids_go_where_the_stateful_route_says(operate, publish, conne
     counts = {0: 300, 1: 200, 2: 250}
     await publish(dict.fromkeys(counts, "READY"), loads={0: 0, 1: 1000, 2: 2000}, incarnation="pod/0")
     await operate({pod: record(count=count) for pod, count in counts.items()}, **config)
-    caller = await connect(server.url, CacheOptions(refresh_seconds=60))
+    caller = await connect(server.url, CacheOptions(refresh_seconds=600.0))
     if "maxLinksPerPod" in config:  # by what is linked in truth
         for pod, count in counts.items():
             await caller.executor.set_links_if_absent(NS, [f"old-{pod}-{n}" for n in range(count)], SVC, pod, 300)

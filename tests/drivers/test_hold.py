@@ -8,15 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, NotRunning
-from stateful_route.store.connection import StoreOptions
 from stateful_route.store.migrate import NOBODY, Batch, Moved, append_moves, migrate
 from support.operator_records import record
-from support.published import PATIENT
+from support.published import HURRIED, PATIENT
 from support.waiting import always, eventually, until
 
 NS, SVC = "games", "room"
 SECONDS = 2
-HURRIED = StoreOptions(timeout_seconds=0.3, deadline_seconds=0.5)
 
 
 @asynccontextmanager

@@ -93,7 +93,7 @@ async def front(module_of: Callable[[str], ModuleType], example: str, redis_url:
     module = module_of(f"{example}/middleware.py")
     options: dict[str, Any] = {
         "store": StoreOptions(timeout_seconds=0.5, deadline_seconds=0.8),
-        "cache": CacheOptions(refresh_seconds=60.0),
+        "cache": CacheOptions(refresh_seconds=600.0),
     }
     async with AsyncExitStack() as stack:
 

@@ -53,7 +53,7 @@ async def count(running) -> Any:
                 return False
 
         for ordinal in running.pods:
-            await eventually(lambda ordinal=ordinal: well(ordinal), bool, "the pod serves", seconds=30)
+            await eventually(lambda ordinal=ordinal: well(ordinal), bool, "the pod serves")
 
         async def ask(ordinal: int, uid: str) -> httpx.Response:
             return await http.post(f"http://{running.address(ordinal)}/users/{uid}/count")

@@ -128,7 +128,7 @@ async def test_callers_give_its_uids_another_pod_even_before_they_are_moved(thre
     managing = await manage(failover=FailoverOptions(links_per_second=300))
     uids = await link(900, pod=0)
     async with StatefulExecutor.from_url(server.url) as links:
-        states = ServiceStateCache(links, CacheOptions(refresh_seconds=60))
+        states = ServiceStateCache(links, CacheOptions(refresh_seconds=600.0))
         client = ClientDriver(states)
         assert await client.compute_linked_pod(NS, uids[0], SVC) == 0
         failing = asyncio.create_task(fail(managing))
@@ -390,7 +390,7 @@ async def test_a_pod_that_nobody_knew_is_forgotten(managing, raw, service):
 async def test_callers_hear_of_it_at_once(three, manage, server):
     managing = await manage()
     async with StatefulExecutor.from_url(server.url) as links:
-        states = ServiceStateCache(links, CacheOptions(refresh_seconds=60))
+        states = ServiceStateCache(links, CacheOptions(refresh_seconds=600.0))
         await states.snapshot(SERVICE)
         await fail(managing)
         await until(lambda: 0 in states.known(SERVICE).dead and 0 not in states.known(SERVICE).alive)

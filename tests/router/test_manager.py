@@ -9,16 +9,15 @@ import pytest
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StoreUnavailable
 from stateful_route.domain.routing import LinkAction, RoutingState
 from stateful_route.drivers.cache import CacheOptions
-from stateful_route.store.connection import StoreOptions
 from stateful_route.store.keys import Service
 from stateful_route.store.links import get_link
 from support.operator_records import record
+from support.published import HURRIED
 from support.waiting import until
 
 NS, SVC = "games", "room"
 SERVICE = Service(NS, SVC)
 READY, DENY, SHUTDOWN = RoutingState
-HURRIED = StoreOptions(timeout_seconds=0.5, deadline_seconds=1.0)
 
 
 @pytest.fixture
@@ -191,7 +190,7 @@ async def test_a_uid_of_a_drained_pod_gets_another_at_its_next_call_if_there_is_
 
 async def test_a_manager_whose_view_is_old_moves_nobody_off_a_healthy_pod(manage, publish, executor_here, raw, service):
     await publish({0: "SHUTDOWN", 1: "READY"})
-    deaf = await manage(None, CacheOptions(refresh_seconds=60.0, push=False))
+    deaf = await manage(None, CacheOptions(refresh_seconds=600.0, push=False))
     await deaf.states.snapshot(service)
     await publish({0: "READY"})
     await executor_here.set_linked_pod(NS, "ada", SVC, 0)

@@ -14,9 +14,9 @@ from stateful_route.store.layout import check_layout
 from stateful_route.store.links import Link, get_link, set_link, set_link_call, set_link_if_absent
 from stateful_route.store.migrate import Batch, Outcome, append_moves, migrate
 from stateful_route.store.states import claim, get_service, release, remove_states, set_operator_states, set_state
+from support.waiting import PATIENCE_SECONDS
 
 READY, DENY, SHUTDOWN = RoutingState
-PATIENCE_SECONDS = 10
 MINE = "cluster/route"
 
 

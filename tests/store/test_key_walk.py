@@ -128,7 +128,7 @@ async def test_a_walk_begins_again_for_who_is_in_a_hurry_and_nothing_found_is_lo
     walk.ask(soon=False)
     await until(lambda: one.begun)
     walk.ask(soon=True)
-    await until(lambda: one.found, seconds=60)
+    await until(lambda: one.found)
     assert one.begun == 2, "links that were lost before the second beginning are seen by that"
     told = Repaired(found=1500, foreign=50)
     assert one.found == [told], "what the first part has found is told, too; what it had to leave is told once"

@@ -65,7 +65,7 @@ async def killed_when_begun(url, file, how, rate):
     async def size():
         return file.stat().st_size if file.exists() else 0
 
-    await eventually(size, bool, "the export writes", seconds=20)
+    await eventually(size, bool, "the export writes")
     running.send_signal(how)
     _, said = await running.communicate()
     return running.returncode, said.decode()

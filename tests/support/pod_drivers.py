@@ -18,11 +18,10 @@ from support.twins import Threaded
 
 NS, SVC = "games", "room"
 QUICK = cache.CacheOptions(refresh_seconds=0.3)
-PATIENT = cache.CacheOptions(refresh_seconds=60.0)
+PATIENT = cache.CacheOptions(refresh_seconds=600.0)
 """What arrives within a test came by push."""
-SILENT = cache.CacheOptions(refresh_seconds=60.0, push=False)
+SILENT = cache.CacheOptions(refresh_seconds=600.0, push=False)
 """What arrives within a test was found by the pod's own comparing."""
-HURRIED = StoreOptions(timeout_seconds=0.3, deadline_seconds=0.5)
 
 
 @dataclass

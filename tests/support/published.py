@@ -9,6 +9,7 @@ import pytest
 
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.drivers.cache import CacheOptions
+from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.keys import Service
 from stateful_route.store.states import claim, set_operator_states
@@ -16,8 +17,10 @@ from stateful_route.store.states import claim, set_operator_states
 NS, SVC = "games", "room"
 OWNER = "test-cluster/test-route"
 QUICK = CacheOptions(refresh_seconds=0.3)
-PATIENT = CacheOptions(refresh_seconds=60.0)
+PATIENT = CacheOptions(refresh_seconds=600.0)
 """The period comes too late for a test: what arrives came by push."""
+HURRIED = StoreOptions(timeout_seconds=1.0, deadline_seconds=2.0)
+"""For a store that does not answer at some time. (One that does may take a while, too, on a busy machine.)"""
 
 
 @pytest.fixture(params=["async", "sync"])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import redis
 from redis.crc import key_slot
 
-PATIENCE_SECONDS = 10
+from support.waiting import PATIENCE_SECONDS
+
 SLOTS = 16384
 
 

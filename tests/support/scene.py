@@ -18,7 +18,7 @@ from stateful_route.store.links import set_link_call
 from stateful_route.store.scripts import Call, script
 from stateful_route.store.states import ServiceView, get_service
 from support.rights import Access, allow_secret
-from support.waiting import eventually
+from support.waiting import PATIENCE_SECONDS, eventually
 
 READY, DENY, SHUTDOWN = RoutingState.READY, RoutingState.DENY_NEW_CALL, RoutingState.SHUTDOWN
 Expected = Mapping[int, RoutingState | tuple[RoutingState, Reason]]
@@ -133,7 +133,12 @@ class Scene:
         return next((c for c in conditions if c["type"] == kind), {})
 
     async def wait_condition(
-        self, kind: str, status: str, reason: str | None = None, name: str | None = None, seconds: float = 15.0
+        self,
+        kind: str,
+        status: str,
+        reason: str | None = None,
+        name: str | None = None,
+        seconds: float = PATIENCE_SECONDS,
     ) -> dict[str, Any]:
         return await eventually(
             lambda: self.condition(kind, name),
@@ -168,7 +173,7 @@ class Scene:
         return (await self.route(name)).get("status") or {}
 
     async def wait_status(
-        self, holds: Callable[[dict[str, Any]], bool], name: str | None = None, seconds: float = 15.0
+        self, holds: Callable[[dict[str, Any]], bool], name: str | None = None, seconds: float = PATIENCE_SECONDS
     ) -> dict[str, Any]:
         """The status as soon as ``holds`` says so of it; a field that is missing holds nothing."""
 
@@ -185,7 +190,7 @@ class Scene:
         items = (await self.kube.get(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"))["items"]
         return [e for e in items if (e.get("regarding") or {}).get("kind") == "StatefulRoute"]
 
-    async def wait_event(self, reason: str, seconds: float = 10.0) -> dict[str, Any]:
+    async def wait_event(self, reason: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         found = await eventually(
             self.events, lambda es: any(e["reason"] == reason for e in es), f"an Event {reason}", seconds=seconds
         )
@@ -237,7 +242,7 @@ class Scene:
     async def pod_uid(self, ordinal: int) -> str:
         return str((await self.pod(ordinal))["metadata"]["uid"])
 
-    async def wait_successor(self, ordinal: int, former_uid: str, seconds: float = 20.0) -> str:
+    async def wait_successor(self, ordinal: int, former_uid: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Until another pod has taken the name and is Ready, as the API server says; its uid."""
 
         def holds(body: dict[str, Any]) -> bool:
@@ -487,7 +492,7 @@ class Scene:
     async def _refreshed(self) -> list[int]:
         return [pod.state.update_time for pod in (await self.view()).pods.values() if pod.state is not None]
 
-    async def wait_states(self, expected: Expected, seconds: float = 20.0) -> None:
+    async def wait_states(self, expected: Expected, seconds: float = PATIENCE_SECONDS) -> None:
         """Until the given ordinals have the given state (and reason, where one is given)."""
 
         def holds(seen: Mapping[int, tuple[RoutingState, Reason]]) -> bool:
@@ -507,10 +512,10 @@ class Scene:
 
         await eventually(look, lambda seen: seen[1:] == (seen[0], READY, None), "the successor is taken over")
 
-    async def wait_all_ready(self, ordinals: Iterable[int], seconds: float = 30.0) -> None:
+    async def wait_all_ready(self, ordinals: Iterable[int], seconds: float = PATIENCE_SECONDS) -> None:
         await self.wait_states(dict.fromkeys(ordinals, READY), seconds)
 
-    async def wait_links_off(self, *ordinals: int, seconds: float = 20.0) -> None:
+    async def wait_links_off(self, *ordinals: int, seconds: float = PATIENCE_SECONDS) -> None:
         """Until no link names one of these pods."""
         await eventually(
             self.placed,

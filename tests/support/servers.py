@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 
 from stateful_route.devcluster.embedded_store import EmbeddedStore, StoreServer, find_servers
 from support.redis_cluster import Cluster, three_nodes
+from support.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 10.0
 SERVERS = {server.name: server for server in find_servers()}
 
 

@@ -74,7 +74,7 @@ class PodProcess:
 
     async def printed(self, what: str, count: int = 1) -> list[Any]:
         """Until it has printed so many of them."""
-        await until(lambda: len(self.all(what)) >= count or self.process.poll() is not None, seconds=20)
+        await until(lambda: len(self.all(what)) >= count or self.process.poll() is not None)
         assert len(self.all(what)) >= count, f"it ended with {self.process.returncode}: {self.told}"
         return self.all(what)
 

@@ -29,7 +29,7 @@ from support.writers import Count, Numbered
 NS, ROOMS, COUNTS, NEWS = "games", "room", "count", ("headlines", "tidings")
 """The states of all of them lie in the first third of a Cluster's slots."""
 OPTIONS = StoreOptions(timeout_seconds=0.5, deadline_seconds=1.5)
-BY_PUSH = cache.CacheOptions(refresh_seconds=60.0)
+BY_PUSH = cache.CacheOptions(refresh_seconds=600.0)
 """What is heard within a test was told by push."""
 POD = ServerOptions(update_seconds=1.0, cpu_factor=0, settle_seconds=0, stop_seconds=2)
 HEARD_WITHIN_SECONDS = 0.5

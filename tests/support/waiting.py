@@ -7,9 +7,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE_SECONDS = 60.0
+"""What comes at all has come by then, on a machine with other work, too.
+
+A test that gives it less time has a reason: something else would bring it later.
+"""
+
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], what: str, *, seconds: float = 15.0
+    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], what: str, *, seconds: float = PATIENCE_SECONDS
 ) -> T:
     """What ``look`` gives as soon as ``holds`` says so; fails after ``seconds``, showing the last look."""
     deadline = time.monotonic() + seconds
@@ -31,7 +37,7 @@ async def always(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], w
         await asyncio.sleep(0.05)
 
 
-async def until(holds: Callable[[], object], *, seconds: float = 15.0) -> None:
+async def until(holds: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something in this process; fails when it does not hold in time."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -15,8 +15,8 @@ from stateful_route.store.keys import Service
 from stateful_route.store.links import PERSISTENT, Candidates
 from support.history import History
 from support.link_model import Answer, asked_of
+from support.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 15
 PODS = 4
 SECONDS = (PERSISTENT, 300)
 KEEPS = (0, 60)

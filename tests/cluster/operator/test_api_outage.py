@@ -73,7 +73,7 @@ async def test_links_and_states_go_on_without_the_api_server(
         return all(age is not None and age < OUTAGE_SECONDS / 2 for age in ages)
 
     await always(scene.view, routed, "all pods take users", seconds=OUTAGE_SECONDS)
-    await eventually(scene.view, renewed, "states are renewed during the outage", seconds=45)
+    await eventually(scene.view, renewed, "states are renewed during the outage")
     await scene.wait_resyncs(1)
     assert not await scene.moved()
     end()

@@ -188,7 +188,7 @@ async def test_each_mistake_is_told_and_holds_up_nobody(
     texts = {name: await make(scene, name, mistake, addresses) for name, mistake in MISTAKES.items()}
     for name, mistake in MISTAKES.items():
         status = "True" if mistake.condition == "Stalled" else "False"
-        told = await scene.wait_condition(mistake.condition, status, mistake.reason, name=name, seconds=30)
+        told = await scene.wait_condition(mistake.condition, status, mistake.reason, name=name)
         missing = [text for text in texts[name] if text not in told["message"]]
         assert not missing, f"{name}: {missing} should be in {told['message']!r}"
         assert (await scene.condition("Ready", name))["status"] == "False", name
@@ -390,7 +390,7 @@ async def test_a_crd_that_is_older_than_the_operator_is_told_and_all_is_served(
     operator = start_operator(scene, resync_seconds=1, release="one/sr", claim_seconds=6)
     await scene.make_workload(2)
     await scene.make_route({"repair": {"periodSeconds": 60}})
-    await scene.wait_condition("Ready", "True", seconds=30)
+    await scene.wait_condition("Ready", "True")
     told = await scene.wait_condition("Degraded", "True", "OutdatedCRD")
     assert "spec.repair" in told["message"]
     assert "kubectl apply -f crds/" in told["message"]

@@ -64,7 +64,7 @@ class Tokens:
             ):
                 return answer.status
 
-        await eventually(status, lambda seen: seen == HTTPStatus.UNAUTHORIZED, "it is refused", seconds=30)
+        await eventually(status, lambda seen: seen == HTTPStatus.UNAUTHORIZED, "it is refused")
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ async def test_an_operator_whose_token_ends_goes_on_with_the_next_one(  # noqa: 
     began = time.monotonic()
     proxy.expire_watches()  # kopf begins them anew
     await scene.set_ready(1, ready=False)
-    await scene.wait_status(lambda status: status["pods"]["denying"] == 1, seconds=10)
+    await scene.wait_status(lambda status: status["pods"]["denying"] == 1)
     await scene.set_ready(1, ready=True)
-    await scene.wait_all_ready([1], seconds=10)
+    await scene.wait_all_ready([1])
     await eventually(lambda: ask(port, "/readyz"), _is_well, "all is well")
     assert operator.running
     assert not operator.lines("leadership lost")
@@ -149,16 +149,16 @@ async def test_an_operator_that_nobody_lets_in_says_so_and_is_back_with_a_new_to
     await scene.wait_all_ready(range(2))
     await tokens.revoke(*first)
     says = "the API server refuses the credentials since 20"
-    refused = await eventually(lambda: ask(port, "/readyz"), lambda answer: says in answer[1], "it says so", seconds=30)
+    refused = await eventually(lambda: ask(port, "/readyz"), lambda answer: says in answer[1], "it says so")
     assert refused[0] == 503
     assert (await ask(port, "/healthz"))[0] == 200, "to start it anew would not help"
     proxy.expire_watches()
     await scene.set_ready(1, ready=False)
     await tokens.issue()
     began = time.monotonic()
-    await scene.wait_status(lambda status: status["pods"]["denying"] == 1, seconds=20)
+    await scene.wait_status(lambda status: status["pods"]["denying"] == 1)
     await scene.set_ready(1, ready=True)
-    await scene.wait_states({1: READY}, seconds=20)
+    await scene.wait_states({1: READY})
     await eventually(lambda: ask(port, "/readyz"), _is_well, "all is well")
     assert operator.running
     print(f"at work again with everything {time.monotonic() - began:.1f} s after there was a token")

@@ -62,7 +62,7 @@ async def say(operator: OperatorProcess, word: str) -> None:
         assert operator.running, operator.text()
         return operator.text()
 
-    await eventually(text, lambda seen: word in seen, f"the operator says {word!r}", seconds=30)
+    await eventually(text, lambda seen: word in seen, f"the operator says {word!r}")
 
 
 async def test_each_cut_is_told_and_holds_up_nobody(make_scene: MakeScene, start_operator: Start) -> None:
@@ -77,7 +77,7 @@ async def test_each_cut_is_told_and_holds_up_nobody(make_scene: MakeScene, start
             await there.make_workload(1)
         await there.make_route()
     operator = start_operator(scene, *cut.values(), resync_seconds=1, health_port=port)
-    await scene.wait_condition("Ready", "True", seconds=30)
+    await scene.wait_condition("Ready", "True")
     for case, there in cut.items():
         await check(case, there, operator)
     status, text = await ask(port, "/readyz")
@@ -91,7 +91,7 @@ async def test_each_cut_is_told_and_holds_up_nobody(make_scene: MakeScene, start
     for grant in grants.values():
         await grant.restore()
     for case, there in cut.items():
-        await there.wait_condition("Ready", "True", seconds=30)
+        await there.wait_condition("Ready", "True")
         assert (await there.condition("Stalled"))["status"] == "False", case
     assert await ask(port, "/readyz") == (200, "ok")
     assert await ask(port, "/healthz") == (200, "ok")
@@ -100,7 +100,7 @@ async def test_each_cut_is_told_and_holds_up_nobody(make_scene: MakeScene, start
 async def check(case: Cut, there: Scene, operator: OperatorProcess) -> None:
     """Condition, log and doctor tell of the cut; what does not need the right is done."""
     if case.stalled and case.right not in SILENT:
-        stalled = await there.wait_condition("Stalled", "True", "MissingPermission", seconds=30)
+        stalled = await there.wait_condition("Stalled", "True", "MissingPermission")
         assert "forbidden" in stalled["message"], case
         assert "give the operator's ServiceAccount its rights back" in stalled["message"], case
         await there.wait_event("MissingPermission")

@@ -136,7 +136,7 @@ async def test_links_that_a_foreign_client_made_leave_a_dead_pod_too(served: Sce
     for number in range(30):
         await client.link(f"foreign-{number}", number % 3, seconds=600 if number % 2 else None)
     await served.delete_pod(1)
-    await served.wait_links_off(1, seconds=40)
+    await served.wait_links_off(1)
     links = await served.check_links(on=[0, 2])
     assert len(links) == 60
     assert {was for was, _ in (await served.moved()).values()} == {1}
@@ -154,7 +154,7 @@ async def test_a_link_that_a_foreign_client_set_to_a_dead_pod_moves_on(served: S
     await served.wait_links_off(2)
     await client.link("user-0", 2)  # it has not heard yet; the index still says another pod
     await client.link("late", 2)
-    await served.wait_links_off(2, seconds=40)
+    await served.wait_links_off(2)
     await served.check_links(on=[0, 1])
 
 

@@ -158,7 +158,7 @@ async def test_a_pod_whose_end_nobody_tells_of_is_not_waited_for_for_ever(
     former = await scene.pod_uid(1)
     await scene.delete_pod(1)
     await scene.wait_successor(1, former)
-    late = await eventually(lambda: ask("/healthz"), lambda answer: answer[0] == 503, "it is missed", seconds=20)
+    late = await eventually(lambda: ask("/healthz"), lambda answer: answer[0] == 503, "it is missed")
     assert "Pod rooms-1" in late[1]
     await scene.scale(1)
-    await eventually(lambda: ask("/healthz"), lambda answer: answer[0] == 200, "it is gone", seconds=20)
+    await eventually(lambda: ask("/healthz"), lambda answer: answer[0] == 200, "it is gone")

@@ -89,7 +89,7 @@ async def test_a_standby_is_ready_and_writes_nothing_until_the_lease_is_given_ba
     assert (await wait_line(operator, "standing by"))["leader"] == "elsewhere"
     await scene.make_workload(2)
     await scene.make_route()
-    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready", seconds=30)
+    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready")
     before = await scene.route()
     await scene.annotate_pod(0, "statefulroute.io/drain", "true")
 
@@ -225,7 +225,7 @@ async def test_without_the_api_server_a_leader_stops_writing_before_its_lease_ru
         await always(unchanged, bool, "nothing is renewed any more", seconds=2.5)
     finally:
         control_plane.resume_api_server()
-    await wait_line(operator, "leading", count=2, seconds=20)
+    await wait_line(operator, "leading", count=2)
     await scene.wait_resyncs(1)
     assert (await lease(scene))["leaseTransitions"] == 1
 
@@ -364,4 +364,4 @@ async def test_a_namespace_that_is_deleted_with_its_operator_goes(
             return error.not_found
         return False
 
-    await eventually(gone, bool, "the namespace is gone", seconds=60)
+    await eventually(gone, bool, "the namespace is gone")

@@ -44,7 +44,7 @@ async def test_the_service_with_pods_comes_first_and_no_condition_is_wrong(
     await scene.make_route()  # the youngest of all
     await eventually(scene.ready_pods, lambda ready: len(ready) == 3, "the pods are Ready")
     operator = start_operator(scene, resync_seconds=50)
-    await scene.wait_all_ready(range(3), seconds=60)
+    await scene.wait_all_ready(range(3))
     await all_reported(scene, [*names, scene.name])
 
     lines = operator.lines()

@@ -67,7 +67,7 @@ async def test_an_operator_that_ends_in_the_middle_of_a_move_finishes_it_when_it
     before = {uid: epochs[uid] for uid, pod in (await scene.links()).items() if pod == 1}
     assert len(before) == left
     operator.start()
-    await eventually(scene.counts, lambda counts: not counts.get(1), "all have moved", seconds=30)
+    await eventually(scene.counts, lambda counts: not counts.get(1), "all have moved")
     await scene.wait_all_ready(range(3))
     await all_moved_once(scene, before)
     status = await scene.wait_status(lambda s: "completionTime" in s["lastMigration"] and s["links"] == MANY)
@@ -90,7 +90,7 @@ async def test_the_number_of_links_is_right_soon_after_a_move_and_not_at_the_nex
     await scene.link(500, range(2))  # after the full pass, so nobody has counted them
     await scene.delete_pod(1)
     await scene.wait_links_off(1)
-    await scene.wait_status(lambda s: s["links"] == 500, seconds=10)
+    await scene.wait_status(lambda s: s["links"] == 500)
 
 
 async def test_a_restarted_operator_finds_all_as_it_should_be_and_changes_nothing(
@@ -192,7 +192,7 @@ async def test_pods_and_stateful_sets_are_never_written(scene: Scene, start_oper
         return {body["metadata"]["name"]: body["metadata"] for body in bodies}
 
     await scene.make_workload(2)
-    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready", seconds=30)
+    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready")
     await eventually(
         lambda: scene.kube.get(f"{scene.workload_path}/rooms"),
         lambda body: body["status"].get("readyReplicas") == 2,
@@ -221,7 +221,7 @@ async def test_the_route_is_not_written_when_nothing_changes(scene: Scene, start
     await scene.make_route()
     await scene.wait_all_ready(range(2))
     await scene.wait_condition("Ready", "True")
-    await eventually(version_over_three_resyncs, lambda seen: seen[0] == seen[1], "the status rests", seconds=10)
+    await eventually(version_over_three_resyncs, lambda seen: seen[0] == seen[1], "the status rests")
     body = await scene.route()
     assert "annotations" not in body["metadata"]
     assert body["metadata"]["finalizers"] == ["statefulroute.io/cleanup"]
@@ -239,7 +239,7 @@ async def test_a_deleted_route_does_not_wait_for_ever_for_a_store_that_is_gone(
     server.kill()
     await scene.delete_route()
     assert (await scene.route())["metadata"]["finalizers"], "it waits, in case the store comes back"
-    await eventually(scene.route, lambda body: not body, "the StatefulRoute is gone", seconds=20)
+    await eventually(scene.route, lambda body: not body, "the StatefulRoute is gone")
     event = await scene.wait_event("CleanupIncomplete")
     for key in (scene.service.states, f"{scene.service.states}#*", f"sf:*ix:{scene.namespace}:rooms"):
         assert key in event["note"]

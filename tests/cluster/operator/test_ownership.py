@@ -39,7 +39,7 @@ async def test_a_service_of_another_cluster_is_left_byte_for_byte_until_it_is_re
     assert "another cluster" in stalled["message"]
     assert (await scene.wait_event("OwnedElsewhere"))["type"] == "Warning"
     assert (await scene.condition("Ready"))["status"] == "False"
-    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready", seconds=30)
+    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready")
     await scene.delete_pod(1)
     await always(scene.dump_namespace, lambda seen: seen == before, "nothing is written", seconds=3)
     assert await release(scene.store, scene.service, OTHER)
@@ -58,7 +58,7 @@ async def test_a_route_that_owns_nothing_is_deleted_without_a_trace(scene: Scene
     await scene.make_route({"links": {"deletionPolicy": "Delete"}})
     await scene.wait_condition("Stalled", "True", "OwnedElsewhere")
     await scene.delete_route()
-    await eventually(scene.route, lambda body: not body, "the StatefulRoute is gone", seconds=10)
+    await eventually(scene.route, lambda body: not body, "the StatefulRoute is gone")
     assert await scene.dump_namespace() == before
 
 

@@ -166,7 +166,7 @@ async def test_of_two_that_begin_at_once_one_serves_all_of_the_namespace(scene: 
         await scene.make_route({"workloadRef": {"name": "rooms"}}, name=name)
     both = {name: release(name, scene) for name in ("one/sr", "two/sr")}
     for name in names:
-        await scene.wait_condition("Ready", "True", name=name, seconds=30)
+        await scene.wait_condition("Ready", "True", name=name)
     (holder,) = {await claim(scene, name) for name in names}
     (waiting,) = both.keys() - {holder}
     for name in names:

@@ -58,7 +58,7 @@ async def test_a_route_before_its_workload_waits_and_then_serves_it(scene: Scene
 @pytest.mark.usefixtures("operator")
 async def test_a_route_after_its_pods_finds_the_links_that_a_dead_pod_left(scene: Scene) -> None:
     await scene.make_workload(2)
-    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready", seconds=30)
+    await eventually(scene.ready_pods, lambda ready: ready == {0, 1}, "both pods are Ready")
     await scene.link(90, [0, 1, 7])
     await scene.make_route()
     await scene.wait_links_off(7)

@@ -198,7 +198,7 @@ async def test_readiness_names_the_stores_that_are_away_and_fails_when_all_are(
         assert re.search(away, cut_off[1])
         assert (await ask(port, "/healthz")) == (200, "ok")
         server.start()
-        await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well", seconds=20)
+        await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well")
         await other.delete_route()
         await eventually(other.route, lambda body: not body, "its keys are removed while the store is there")
 
@@ -217,7 +217,7 @@ async def test_readiness_follows_a_secret_through_each_of_its_mistakes(
         def says(seen: tuple[int, str]) -> bool:
             return bool(re.search(words, seen[1])) and not (not_any_more and not_any_more in seen[1])
 
-        seen = await eventually(lambda: ask(port, "/readyz"), says, words, seconds=20)
+        seen = await eventually(lambda: ask(port, "/readyz"), says, words)
         assert seen[0] == 503, "it is the only StatefulRoute"
         assert f"{scene.namespace}/{scene.service.name}" in seen[1]
 
@@ -232,7 +232,7 @@ async def test_readiness_follows_a_secret_through_each_of_its_mistakes(
         await scene.make_secret("store", {"uri": server.url})
         await told("has no key 'url', its keys are: 'uri'", "nonsense")
         await scene.change_secret("store", {"url": server.url})
-        await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well", seconds=20)
+        await eventually(lambda: ask(port, "/readyz"), lambda seen: seen == (200, "ok"), "all is well")
         await scene.wait_condition("RedisConnected", "True")
         await scene.delete_route()
         await eventually(scene.route, lambda body: not body, "its keys are removed while the store is there")

@@ -8,10 +8,10 @@ import pytest
 
 from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor import StatefulExecutor
+from support.waiting import PATIENCE_SECONDS
 from support.writers import Writers
 
 CLIENTS = 4
-PATIENCE_SECONDS = 15
 HASTY = StoreOptions(timeout_seconds=0.3, deadline_seconds=0.8)
 ONCE_ONLY = replace(HASTY, retries=0)
 

@@ -16,10 +16,9 @@ from stateful_route.store.links import set_link_if_absent
 from stateful_route.store.tenure import ElectedStore, Tenure
 from support.replication import Replication
 from support.tcp_proxy import TcpProxy
-from support.waiting import eventually
+from support.waiting import PATIENCE_SECONDS, eventually
 
 MARKER = "sf:marker"
-PATIENCE_SECONDS = 15
 
 
 @pytest.fixture

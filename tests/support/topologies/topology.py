@@ -8,8 +8,8 @@ from typing import Any
 import redis
 
 from support.topologies.movable import MovableStore, plain_client
+from support.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 20.0
 LOOK_SECONDS = 0.3
 MARKER = "sf:marker"
 TROUBLE = (redis.RedisError, OSError)
