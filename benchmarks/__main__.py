@@ -1,4 +1,4 @@
-"""``python -m benchmarks [events|operator|links|callers|million …]``: prints tables of figures, of all by default."""
+"""``python -m benchmarks [events|operator|routes|links|callers|million …]``: prints tables of figures."""
 
 import argparse
 import asyncio
@@ -6,12 +6,12 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import callers, events, links, million, operator_size
+from benchmarks import callers, events, links, many_routes, million, operator_size
 from benchmarks.bed import Size, bed
 from benchmarks.figures import machine
 from stateful_route.devcluster.embedded_store import find_servers
 
-OF_THE_OPERATOR = {"events": events.measure, "operator": operator_size.measure}
+OF_THE_OPERATOR = {"events": events.measure, "operator": operator_size.measure, "routes": many_routes.measure}
 OF_THE_STORE = {"links": links.measure, "callers": callers.measure, "million": million.measure}
 
 

@@ -19,35 +19,11 @@ DELETES = 200
 
 async def measure(bed: Bed, console: Console) -> None:
     """Print the table."""
-    kubeconfig = str(bed.control_plane.kubeconfig)
-    kube, store = await Kube.connect(kubeconfig), Store.from_url(bed.store.url)
-    service = Service(NAMESPACE, "rooms")
+    kube, store = await Kube.connect(str(bed.control_plane.kubeconfig)), Store.from_url(bed.store.url)
     await make(kube, NAMESPACE, PODS)
-    watched: dict[str, asyncio.Future[float]] = {}
-    stored: dict[str, asyncio.Future[float]] = {}
     with operator(bed, NAMESPACE):
-        await until_ready(store, service, PODS)
-        path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-        async with bare_watch(kubeconfig, path) as events, asyncio.TaskGroup() as group:
-            readers = [
-                group.create_task(_read_watch(events, watched)),
-                group.create_task(_read_changes(bed.store.url, service, stored)),
-            ]
-            by_watch, by_store = [], []
-            for number in range(DELETES):
-                name = f"rooms-{number % PODS}"
-                await until_ready(store, service, PODS)
-                loop = asyncio.get_running_loop()
-                watched[name], stored[name] = loop.create_future(), loop.create_future()
-                await kube.delete(f"{path}/{name}")
-                answered = time.perf_counter()
-                async with asyncio.timeout(10):
-                    by_watch.append((await watched[name] - answered) * 1000)
-                    by_store.append((await stored[name] - answered) * 1000)
-                if number % 50 == 49:
-                    console.print(f"  {number + 1} of {DELETES} deletes …", style="dim")
-            for reader in readers:
-                reader.cancel()
+        await until_ready(store, Service(NAMESPACE, "rooms"), PODS)
+        by_watch, by_store = await delays(bed, kube, store, NAMESPACE, PODS, DELETES)
     await kube.close()
     await store.close()
     beyond = [a - b for a, b in zip(by_store, by_watch, strict=True)]
@@ -70,6 +46,38 @@ async def measure(bed: Bed, console: Console) -> None:
     )
 
 
+async def delays(
+    bed: Bed, kube: Kube, store: Store, namespace: str, pods: int, deletes: int
+) -> tuple[list[float], list[float]]:
+    """Delete pods, one after the other; of each delete the ms from its answer to a bare watch, and to the store.
+
+    A process must run that serves ``rooms``, with so many pods, in the namespace.
+    """
+    service = Service(namespace, "rooms")
+    watched: dict[str, asyncio.Future[float]] = {}
+    stored: dict[str, asyncio.Future[float]] = {}
+    by_watch, by_store = [], []
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    async with bare_watch(str(bed.control_plane.kubeconfig), path) as events, asyncio.TaskGroup() as group:
+        readers = [
+            group.create_task(_read_watch(events, watched)),
+            group.create_task(_read_changes(bed.store.url, service, stored)),
+        ]
+        for number in range(deletes):
+            name = f"rooms-{number % pods}"
+            await until_ready(store, service, pods)
+            loop = asyncio.get_running_loop()
+            watched[name], stored[name] = loop.create_future(), loop.create_future()
+            await kube.delete(f"{path}/{name}")
+            answered = time.perf_counter()
+            async with asyncio.timeout(60):
+                by_watch.append((await watched[name] - answered) * 1000)
+                by_store.append((await stored[name] - answered) * 1000)
+        for reader in readers:
+            reader.cancel()
+    return by_watch, by_store
+
+
 async def _read_watch(events: object, watched: dict[str, "asyncio.Future[float]"]) -> None:
     async for event in events:  # type: ignore[attr-defined]
         meta = event["object"].get("metadata", {})
@@ -80,7 +88,8 @@ async def _read_watch(events: object, watched: dict[str, "asyncio.Future[float]"
 async def _read_changes(url: str, service: Service, stored: dict[str, "asyncio.Future[float]"]) -> None:
     """Blocks on the stream of changes: that is when any client can see them."""
     store = Store.from_url(url)
-    last = "$"
+    latest = await store.command("XREVRANGE", service.changes, "+", "-", "COUNT", 1)
+    last = latest[0][0] if latest else "0"  # "$" would leave out what comes between two questions
     try:
         while True:
             reply = await store.command("XREAD", "BLOCK", 1000, "STREAMS", service.changes, last)

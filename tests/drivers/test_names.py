@@ -1,6 +1,7 @@
 """Names of services that nobody has heard of, as a gateway meets them that takes names from requests; both twins."""
 
 import asyncio
+import time
 from functools import partial
 
 import pytest
@@ -15,11 +16,14 @@ from support.waiting import eventually, until
 
 NS, SVC = "games", "room"
 
+FORGOTTEN_AFTER_SECONDS = 1.5
+"""Long beside the pauses of a busy machine in which nobody asks."""
+
 
 @pytest.fixture
 def forgetful(monkeypatch):
     for module in (cache, cache_sync):
-        monkeypatch.setattr(module, "FORGOTTEN_AFTER_SECONDS", 0.2)
+        monkeypatch.setattr(module, "FORGOTTEN_AFTER_SECONDS", FORGOTTEN_AFTER_SECONDS)
 
 
 async def _refused(caller, name, uid="ada"):
@@ -101,7 +105,8 @@ async def test_one_that_is_asked_about_or_named_by_the_process_itself_is_not(for
     await caller.client.compute_linked_pod(NS, "ada", "asked")
     await caller.client.init(NS, "named")
     await raw.delete(Service(NS, "asked").states, Service(NS, "named").states)
-    for _ in range(20):
+    ends = time.monotonic() + 2 * FORGOTTEN_AFTER_SECONDS
+    while time.monotonic() < ends:
         await asyncio.sleep(0.05)
         await caller.info.alive_pods(NS, "asked")
     assert caller.states.follows(Service(NS, "asked"))
