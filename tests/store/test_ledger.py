@@ -85,6 +85,19 @@ async def test_once_the_former_links_are_dealt_with_the_successor_is_ready(store
     assert await decided(store, ledger, workload) == {}, "then there is nothing left to write"
 
 
+async def test_links_that_are_found_later_belong_to_the_loss_whatever_is_read_before_it_is_written(
+    store, service, ledger, workload, before
+):
+    ledger.raise_losses({0: before + 40, 1: before + 40})
+    await ledger.read(store)
+    await ledger.write(store, await decided(store, ledger, workload))
+    assert await in_redis(store, service) == (RoutingState.SHUTDOWN, Reason.REPLACED, Reason.REPLACED, before + 40)
+    assert ledger.records[1].before is None, "it has lost nothing"
+    ledger.settle(0, before + 40)
+    await ledger.write(store, await decided(store, ledger, workload))
+    assert await in_redis(store, service) == READY_AGAIN
+
+
 async def test_it_is_not_forgotten_when_the_records_are_read_before_it_is_written(
     store, service, ledger, workload, before
 ):

@@ -205,7 +205,7 @@ class Chores:
             return
         self._foreign_at = max(self._foreign_at, self._searched_at + FOREIGN_LOOK_SECONDS)
         before, meanwhile = self._before, self.search.missing(self._ledger.records)
-        self.search.ended(before, meanwhile, found.found)
+        self.search.ended(before, found.found)
         if found.foreign and found.foreign != self._unreadable:
             facts = {"service": str(service), "links": found.foreign, "keys": service.link("*")}
             log.warning("links that hold no pod index are left untouched", extra=facts)

@@ -119,6 +119,8 @@ class Ledger:
         """Ordinals of which the main hash, when it was read, said what nobody had written: somebody else has."""
         self._successions: dict[int, Succession] = {}
         """Which pods have had each ordinal: a store that was emptied is told again who must not speak any more."""
+        self._raised: dict[int, tuple[int, int]] = {}
+        """Ordinals whose record says that links from before the first epoch remain, and is to say the second one."""
         self._settled: dict[int, int] = {}
         """Ordinals whose record in Redis still says that links from before that epoch remain."""
 
@@ -207,6 +209,16 @@ class Ledger:
         """The links of the pod's earlier incarnation are dealt with; the next write says so in Redis."""
         self._settled[ordinal] = before
         self._forget_loss(ordinal, before)
+
+    def raise_losses(self, losses: Mapping[int, int]) -> None:
+        """Links of earlier incarnations have been found that got their epochs later: the next write says so in Redis.
+
+        ``losses``: ordinal → the epoch before which links were made for an earlier incarnation.
+        """
+        for ordinal, later in losses.items():
+            record = self.records.get(ordinal)
+            if record is not None and record.before is not None:
+                self._raised[ordinal] = record.before, later
 
     def _forget_loss(self, ordinal: int, before: int) -> None:
         record = self.records.get(ordinal)
@@ -384,6 +396,8 @@ class Ledger:
             unreachable = at.pod.unreachable_since if at.pod else None
             same_life, new_cut = is_same_life(at.pod, old), self._new_cut(ordinal, at.pod)
             before = old.before if old and same_life and old.loss is at.memory.loss else None
+            noted, later = self._raised.get(ordinal, (None, None))
+            before = later if before is not None and before == noted else before
             since = old.since if old and (old.state, old.reason) == (verdict.state, verdict.reason) else 0
             state = self._states.get(ordinal) if at.pod else None  # without a pod the script decides about its hook
             new = OperatorRecord(
@@ -463,6 +477,7 @@ class Ledger:
             self._steps.pop(ordinal, None)
             self._note_stop(ordinal, new.stops, decisions[ordinal].stops)
             self._cuts.pop(ordinal, None)
+            self._raised.pop(ordinal, None)
             self._note_life(ordinal, new)
             if ordinal in self._foreign:
                 self._foreign[ordinal] = new.app_word

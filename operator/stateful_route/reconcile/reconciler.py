@@ -378,7 +378,8 @@ class Reconciler:
         self._reread = False
         await self._gather(store)
         if self._chores.search.late:
-            self._chores.search.include(self._ledger.records, (await issued_epochs(store, self.service)).highest)
+            highest = (await issued_epochs(store, self.service)).highest
+            self._ledger.raise_losses(self._chores.search.include(self._ledger.records, highest))
         self._hints.prepare(store, probe_of(self.route), self._ledger.records, self._ledger.moment)
         self._hints.look()
         self._recount = False

@@ -5,7 +5,6 @@ Afterwards nobody can tell whose users they are: links that the pod has lost, or
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction
@@ -27,56 +26,45 @@ class Search:
         self._foreign = False
         self._first_asked: dict[tuple[int, int], float] = {}
         self._searched: dict[int, int] = {}
-        self._late: dict[int, tuple[int, bool]] = {}
-        """Losses after which links have got into the index, and whether all keys were looked at since."""
+        self.late = False
+        """Links have got into the index, and `include` has not been asked since: their epochs are above those of which
+        a loss tells that is known by now, or that is being noted just now."""
+        self._whole: dict[int, int] = {}
+        """Losses that were known when a look at all keys began which has found links."""
 
     def missing(self, records: Mapping[int, OperatorRecord]) -> Losses:
-        """The losses for which nobody has searched yet."""
-        return {
-            ordinal: record.before
-            for ordinal, record in records.items()
-            if record.before is not None
-            and record.links is LinkAction.MOVE
-            and record.before != self._searched.get(ordinal)
-            and record.before != self._late.get(ordinal, (None, False))[0]
-        }
+        """The losses for which nobody has searched yet; none while links wait for `include`."""
+        return {} if self.late else self._unsearched(records)
 
-    @property
-    def late(self) -> bool:
-        """Links have got into the index after a loss, and `include` has not been asked since."""
-        return bool(self._late)
-
-    def ended(self, before: Losses, meanwhile: Losses, found: int) -> None:
+    def ended(self, before: Losses, found: int) -> None:
         """All keys have been looked at.
 
         Args:
             before: What was missing when that began.
-            meanwhile: What is missing now.
             found: Links that were not in the index, and have entered it.
         """
         if found:
-            self._foreign = True
-            self._late |= {ordinal: (epoch, before.get(ordinal) == epoch) for ordinal, epoch in meanwhile.items()}
-        else:
+            self._foreign = self.late = True
+            self._whole |= before
+        elif not self.late:
             self._searched |= before
 
-    def include(self, records: dict[int, OperatorRecord], highest: int) -> None:
-        """Have the links that were found move with the others, although they have got their epochs after the loss.
+    def include(self, records: Mapping[int, OperatorRecord], highest: int) -> Losses:
+        """The losses as they must be for the links that were found to move with the others.
 
-        ``highest``: the highest epoch that has been issued.
+        These have got their epochs after the losses were noted. ``highest``: the highest epoch that has been issued.
         """
-        for ordinal, (before, complete) in self._late.items():
-            record = records.get(ordinal)
-            if record is not None and record.before == before:
-                later = highest + 1
-                records[ordinal] = replace(record, before=later)
-                if complete:
-                    self._searched[ordinal] = later
-        self._late.clear()
+        losses = self._unsearched(records)
+        for ordinal, before in losses.items():
+            if self._whole.get(ordinal) == before:
+                self._searched[ordinal] = highest + 1
+        self.late = False
+        self._whole.clear()
+        return dict.fromkeys(losses, highest + 1)
 
     def holds(self, ordinal: int, before: int) -> bool:
         """True while links of the loss may still turn up."""
-        if self._late.get(ordinal, (None, False))[0] == before:
+        if self.late:
             return True
         if self._searched.get(ordinal) == before:
             self._forget(ordinal)
@@ -87,3 +75,12 @@ class Search:
 
     def _forget(self, ordinal: int) -> None:
         self._first_asked = {key: at for key, at in self._first_asked.items() if key[0] != ordinal}
+
+    def _unsearched(self, records: Mapping[int, OperatorRecord]) -> dict[int, int]:
+        return {
+            ordinal: record.before
+            for ordinal, record in records.items()
+            if record.before is not None
+            and record.links is LinkAction.MOVE
+            and record.before != self._searched.get(ordinal)
+        }
