@@ -62,16 +62,19 @@ async def test_the_operator_serves(watched, install, crd, cluster, redis_url):
 def helm_test_passes(release):
     """What the pod of ``helm test`` runs, with the operator at its place on this machine."""
     (pod,) = release.hooks("Pod")
-    *words, url = container.command(pod["spec"]["containers"][0])
+    *words, url, _ = container.command(pod["spec"]["containers"][0])
     assert url == f"http://stateful-route.{release.namespace}.svc:{release.health_port}"
     here = f"http://127.0.0.1:{release.health_port}"
-    done = subprocess.run([*words, here], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([*words, here, "20"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     health, readiness = done.stdout.splitlines()
     assert health == f"{here}/healthz ok"
     assert readiness.startswith(f"{here}/readyz ")
-    nobody = subprocess.run([*words, "http://127.0.0.1:9"], capture_output=True, text=True, check=False, timeout=30)
-    assert nobody.returncode != 0
+    nobody = subprocess.run(
+        [*words, "http://127.0.0.1:9", "0"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert nobody.returncode == 1
+    assert "http://127.0.0.1:9/healthz" in nobody.stderr
 
 
 async def test_a_secret_is_read_when_its_owner_binds_the_role_of_the_how_to_page(

@@ -7,6 +7,7 @@ import pytest
 
 from stateful_route.domain.errors import NoPodAvailable, StoreUnavailable
 from stateful_route.domain.routing import LinkAction
+from stateful_route.store.connection import StoreOptions
 from stateful_route.store.executor import StatefulExecutor
 from stateful_route.store.index import count_entries, count_links, recount
 from stateful_route.store.keys import Service
@@ -14,11 +15,14 @@ from stateful_route.store.migrate import Batch, Outcome, migrate
 from stateful_route.store.states import claim, set_operator_states
 from support.operator_records import record
 from support.published import OWNER, PATIENT
+from support.waiting import PATIENCE_SECONDS
 
 NS, SVC = "games", "room"
 CALLERS = 20
 LIMIT = 5
 PODS = (0, 1)
+WALKING = StoreOptions(deadline_seconds=PATIENCE_SECONDS)
+"""For a walk over a Cluster, which takes some seconds on a busy machine; who is full is told after it."""
 
 
 @pytest.fixture
@@ -162,7 +166,7 @@ async def on_cluster(cluster):
 
 
 async def test_twenty_callers_of_a_cluster_do_not_overrun_the_limit(on_cluster, cluster, connect, service):
-    callers = [await connect(cluster.url, PATIENT) for _ in range(CALLERS)]
+    callers = [await connect(cluster.url, PATIENT, WALKING) for _ in range(CALLERS)]
     calls = [caller.client.compute_linked_pod(NS, f"user-{place}", SVC) for place, caller in enumerate(callers)]
     assert Counter(await outcomes(calls)) == {0: LIMIT, 1: LIMIT, None: CALLERS - 2 * LIMIT}
     store = await on_cluster.store()

@@ -1,6 +1,7 @@
 """A caller as a process, ``python -m support.calling_process <role>``: at full speed from start to SIGTERM."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -14,10 +15,10 @@ from stateful_route.domain.errors import NoPodAvailable, StoreUnavailable
 from stateful_route.store.keys import Service
 from support.journal import BEGUN, Journal
 from support.routed_service import SVC, UIDS, Drivers, Role, pulse, socket_of
+from support.waiting import PATIENCE_SECONDS
 
 TASKS = 5
 WRITE_SHARE = 0.1
-HOPS = 5
 PAUSE_SECONDS = 0.02
 
 NICE = 3
@@ -74,13 +75,20 @@ class CallingProcess:
         self._journal.context = lambda: _known(states, Service(self._namespace, SVC))
         self._drivers.info.register_routing_state_changed(self._called_back)
         pulsing = loop.create_task(pulse(self._journal))
-        await self._client.init(self._namespace, SVC)
+        await self._begin()
         async with asyncio.TaskGroup() as group:
             for task in range(TASKS):
                 group.create_task(self._ask_on(task))
         pulsing.cancel()
         await self._drivers.close()
         self._journal.note("end")
+
+    async def _begin(self) -> None:
+        """As a process that is started anew until it can: a busy store may take longer than a call waits."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    return await self._client.init(self._namespace, SVC)
 
     def _called_back(self, _service: Any, _previous: Any, now: Any) -> None:
         self._journal.note("callback", states={str(pod): str(state) for pod, state in now.items()})
@@ -105,7 +113,7 @@ class CallingProcess:
 
     async def _request(self, task: int, uid: str, write: bool, hops: list[list[Any]]) -> str | None:
         """Ask until somebody serves; adds ``[pod, cached, compute began, compute ended, answer]`` for each attempt."""
-        for _ in range(HOPS):
+        for _ in range(self._role.hops):
             cached = self._client.get_linked_in_cache(self._namespace, uid, SVC) is not None
             began = time.monotonic()
             BEGUN.set(began if self._role.colour == "sync" else None)

@@ -14,18 +14,18 @@ from support.replication import Replication
 from support.store_users import COUNTS, NS, OPTIONS, ROOMS, StoreUsers, store_users
 from support.topologies.topology import Topology, wait_until
 from support.twins import Threaded
-from support.waiting import eventually
+from support.waiting import PATIENCE_SECONDS, eventually
 from support.writers import Count, everywhere
 
-GENEROUS_SECONDS = 15.0
+GENEROUS_SECONDS = PATIENCE_SECONDS
 """Within so long after the topology is at rest, all users work again."""
 AT_WORK_SECONDS = 0.5
 """So long all have been at work before the fault."""
 ON_ITS_WAY_SECONDS = 0.3
 """So long an answer may be on its way to a user, who counts it as of now."""
 LOOKS, PAUSE_SECONDS = 3, 0.5
-SLOW_SECONDS = 5.0
-"""No try takes longer, with a deadline of 1.5 s for each of its calls."""
+SLOW_SECONDS = 15.0
+"""No try takes longer, of some calls with a deadline of 1.5 s each, on a machine that is busy otherwise."""
 
 
 @dataclass(frozen=True)

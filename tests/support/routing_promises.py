@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from support.routed_service import LATE_SECONDS
 from support.routing_history import History, Removal, Request, Said, Span, StateWrite, Unknown, View, by_uid
 
 OUTAGE_ERRORS = frozenset({"StoreUnavailable", "NoPodAvailable"})
@@ -80,7 +81,8 @@ def placements_against_the_view(history: History, times: Times) -> list[str]:
         if said.pod not in placement.ready:
             breaches.append(f"{said.who} saw {sorted(placement.ready)} READY and has linked {said}")
         read = -math.inf if placement.read is None else placement.read
-        if placement.begun - read > times.refresh + history.lateness(said.who, read, placement.begun):
+        late = history.lateness(said.who, read, placement.begun) + LATE_SECONDS  # less than that is not noticed
+        if placement.begun - read > times.refresh + late:
             breaches.append(f"{said.who} has placed by a view of {placement.read}: {said}")
     return breaches
 

@@ -36,6 +36,8 @@ SPEC: Final[Mapping[str, Any]] = {
 CALLERS: Final = ("async", "sync")
 PAUSE_SECONDS: Final = 0.03
 PATIENCE_SECONDS: Final = 90.0
+HOPS: Final = 250
+"""For some seconds: so long a user's state may take to be given away."""
 
 TIMES: Final = promises.Times(REFRESH_SECONDS, UPDATE_SECONDS, EXPIRE_SECONDS, 2 * STORE_SECONDS, slack=5.0)
 """The nodes, the control plane and the callers share what processors the machine has."""
@@ -85,7 +87,9 @@ class Rooms:
         url = self.release.outer_url
         for number, colour in enumerate(CALLERS):
             role = Role(f"caller-{number}", url, str(self.folder), colour, namespace=self.namespace, port=PORT)
-            patient = replace(role, pause_seconds=PAUSE_SECONDS, answer_seconds=5.0, store_seconds=STORE_SECONDS)
+            patient = replace(
+                role, pause_seconds=PAUSE_SECONDS, answer_seconds=5.0, hops=HOPS, store_seconds=STORE_SECONDS
+            )
             self.callers.append(start_process("support.calling_process", patient))
         await self.rounds(1)
 
