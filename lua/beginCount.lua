@@ -4,6 +4,7 @@
   KEYS[1]  hash  the service's counts  sf:{ns:state:svc}#n
   ARGV[1]  who counts, a word that nobody else has
   ARGV[2]  ms for which that is believed, if nothing is heard of it; 0: who counts gives it up, and others may begin
+  ARGV[3]  1: as if all indexes had been counted already, and had no entry (see count_none)
 
   Returns  1, or 0 when somebody else counts: nothing was changed then
 ]]
@@ -25,5 +26,5 @@ if gives_up then
   return 0
 end
 local far = string.format('%.0f', now + 2^40)
-redis.call('HSET', KEYS[1], '~', string.format('%.0f %s', now + ARGV[2], ARGV[1]), '=', 0, '=#', far)
+redis.call('HSET', KEYS[1], '~', string.format('%.0f %s', now + ARGV[2], ARGV[1]), '=', ARGV[3] == '1' and 2^24 or 0, '=#', far)
 return 1

@@ -68,7 +68,7 @@ def processes_of(folder):
     return found
 
 
-def wait_until(condition, what, seconds=30):
+def wait_until(condition, what, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -199,7 +199,7 @@ def test_an_owner_that_is_ended_leaves_no_process(end, moment):
         count = 2 if "one" in moment else 6  # kwokctl is one of them
         wait_until(lambda: len(processes_of(folder)) >= count, "the components start")
     owner.send_signal(end)
-    owner.wait(20)
+    owner.wait(60)
     owner.stdout.close()
 
     wait_until(lambda: not processes_of(folder) and not Path(folder).exists(), "all are dead and the folder is gone")

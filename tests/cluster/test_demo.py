@@ -33,7 +33,7 @@ def demo(log: Path) -> "Iterator[subprocess.Popen[bytes]]":
     finally:
         if process.poll() is None:
             process.kill()
-            process.wait(5)
+            process.wait(60)
 
 
 def processes_of(owner: int) -> list[str]:
@@ -96,5 +96,5 @@ def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path, moment: 
         assert process.poll() is None, log.read_text()
         assert any("stateful_route operator" in line for line in processes_of(process.pid))
         process.kill()
-        process.wait(5)
+        process.wait(60)
         wait_until(lambda: not processes_of(process.pid), "its guard has ended all of it", STOP_SECONDS)

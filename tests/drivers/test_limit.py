@@ -22,7 +22,7 @@ CALLERS = 20
 LIMIT = 5
 PODS = (0, 1)
 WALKING = StoreOptions(deadline_seconds=PATIENCE_SECONDS)
-"""For a walk over a Cluster, which takes some seconds on a busy machine; who is full is told after it."""
+"""Who finds all pods full waits until the links are counted: on a busy machine that takes some seconds."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def outcomes(calls):
 
 
 async def test_twenty_callers_at_once_fill_the_pods_and_not_one_link_more(limited, connect, server, raw, service):
-    callers = [await connect(server.url, PATIENT) for _ in range(CALLERS)]
+    callers = [await connect(server.url, PATIENT, WALKING) for _ in range(CALLERS)]
     calls = [
         caller.client.compute_linked_pod(NS, f"user-{place}-{number}", SVC)
         for number in range(3)
@@ -98,13 +98,13 @@ async def test_links_of_before_anybody_counted_are_counted(limited, connect, ser
     """As after an update of the library, or an archive's import into an empty store."""
     for number in range(LIMIT):
         await executor_here.set_linked_pod(NS, f"old-{number}", SVC, 0)
-    callers = [await connect(server.url, PATIENT) for _ in range(CALLERS)]
+    callers = [await connect(server.url, PATIENT, WALKING) for _ in range(CALLERS)]
     calls = [caller.client.compute_linked_pod(NS, f"user-{place}", SVC) for place, caller in enumerate(callers)]
     assert Counter(await outcomes(calls)) == {1: LIMIT, None: CALLERS - LIMIT}
 
 
 async def test_the_limit_holds_after_the_store_was_emptied(limited, connect, server, raw, publish, operate):
-    callers = [await connect(server.url) for _ in range(CALLERS)]
+    callers = [await connect(server.url, store=WALKING) for _ in range(CALLERS)]
     await callers[0].client.compute_linked_pods(NS, [f"user-{number}" for number in range(LIMIT)], SVC)
     await raw.flushall()
     await publish({0: "READY", 1: "READY"})
@@ -119,7 +119,7 @@ async def test_uids_of_a_pod_that_is_left_find_room_or_stay(publish, operate, co
     await operate({0: record("READY"), 1: record("DENY_NEW_CALL", links=LinkAction.DRAIN)}, maxLinksPerPod=LIMIT)
     for number in range(2 * LIMIT):
         await executor_here.set_linked_pod(NS, f"user-{number}", SVC, 1)
-    callers = [await connect(server.url, PATIENT) for _ in range(2 * LIMIT)]
+    callers = [await connect(server.url, PATIENT, WALKING) for _ in range(2 * LIMIT)]
     calls = [caller.client.compute_linked_pod(NS, f"user-{place}", SVC) for place, caller in enumerate(callers)]
     assert Counter(await outcomes(calls)) == {0: LIMIT, 1: LIMIT}
     assert await count_links(await executor_here.store(), service) == {0: LIMIT, 1: LIMIT}

@@ -51,7 +51,7 @@ class Save:
 
     def _block(self, uid):
         value = self._begin(uid)
-        self.end.wait(15)
+        self.end.wait(60)
         self.saved.append((uid, value))
 
     def _begin(self, uid):
@@ -263,7 +263,7 @@ async def test_who_comes_late_is_saved_while_the_save_of_another_hangs(start_pod
 
     def blocking(uid):
         if uid == "ada":
-            hanging.wait(15)
+            hanging.wait(60)
         saved.append(uid)
 
     pod = await start_pod(ME, stop_seconds=20, hooks={"on_release": waiting if colour == "async" else blocking})

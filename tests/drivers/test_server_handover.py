@@ -16,7 +16,8 @@ from stateful_route.drivers.cache import CacheOptions
 from stateful_route.store.moves import read_moves
 from stateful_route.store.states import NO_ENTRY
 from support.operator_records import record
-from support.pod_drivers import HURRIED, PATIENT
+from support.pod_drivers import PATIENT
+from support.published import HURRIED
 from support.tcp_proxy import TcpProxy
 from support.waiting import always, eventually, until
 
@@ -208,7 +209,7 @@ async def test_at_the_deadline_what_is_left_stays_linked(make_pod, executor_here
     uids = UIDS[:5]
     for uid in uids:
         await pod.server.set_linked_pod(uid)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await pod.server.stop(0.6)
     left = await links_of(executor_here, uids)
     assert left[ME] >= 4
@@ -321,7 +322,7 @@ async def test_a_stop_without_a_store_ends_in_time(start_pod, start_server):
     pod = await start_pod(ME, url=store.url, store=HURRIED)
     await pod.server.set_linked_pod("ada")
     store.stop()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await pod.server.stop(3)
     assert not pod.server.running
     assert pod.told.released == ["ada"], "the state is saved all the same"
@@ -335,7 +336,7 @@ async def test_a_stop_that_is_to_hurry_gives_nothing_away(start_pod, executor_he
     stopping = asyncio.create_task(pod.server.stop())
     await until(lambda: pod.server.effective_state is DENY)
     pod.server._upkeep.hurry.give()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(25):
         await stopping
     assert pod.told.released == []
     assert await executor_here.get_linked_pod(NS, "ada", SVC) == ME

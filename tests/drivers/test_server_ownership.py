@@ -16,7 +16,8 @@ from stateful_route.store.keys import Service
 from stateful_route.store.migrate import Batch, Moved, append_moves, migrate
 from stateful_route.store.states import claim
 from support.operator_records import record
-from support.pod_drivers import HURRIED, PATIENT, SILENT
+from support.pod_drivers import PATIENT, SILENT
+from support.published import HURRIED
 from support.tcp_proxy import TcpProxy
 from support.waiting import until
 
@@ -522,7 +523,7 @@ async def test_a_hook_that_takes_its_time_holds_up_neither_publishing_nor_owners
     def slow_sync(uid, to):
         heard.append((uid, to))
         if uid == "ada":
-            going_on.wait(10)
+            going_on.wait(60)
 
     pod = await start_pod(ME, known=PATIENT, update_seconds=0.1)
     plain = not inspect.iscoroutinefunction(getattr(pod.server, "_twin", pod.server).start)

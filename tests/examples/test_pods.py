@@ -43,7 +43,7 @@ Count = Callable[[int, str], Awaitable[httpx.Response]]
 @pytest.fixture
 async def count(running) -> Any:
     """One more request of a user to a pod: ``await count(0, "ada")``."""
-    async with httpx.AsyncClient(timeout=10) as http:
+    async with httpx.AsyncClient(timeout=60) as http:
 
         async def well(ordinal: int) -> bool:
             assert running.pods[ordinal].running

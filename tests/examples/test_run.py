@@ -33,7 +33,7 @@ def running(example: str, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
     finally:
         if process.poll() is None:
             process.kill()
-            process.wait(5)
+            process.wait(60)
 
 
 def processes_of(owner: int) -> list[str]:
@@ -125,5 +125,5 @@ def test_an_example_that_is_killed_leaves_no_process_behind(tmp_path):
         wait_until(lambda: "2. Pod" in log.read_text() or process.poll() is not None, "it plays", PATIENCE_SECONDS)
         assert any("pod.py" in line for line in processes_of(process.pid)), log.read_text()
         process.kill()
-        process.wait(5)
+        process.wait(60)
         wait_until(lambda: not processes_of(process.pid), "its guard has ended all of it", STOP_SECONDS)

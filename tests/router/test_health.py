@@ -63,7 +63,7 @@ class Pod:
             self.released.set()
             self._server.shutdown()
             self._server.server_close()
-            thread.join(10)
+            thread.join(60)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def serving(server):
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(60)
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -275,7 +275,7 @@ def health_server():
     port = server.add_insecure_port(f"{HOST}:0")
     server.start()
     yield port
-    server.stop(None).wait(10)
+    server.stop(None).wait(60)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_grpc_without_a_health_service_is_not_healthy(twin):
     port = server.add_insecure_port(f"{HOST}:0")
     server.start()
     result = look(twin.GrpcProbe(port))
-    server.stop(None).wait(10)
+    server.stop(None).wait(60)
     assert not result.healthy
     assert result.why.startswith("UNIMPLEMENTED")
 
@@ -326,7 +326,7 @@ def test_a_pod_that_comes_back_is_healthy_at_the_next_grpc_probe(twin):
     assert server.add_insecure_port(f"{HOST}:{port}") == port
     server.start()
     assert look(probe).healthy
-    server.stop(None).wait(10)
+    server.stop(None).wait(60)
 
 
 def test_without_grpcio_the_error_says_what_to_install(twin, monkeypatch):

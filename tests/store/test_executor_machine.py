@@ -145,7 +145,7 @@ class Links(RuleBasedStateMachine):
         """Time is not waited for: the link's end is drawn near, to the next millisecond."""
         end = int(time.time() * 1000) + 1
         drawn_near = await self.raw.pexpireat(who[0].link(who[1]), end, xx=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while time.time() * 1000 <= end + 1:  # noqa: ASYNC110  the clock is all that is waited for
                 await asyncio.sleep(0.0005)
         return drawn_near

@@ -129,10 +129,10 @@ async def test_trimming_leaves_what_is_young(store, raw, service):
 async def test_a_purge_is_told_in_the_stream_and_wakes_every_reader(store, raw, service):
     pubsub = raw.pubsub()
     await pubsub.subscribe(service.channel)
-    await pubsub.get_message(timeout=5)
+    await pubsub.get_message(timeout=60)
     await append_purge(store, service, 77)
     moves = await read_moves(store, service, NO_ENTRY)
     assert list(moves.entries) == [Move(-1, "Purged", [], 77)]
-    message = await pubsub.get_message(timeout=5)
+    message = await pubsub.get_message(timeout=60)
     assert message["data"] == f"mv 0-0 {moves.last} - purged"
     await pubsub.aclose()

@@ -184,7 +184,7 @@ async def test_nothing_runs_when_nobody_waits_and_after_closing(store, service):
     await asyncio.sleep(0)
     await store.close()
     assert not _tasks_of_pipelining()
-    await asyncio.wait(tasks, timeout=5)
+    await asyncio.wait(tasks, timeout=60)
     for task in tasks:
         error = task.exception()
         assert error is None or (isinstance(error, StoreUnavailable) and not error.maybe_written)

@@ -31,7 +31,7 @@ def heeds(process: subprocess.Popen[str], number: int) -> bool:
 
 
 async def ended(process: subprocess.Popen[str]) -> str:
-    output, errors = await asyncio.to_thread(process.communicate, timeout=30)
+    output, errors = await asyncio.to_thread(process.communicate, timeout=120)
     assert process.returncode == 0, errors
     return output
 

@@ -270,7 +270,7 @@ def attempts(key):
 async def listens(client, how, channel):
     async with client.pubsub() as listener:
         await getattr(listener, how)(channel)
-        return await listener.get_message(timeout=5)
+        return await listener.get_message(timeout=60)
 
 
 @pytest.mark.parametrize("role", ROLES)

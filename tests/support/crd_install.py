@@ -18,7 +18,7 @@ async def apply_crd(kube: TestKube) -> None:
         if not error.conflict:
             raise
         await kube.merge(f"{path}/{crd['metadata']['name']}", crd)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(KubeError):
                 await kube.get("/apis/statefulroute.io/v1alpha1/statefulroutes")

@@ -120,7 +120,7 @@ async def start_pod(make_pod) -> StartPod:
 
 def _ended(driver: Any) -> Callable[[], Awaitable[None]]:
     async def end() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await driver.stop(0)
 
     return end

@@ -70,7 +70,7 @@ class OperatorProcess:
         """SIGKILL, as a lost node would."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(5)
+        self._process.wait(60)
 
     def stop(self) -> float:
         """SIGTERM; how many seconds it took. Fails when it takes too long or does not end well."""

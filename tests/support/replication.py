@@ -33,7 +33,7 @@ class Replication:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._ask())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._first.wait()
         return self
 

@@ -65,8 +65,8 @@ class PodProcess:
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.wait(5)
-        self._reader.join(5)
+        self.process.wait(60)
+        self._reader.join(60)
 
     def all(self, what: str) -> list[Any]:
         """All values that it has printed under that word."""

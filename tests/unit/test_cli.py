@@ -38,7 +38,7 @@ def stateful_route_command(*arguments: str, columns: int = 160, **variables: str
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 

@@ -44,7 +44,7 @@ def alive(pid):
     return False
 
 
-def wait_until(condition, seconds=10):
+def wait_until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -56,7 +56,7 @@ def test_leaving_the_folder_kills_its_processes_and_deletes_it():
         child = subprocess.Popen(["sleep", "60"], env=folder.environment(), start_new_session=True)
         wait_until(lambda: folder.processes() == [child.pid])  # its environment cannot be read while it begins
 
-    assert child.wait(5) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     assert not folder.path.exists()
 
 
@@ -67,7 +67,7 @@ def test_a_grandchild_that_detached_is_found_and_others_are_left_alone():
         wait_until(lambda: len(folder.processes()) == 1)
         folder.remove()
         assert bystander.poll() is None
-    assert bystander.wait(5) == -signal.SIGKILL
+    assert bystander.wait(60) == -signal.SIGKILL
 
 
 def test_removing_twice_is_allowed():
@@ -80,7 +80,7 @@ def test_removing_twice_is_allowed():
 def test_the_guard_cleans_up_after_an_owner_that_was_ended_by(end):
     owner, folder, child = start_owner("with a guard")
     owner.send_signal(end)
-    owner.wait(10)
+    owner.wait(60)
 
     wait_until(lambda: not alive(child) and not folder.exists())
 
@@ -88,7 +88,7 @@ def test_the_guard_cleans_up_after_an_owner_that_was_ended_by(end):
 def test_the_next_run_cleans_up_where_the_guard_was_killed_too():
     owner, folder, child = start_owner("without a guard")
     owner.kill()
-    owner.wait(10)
+    owner.wait(60)
     assert alive(child)
 
     with RunFolder.create("test"):
@@ -104,7 +104,7 @@ def test_a_sweep_leaves_living_owners_alone():
         assert folder.exists()
         assert mine.path.exists()
     owner.kill()
-    owner.wait(10)
+    owner.wait(60)
     assert sweep(runs_root()) == [folder]
 
 

@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_between_the_look_and_the_start_is_given_up(server,
 def test_a_store_whose_process_was_killed_by_somebody_else_does_not_run(server):
     with EmbeddedStore(server) as store:
         store._send(signal.SIGKILL)
-        store._process.wait(5)
+        store._process.wait(60)
 
         assert not store.running
         assert store.pid is None

@@ -107,8 +107,8 @@ CASES = {
     ),
     "a placement by an old view": (
         placements_against_the_view,
-        History(placements=[Placement(placed(0, 10, 5), 5, frozenset({0}), 3.9)]),
-        "by a view of 3.9",
+        History(placements=[Placement(placed(0, 10, 5), 5, frozenset({0}), 3.7)]),
+        "by a view of 3.7",
     ),
     "a uid that was moved off a pod that was killed": (
         moves_without_cause,

@@ -49,18 +49,18 @@ class Chores:
     Attributes:
         lost_nodes: Nodes with terminating pods that are not Ready themselves.
         search: What is known of links that are not in the index.
-        searched: Is called with the pods whose lost links have been searched for.
         refused: What could not be looked at for want of a right; None: all could.
     """
 
-    def __init__(self, env: Environment, ledger: Ledger, wake: Wake) -> None:
+    def __init__(self, env: Environment, ledger: Ledger, wake: Wake, searched: Callable[[set[int]], None]) -> None:
+        """``searched`` is called with the pods whose lost links have been searched for."""
         self._env = env
         self._ledger = ledger
         self._wake = wake
         self.lost_nodes: frozenset[str] = frozenset()
         self.search = Search()
         self.refused: str | None = None
-        self.searched: Callable[[set[int]], None] = lambda _ordinals: None
+        self._tell_searched = searched
         self._tasks: set[asyncio.Task[None]] = set()
         self._walk: KeyWalk | None = None
         """Which looks at all keys of the store, for all services there."""
@@ -211,5 +211,5 @@ class Chores:
             log.warning("links that hold no pod index are left untouched", extra=facts)
         self._unreadable = found.foreign
         if found.found or before:
-            self.searched({*before, *meanwhile})
+            self._tell_searched({*before, *meanwhile})
             self._wake(full=bool(found.found))

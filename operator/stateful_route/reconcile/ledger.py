@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from stateful_route.api.statefulroute import StatefulRoute
@@ -103,6 +103,8 @@ class Ledger:
         self.stop_heard = False
         self.counting: Callable[[], None] = lambda: None
         """Is called right before the links are counted anew: what has moved until then is in the counts."""
+        self.has_none: Callable[[Store], Awaitable[bool]] = _nobody_can_tell
+        """Whether the service has no links at all, without a look at each of its buckets."""
         self._meanwhile = Counter[int]()
         """Links that have been accounted for, by target, since the last count began."""
         self._time_asked_at = self._time_read_at = 0.0
@@ -200,7 +202,7 @@ class Ledger:
         """Count the links anew: what migrations have told of themselves overlaps with earlier counts."""
         self.counting()
         self._meanwhile.clear()
-        counts = dict(await counted_links(store, self.service))
+        counts = dict(await counted_links(store, self.service, lambda: self.has_none(store)))
         for target, links in self._meanwhile.items():  # perhaps they are among them: rather too many than too few
             counts[target] = counts.get(target, 0) + links
         self.counts = counts
@@ -572,3 +574,7 @@ def _container(pod: PodFacts | None, same_life: OperatorRecord | None) -> Contai
     """What is known of the routed container."""
     former = same_life.container if same_life else Container()
     return pod.container.known_as(former) if pod else former
+
+
+async def _nobody_can_tell(store: Store) -> bool:  # noqa: ARG001  as `Ledger.has_none` is called
+    return False

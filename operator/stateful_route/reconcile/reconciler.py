@@ -107,9 +107,9 @@ class Reconciler:
         self.workload = self._inventory.workload
         self._ledger = Ledger(self.service, self.owner, 2 * env.timing.resync_seconds, env.kube.clock.latest)
         self._moving = Moving(self._ledger, self._migrated, env.timing.refresh_seconds, self._turn_to_move)
-        self._chores = Chores(env, self._ledger, self.wake)
-        self._chores.searched = self._moving.look_again
+        self._chores = Chores(env, self._ledger, self.wake, self._moving.look_again)
         self._moving.holds = self._chores.search.holds
+        self._ledger.has_none = lambda store: self._env.stores.vacancies(store).has_none(self.service)
         self._hints = Hints(self.service, self.workload, self.wake, env.meter)
         self._arrivals = Arrivals(env.meter)
         self._store_heard = asyncio.Event()

@@ -34,6 +34,7 @@ from stateful_route.reconcile.budget import Budget
 from stateful_route.reconcile.hearing import Hearing, Listener
 from stateful_route.reconcile.key_walk import KeyWalk
 from stateful_route.reconcile.problem import Problem
+from stateful_route.reconcile.vacancies import Vacancies
 from stateful_route.store.connection import Store
 from stateful_route.store.keys import Service
 from stateful_route.store.layout import check_layout
@@ -71,6 +72,7 @@ class Stores:
         self._hearing: dict[Store, Hearing] = {}
         self._budgets: dict[Store, Budget] = {}
         self._walks: dict[Store, KeyWalk] = {}
+        self._vacancies: dict[Store, Vacancies] = {}
 
     @property
     def away(self) -> str | None:
@@ -141,6 +143,12 @@ class Stores:
         if store not in self._walks:
             self._walks[store] = KeyWalk(store)
         return self._walks[store]
+
+    def vacancies(self, store: Store) -> Vacancies:
+        """Which services of the store have no links; it lasts as long as the store is open."""
+        if store not in self._vacancies:
+            self._vacancies[store] = Vacancies(store)
+        return self._vacancies[store]
 
     async def listen(self, store: Store, channel: str, listener: Listener) -> None:
         """Have it told what the store says on a channel, as long as the store is open; repeatable."""
@@ -221,6 +229,8 @@ class Stores:
         self._budgets.pop(store, None)
         if (walk := self._walks.pop(store, None)) is not None:
             await walk.close()
+        if (vacancies := self._vacancies.pop(store, None)) is not None:
+            await vacancies.close()
         if (hearing := self._hearing.pop(store, None)) is not None:
             await hearing.close()
         await store.close()

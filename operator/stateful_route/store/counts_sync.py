@@ -31,16 +31,26 @@ def kept_counts(store: Store, service: Service) -> dict[int, int] | None:
     return {ordinal: count for ordinal, count in counts.items() if count > 0}
 
 
-def begin_count(store: Store, service: Service, who: str) -> bool:
-    """Begin to count anew, as ``who``; False: somebody else is at it."""
-    return bool(store.run(Call(script("beginCount"), (service.counts,), (who, BELIEVED_MS))))
+def begin_count(store: Store, service: Service, who: str, *, none: bool = False) -> bool:
+    """Begin to count anew, as ``who``; False: somebody else is at it.
+
+    ``none``: the service is believed to have no links. What changes from now on is counted; who began looks whether
+    there was anything before, and ends the count if there was not, and `changed_meanwhile` says no.
+    """
+    return bool(store.run(Call(script("beginCount"), (service.counts,), (who, BELIEVED_MS, int(none)))))
+
+
+def changed_meanwhile(store: Store, service: Service) -> bool:
+    """Whether links have come or gone since a count began; on a Redis Cluster: whether some have come."""
+    flat = store.command("HKEYS", service.counts)
+    return any(field[:1] == b"=" and field[1:].isdigit() for field in flat)
 
 
 def abandon_count(store: Store, service: Service, who: str) -> None:
     """Give a count up that cannot be ended: others may begin at once. It does not fail, and takes `ABANDON_SECONDS`."""
     try:
         with deadline(ABANDON_SECONDS):
-            store.run(Call(script("beginCount"), (service.counts,), (who, 0)))
+            store.run(Call(script("beginCount"), (service.counts,), (who, 0, 0)))
     except (StatefulRouteError, TimeoutError):
         return
 

@@ -3,7 +3,7 @@
 import math
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import monotonic
@@ -14,8 +14,16 @@ from stateful_route.domain.epoch import EPOCH_START_MS, score_range
 from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection import Store
-from stateful_route.store.counts import abandon_count, begin_count, count_call, doubt, end_count, kept_counts
-from stateful_route.store.keys import BUCKETS, Service, tags
+from stateful_route.store.counts import (
+    abandon_count,
+    begin_count,
+    changed_meanwhile,
+    count_call,
+    doubt,
+    end_count,
+    kept_counts,
+)
+from stateful_route.store.keys import BUCKETS, INDEXES, Service, indexed_by, tags
 from stateful_route.store.migrate import append_purge
 from stateful_route.store.rest import Rest
 from stateful_route.store.scripts import Call, script
@@ -38,6 +46,9 @@ change that."""
 
 SCAN_COUNT = 500
 """Keys looked at per SCAN call: a fraction of a millisecond of the server's time."""
+
+FEW_KEYS = 200_000
+"""A store of so many is looked at whole for a service that seems to have no links: about as long as one is counted."""
 
 UNHURRIED = math.inf
 """As keys that are looked at each second: as many as can be."""
@@ -99,6 +110,8 @@ class Purged(NamedTuple):
     highest: int
 
 
+HasNone = Callable[[], Awaitable[bool]]
+
 Tell = Callable[[int, Repaired], None]
 """Hears how many keys have been looked at so far, and what was found among them."""
 
@@ -131,12 +144,54 @@ async def count_links(store: Store, service: Service) -> dict[int, int]:
     return await count_entries(store, service) if kept is None else kept
 
 
-async def counted_links(store: Store, service: Service) -> dict[int, int]:
-    """As `count_links`; where nobody has counted yet, they are counted now, and kept from then on."""
+async def counted_links(store: Store, service: Service, has_none: HasNone | None = None) -> dict[int, int]:
+    """As `count_links`; where nobody has counted yet, they are counted now, and kept from then on.
+
+    A Redis Cluster's counts are believed here where they know of no link at all: a link of which a caller could not say
+    that it has made it, as it ended, is found by the next repair.
+
+    Args:
+        store: Where.
+        service: Whose.
+        has_none: Says, by a look that begins after it is asked, that the service has no index; False: nobody can tell.
+    """
     kept = await kept_counts(store, service)
+    if kept is None and has_none is not None and await _count_none(store, service, has_none):
+        return {}
     if kept is None and await recount(store, service):
         kept = await kept_counts(store, service)
-    return await count_entries(store, service) if store.cluster or kept is None else kept
+    return await count_entries(store, service) if kept is None or (store.cluster and kept) else kept
+
+
+async def _count_none(store: Store, service: Service, has_none: HasNone) -> bool:
+    """Keep the counts of a service without links from now on, without a walk; False: it must be counted."""
+    who = secrets.token_hex(8)
+    try:
+        if not await begin_count(store, service, who, none=True):
+            return False
+        if await has_none() and not await changed_meanwhile(store, service):
+            return await end_count(store, service, who, (FULL_SECONDS, 0.0), {})
+    except BaseException:
+        await abandon_count(store, service, who)
+        raise
+    await abandon_count(store, service, who)
+    return False
+
+
+async def indexed_services(store: Store) -> set[Service] | None:
+    """The services that have an index, of all that have one all the time; None: the store has more than `FEW_KEYS`.
+
+    Raises:
+        StoreUnavailable, StoreRejected: see there.
+    """
+    found: set[Service] = set()
+    looked_at = 0
+    async for keys in store.scan_pages(INDEXES, SCAN_COUNT):
+        found.update(service for key in keys if (service := indexed_by(key)) is not None)
+        looked_at += SCAN_COUNT
+        if looked_at > FEW_KEYS:
+            return None
+    return found
 
 
 async def recount(store: Store, service: Service) -> bool:

@@ -3,7 +3,7 @@
 
 import math
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 
 from stateful_route.domain.cut import Issued
@@ -12,12 +12,20 @@ from stateful_route.domain.errors import StatefulRouteError
 from stateful_route.domain.names import MAX_UID_BYTES
 from stateful_route.store.connection_sync import Store
 from stateful_route.store.counts import count_call
-from stateful_route.store.counts_sync import abandon_count, begin_count, doubt, end_count, kept_counts
+from stateful_route.store.counts_sync import (
+    abandon_count,
+    begin_count,
+    changed_meanwhile,
+    doubt,
+    end_count,
+    kept_counts,
+)
 from stateful_route.store.index import (
     BUCKETS_PER_CALL,
     CALLS_PER_COUNT,
     CALLS_PER_TRIP,
     COUNTING_PART,
+    FEW_KEYS,
     FULL_SECONDS,
     SCAN_COUNT,
     UNHURRIED,
@@ -35,11 +43,13 @@ from stateful_route.store.index import (
     glob_escaped,
     portions,
 )
-from stateful_route.store.keys import BUCKETS, Service
+from stateful_route.store.keys import BUCKETS, INDEXES, Service, indexed_by
 from stateful_route.store.migrate_sync import append_purge
 from stateful_route.store.rest_sync import Rest
 from stateful_route.store.scripts import Call, script
 from stateful_route.store.states_sync import get_service
+
+HasNone = Callable[[], bool]
 
 
 def links_of_pod(
@@ -70,12 +80,54 @@ def count_links(store: Store, service: Service) -> dict[int, int]:
     return count_entries(store, service) if kept is None else kept
 
 
-def counted_links(store: Store, service: Service) -> dict[int, int]:
-    """As `count_links`; where nobody has counted yet, they are counted now, and kept from then on."""
+def counted_links(store: Store, service: Service, has_none: HasNone | None = None) -> dict[int, int]:
+    """As `count_links`; where nobody has counted yet, they are counted now, and kept from then on.
+
+    A Redis Cluster's counts are believed here where they know of no link at all: a link of which a caller could not say
+    that it has made it, as it ended, is found by the next repair.
+
+    Args:
+        store: Where.
+        service: Whose.
+        has_none: Says, by a look that begins after it is asked, that the service has no index; False: nobody can tell.
+    """
     kept = kept_counts(store, service)
+    if kept is None and has_none is not None and _count_none(store, service, has_none):
+        return {}
     if kept is None and recount(store, service):
         kept = kept_counts(store, service)
-    return count_entries(store, service) if store.cluster or kept is None else kept
+    return count_entries(store, service) if kept is None or (store.cluster and kept) else kept
+
+
+def _count_none(store: Store, service: Service, has_none: HasNone) -> bool:
+    """Keep the counts of a service without links from now on, without a walk; False: it must be counted."""
+    who = secrets.token_hex(8)
+    try:
+        if not begin_count(store, service, who, none=True):
+            return False
+        if has_none() and not changed_meanwhile(store, service):
+            return end_count(store, service, who, (FULL_SECONDS, 0.0), {})
+    except BaseException:
+        abandon_count(store, service, who)
+        raise
+    abandon_count(store, service, who)
+    return False
+
+
+def indexed_services(store: Store) -> set[Service] | None:
+    """The services that have an index, of all that have one all the time; None: the store has more than `FEW_KEYS`.
+
+    Raises:
+        StoreUnavailable, StoreRejected: see there.
+    """
+    found: set[Service] = set()
+    looked_at = 0
+    for keys in store.scan_pages(INDEXES, SCAN_COUNT):
+        found.update(service for key in keys if (service := indexed_by(key)) is not None)
+        looked_at += SCAN_COUNT
+        if looked_at > FEW_KEYS:
+            return None
+    return found
 
 
 def recount(store: Store, service: Service) -> bool:

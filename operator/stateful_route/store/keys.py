@@ -22,6 +22,10 @@ BUCKETS = REDIS_CLUSTER_HASH_SLOTS
 
 _LINK = re.compile(rb"sf:\{(?P<namespace>[^:{}]+):lk:(?P<uid>[^}]+)\}(?P<name>[^{}]+)", re.DOTALL)
 
+_INDEX = re.compile(rb"sf:\{[^{}]+\}ix:(?P<namespace>[^:{}]+):(?P<name>[^{}]+)", re.DOTALL)
+INDEXES = "sf:{*}ix:*"
+"""A glob pattern of the indexes of all services."""
+
 _TAG_LETTERS = digits + ascii_uppercase + ascii_lowercase
 
 
@@ -150,6 +154,17 @@ def link_of(key: bytes) -> Link | None:
     namespace, uid, name = (parts[of].decode(errors="surrogateescape") for of in ("namespace", "uid", "name"))
     try:
         return Link(service_of(namespace, name), uid)
+    except InvalidArgument:
+        return None
+
+
+def indexed_by(key: bytes) -> Service | None:
+    """Whose index stands under the key; None: it is the key of something else."""
+    if (parts := _INDEX.fullmatch(key)) is None:
+        return None
+    namespace, name = (parts[of].decode(errors="surrogateescape") for of in ("namespace", "name"))
+    try:
+        return service_of(namespace, name)
     except InvalidArgument:
         return None
 

@@ -196,6 +196,6 @@ async def test_a_command_that_goes_on_does_so_with_the_next_token(
 
 async def _line(lines: asyncio.StreamReader, words: str) -> None:
     """Until a line has these words in it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while words not in (line := (await lines.readline()).decode()):
             assert line, f"it has ended without {words}"

@@ -196,7 +196,7 @@ async def refused(raw: Redis) -> int:
 async def _seen(monitor: Any) -> list[dict[str, Any]]:
     """What the server was asked until the test's own PING."""
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for line in monitor.listen():
             if line["command"].upper() == "PING":
                 return seen

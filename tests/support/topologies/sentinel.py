@@ -86,7 +86,7 @@ class SentinelProcess:
         """It is gone, its port refuses."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(5)
+            self._process.wait(60)
 
 
 @dataclass
