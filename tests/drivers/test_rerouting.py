@@ -10,8 +10,9 @@ from stateful_route.domain.routing import LinkAction, Reason
 from stateful_route.drivers.cache import CacheOptions
 from stateful_route.store.links import Candidates
 from support.operator_records import record
+from support.published import PATIENT
 from support.twins import Threaded
-from support.waiting import until
+from support.waiting import eventually, until
 
 NS, SVC = "games", "room"
 DEAF = CacheOptions(refresh_seconds=600.0, push=False)
@@ -143,3 +144,39 @@ async def test_the_executor_by_itself_tells_what_it_moves(pushed, executor_here,
     assert await pushed.executor.compute_linked_pod_if_absent(NS, "ada", SVC, candidates, 300) == 1
     (await pushed.executor.compute_links_if_absent(NS, ["ada", "bob", "eve", "new"], SVC, candidates, 300)).all()
     assert await moves() == [(0, Reason.REROUTED, uid, 1) for uid in ("ada", "bob", "eve")]
+
+
+@pytest.fixture
+async def published_long_ago(operate, publish, executor_here, raw, service):
+    """Three pods that were heard last 75 s ago, before an outage or in an older snapshot; each has a user."""
+    await operate({pod: record() for pod in range(3)}, expireSeconds=5)
+    await publish({0: "READY", 1: "READY", 2: "READY"})
+    for pod in range(3):
+        await executor_here.set_linked_pod(NS, f"of-{pod}", SVC, pod)
+        entry = json.loads(await raw.hget(service.states, str(pod)))
+        entry["updateTime"] -= 75_000
+        await raw.hset(service.states, str(pod), json.dumps(entry))
+    return {f"of-{pod}": pod for pod in range(3)}
+
+
+async def test_a_caller_that_asks_first_after_an_outage_moves_nobody_off_pods_that_could_not_publish(
+    published_long_ago, publish, connect, server, moves
+):
+    await publish({0: "READY"})  # it is the first that has published anew
+    caller = await connect(server.url, PATIENT)
+    for uid, pod in published_long_ago.items():
+        assert await caller.client.compute_linked_pod(NS, uid, SVC) == pod
+    assert await caller.client.compute_linked_pods(NS, list(published_long_ago), SVC) == published_long_ago
+    assert await moves() == []
+
+
+@pytest.mark.usefixtures("published_long_ago")
+async def test_a_caller_that_asks_first_leaves_a_pod_that_goes_on_being_silent(publish, connect, server):
+    caller = await connect(server.url)
+
+    async def found():
+        await publish({0: "READY"})
+        return await caller.client.compute_linked_pod(NS, "of-1", SVC)
+
+    assert await found() == 1
+    await eventually(found, lambda pod: pod == 0, "pod 1 is left")

@@ -72,7 +72,7 @@ def in_time() -> Iterator[Time]:
         "set_operator_states": over(lambda store, _service, _owner, decisions: store.write(decisions)),
         "refresh_states": over(lambda store, _service, _owner, ordinals: store.refresh(ordinals)),
         "remove_states": over(lambda store, _service, _owner, ordinals: store.remove(ordinals)),
-        "counted_links": over(lambda store, _service: store.counts()),
+        "counted_links": over(lambda store, _service, _has_none: store.counts()),
         "issued_epochs": over(lambda store, _service: store.issued()),
         "asyncio": SimpleNamespace(gather=_gather),
     }

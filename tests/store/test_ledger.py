@@ -13,6 +13,7 @@ from stateful_route.domain.policy import Policy
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 from stateful_route.domain.service import judge_service
+from stateful_route.domain.snapshot import FIRST_LOOK_SECONDS
 from stateful_route.kube.server_clock import steady
 from stateful_route.reconcile import ledger as module
 from stateful_route.reconcile.ledger import Ledger
@@ -182,6 +183,10 @@ async def test_a_pod_that_callers_count_as_dead_by_its_heartbeat_takes_no_links(
     again = Ledger(service, OWNER)  # an operator that has just started, and knows no more than the store's clock
     await age(store, service, 1, 60)
     await again.read(store)
+    assert again.ready() == {0, 1}, "the store may have come back just now, and nobody could publish"
+    again._seen = again._seen._replace(read_at=again._seen.read_at - FIRST_LOOK_SECONDS)  # that was so long ago
+    await say(store, service, 0, "successor")
+    await again.read(store)
     assert again.ready() == {0}
     decisions = await decided(store, again, workload)
     assert [(record.reason, record.links) for record in decisions.values()] == [
@@ -191,6 +196,20 @@ async def test_a_pod_that_callers_count_as_dead_by_its_heartbeat_takes_no_links(
     await say(store, service, 1, "other")
     await again.read(store)
     assert (await decided(store, again, workload))[1].reason is Reason.READY
+
+
+async def test_a_pod_that_could_not_publish_while_the_store_was_away_has_time_to_do_so(
+    store, service, ledger, workload, before
+):
+    ledger.settle(0, before)
+    for ordinal, uid in enumerate(("successor", "other")):
+        await say(store, service, ordinal, uid)
+    await full_pass(store, ledger, workload)
+    assert ledger.ready() == {0, 1}
+    await age(store, service, 1, 75)  # as an older snapshot of the store has it
+    ledger.interrupted()
+    await full_pass(store, ledger, workload)
+    assert ledger.ready() == {0, 1}
 
 
 async def test_when_the_app_says_that_it_serves_nobody_its_links_move(store, service, ledger, workload, before):

@@ -51,6 +51,38 @@ def test_one_pod(sentence):
     assert (3 in snapshot.alive, 3 in snapshot.routable, 3 in snapshot.dead) == (alive, routable, dead)
 
 
+def published(state=READY, age=1.0, by_operator="READY"):
+    return told(state, age)._replace(record=record(by_operator))
+
+
+def test_what_was_published_before_the_store_was_away_counts_for_a_while_at_a_first_look():
+    """All of these have served on, and could not publish; one has by now."""
+    views = {0: published(), 1: published(age=75.0), 2: published(DENY, age=4000.0, by_operator="DENY_NEW_CALL")}
+    first = observed(views, CONFIG, 5, 100.0, None)
+    assert (first.alive, set(first.routable), first.dead) == ({0, 1, 2}, {0, 1}, frozenset())
+    assert not still_left(first, 1, views[1], 105.0, 5.0)
+    for now in (104.0, 108.0, 112.0):
+        first = observed(views, CONFIG, 5, now, first, 5.0)
+        assert first.alive == {0, 1, 2}
+    later = observed(views, CONFIG, 5, 116.0, first, 5.0)
+    assert later.alive == {0}, "they have had time"
+
+
+@pytest.mark.parametrize("expire", [10, 60, 600])
+def test_a_first_look_leaves_fifteen_seconds_or_a_quarter_of_the_expiry(expire):
+    config, views = ServiceConfig(expire_seconds=expire), {0: published(age=5000.0), 1: published(age=0.0)}
+    leaves = min(expire, max(15, expire / 4))
+    first = observed(views, config, 5, 100.0, None)
+    views[1] = views[1]._replace(state=told(update_time=2000).state)
+    assert observed(views, config, 5, 100.0 + leaves - 0.1, first).alive == {0, 1}
+    assert 0 not in observed(views, config, 5, 100.0 + leaves, first).alive
+
+
+def test_at_a_first_look_a_silent_pod_is_dead_that_the_operator_has_found_down_or_does_not_know():
+    views = {0: published(age=75.0, by_operator="SHUTDOWN"), 1: told(age=75.0), 2: told()}
+    assert observed(views, CONFIG, 5, 100.0, None).alive == {2}
+
+
 def test_pods_are_targets_with_their_load_and_their_links():
     views = {
         0: told(load=7.5),
@@ -167,9 +199,8 @@ def test_an_app_that_is_heard_of_for_the_first_time_is_to_be_read(pod):
 
 
 def test_a_silent_app_is_not_alive_by_the_operators_word():
-    before = observed(
-        {0: PodView(told(age=61.0, author=Author.APP).state, record("DENY_NEW_CALL"), 61.0)}, CONFIG, 5, 100, None
-    )
+    views = {0: published(DENY, age=61.0, by_operator="DENY_NEW_CALL"), 1: ruled(DENY)}
+    before = observed(views, CONFIG, 5, 116, observed(views, CONFIG, 5, 100, None))
     now = told_of(before, 0, READY, STAY)
     assert now is not None
     assert not now.routable

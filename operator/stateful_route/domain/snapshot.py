@@ -11,6 +11,10 @@ from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.placement import Target
 from stateful_route.domain.routing import LinkAction, RoutingState
 
+FIRST_LOOK_SECONDS = 15.0
+"""So long, or a quarter of the expiry if that is more, a pod counts from a reader's first look on, whatever the age of
+what it has published: the store may have come back just now, and nobody could publish while it was away."""
+
 
 class Snapshot(NamedTuple):
     """All pods of a service as one reader sees them; never changed, only replaced by a newer one.
@@ -71,9 +75,11 @@ def observed(
         config: Likewise.
         time_ms: The server's clock then.
         now: The reader's monotonic clock, seconds.
-        before: The reader's last snapshot; None: this is the first.
+        before: The reader's last snapshot; None: this is the first, or the store was away since.
         usual_seconds: Between two looks; after a longer time the store was away.
     """
+    if before is None:
+        pods = {ordinal: _first_seen(view, config.expire_seconds) for ordinal, view in pods.items()}
     changed_at = {
         ordinal: _changed_at(ordinal, view, now, before) for ordinal, view in pods.items() if _is_foreign(view)
     }
@@ -264,6 +270,13 @@ def _seen(ordinal: int, view: PodView, now: float, before: Snapshot | None, usua
     if before is None:
         return view
     return _aged(view, before.pods.get(ordinal), now - before.read_at, usual, expire)
+
+
+def _first_seen(view: PodView, expire: float) -> PodView:
+    """What is known of a pod at first, if the operator has not found it down: it has this long to publish anew."""
+    if view.age_seconds is None or view.record is None or view.record.state is RoutingState.SHUTDOWN:
+        return view
+    return view._replace(age_seconds=min(view.age_seconds, max(0.0, expire - max(FIRST_LOOK_SECONDS, expire / 4))))
 
 
 def _is_left(view: PodView) -> bool:

@@ -150,6 +150,13 @@ class Ledger:
         self._complain(view.unparsable)
         self.known = True
 
+    def interrupted(self) -> None:
+        """The store was away, if only for a moment: apps may not have published, or what they did may be lost.
+
+        What they say next counts as if it were the first that is heard of them.
+        """
+        self._seen = None
+
     @property
     def has_apps(self) -> bool:
         """Some pod of the service runs the library, as of the last full pass."""

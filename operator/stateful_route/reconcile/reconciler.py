@@ -114,7 +114,7 @@ class Reconciler:
         self._arrivals = Arrivals(env.meter)
         self._store_heard = asyncio.Event()
         """The store is heard again, after it was not, since the last attempt began."""
-        self._ear = Ear(lambda: self._ledger.records, self._hints.look, self._look_at_store, self._store_heard.set)
+        self._ear = Ear(lambda: self._ledger.records, self._hints.look, self._look_at_store, self._heard_again)
         names = {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
         self._reporter = Reporter(env.kube, names, route.status.body(), env.watchdog)
         self._status = route.status
@@ -154,6 +154,10 @@ class Reconciler:
     def _look_at_store(self) -> None:
         self._reread = True
         self.wake()
+
+    def _heard_again(self) -> None:
+        self._ledger.interrupted()
+        self._store_heard.set()
 
     def observe_route(self, route: StatefulRoute) -> None:
         """The resource has changed, or its status has."""
@@ -258,6 +262,8 @@ class Reconciler:
             self._wanted_since = self._wanted_since or steady()
         if outcome.again or outcome.redis or outcome.lost:
             self._ledger.known = False
+        if outcome.redis:
+            self._ledger.interrupted()
         if outcome.redis or outcome.lost:
             await self._moving.stop()
         if outcome.lost:
