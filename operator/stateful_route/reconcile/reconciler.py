@@ -267,6 +267,7 @@ class Reconciler:
         if outcome.redis or outcome.lost:
             await self._moving.stop()
         if outcome.lost:
+            await self._chores.stop()
             self.serves = False
             self._ledger.records, self._ledger.counts = {}, {}
             self._arrivals.forget()

@@ -133,7 +133,7 @@ async def test_a_release_is_itself_again_whatever_its_process_is_called(scene: S
     killed = time.monotonic()
     await scene.scale(3)
     await scene.wait_all_ready(range(3))
-    assert time.monotonic() - killed < SECONDS + 8
+    assert time.monotonic() - killed < SECONDS + 30
     assert not (await scene.status()).get("contenders")
 
 

@@ -21,9 +21,9 @@ Recovers = Callable[..., Awaitable[None]]
 LEASE = "stateful-route"
 STAYS = "localhost"
 """A name that leads to a server wherever else that listens (`movable.MANAGED_AT`)."""
-LATE_SECONDS = 30.0
+LATE_SECONDS = 20.0
 """So long after the topology's own detection the operator has done its work, on a machine that is busy otherwise."""
-RESYNC_SECONDS = 120
+RESYNC_SECONDS = 50
 """No full pass comes to the operator's help."""
 
 
