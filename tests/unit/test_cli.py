@@ -15,6 +15,7 @@ import kopf
 import pytest
 import typer.main
 from kopf._core.actions.loggers import LocalObjectLogger
+from typer.testing import CliRunner
 
 import stateful_route
 from stateful_route.cli.app import app
@@ -114,6 +115,28 @@ def test_a_bad_value_is_a_usage_error_that_names_the_option(case):
     assert done.returncode == 2
     assert BAD_VALUES[case][0] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+PERIODS = {
+    "between two resyncs": ("operator", "--resync-seconds"),
+    "for a cleanup": ("operator", "--cleanup-seconds"),
+    "for a watch": ("operator", "--watch-seconds"),
+    "for the operator's end": ("release-finalizers", "--timeout-seconds"),
+    "for a drain": ("drain", "--deadline-seconds"),
+}
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "1e308"])
+@pytest.mark.parametrize("case", PERIODS)
+def test_a_time_that_nobody_can_wait_for_is_a_usage_error_that_names_the_option(case, seconds):
+    command, option = PERIODS[case]
+    done = CliRunner().invoke(app, [command, option, seconds, *(["rooms-0"] if command == "drain" else [])])
+    assert (done.exit_code, option in done.output) == (2, True), done.output
+
+
+def test_a_time_in_the_environment_that_nobody_can_wait_for_is_a_usage_error():
+    done = stateful_route_command("operator", STATEFUL_ROUTE_RESYNC_SECONDS="nan")
+    assert (done.returncode, "STATEFUL_ROUTE_RESYNC_SECONDS" in done.stderr) == (2, True), done.stderr
 
 
 def test_a_bad_value_in_the_environment_is_a_usage_error_that_names_the_variable():

@@ -135,7 +135,11 @@ WRONG = {
     "no pod": (("--redis-url", "redis://x"), "the environment lacks"),
     "a pod without an ordinal": (("--redis-url", "redis://x", "-n", "games", "--pod", "rooms"), "'rooms'"),
     "a store of no known kind": (("--redis-url", "http://x", "-n", "games", "--pod", "rooms-0"), "must begin with"),
-    "no time": (("--redis-url", "redis://x", "--deadline-seconds", "0"), "more than 0"),
+    "no time": (("--redis-url", "redis://x", "--deadline-seconds", "0"), "over 0"),
+    "a time that is no number": (("--redis-url", "redis://x", "--deadline-seconds", "nan"), "not nan"),
+    "a time without an end": (("--redis-url", "redis://x", "--deadline-seconds", "inf"), "not inf"),
+    "a time before now": (("--redis-url", "redis://x", "--deadline-seconds=-inf"), "not -inf"),
+    "a time that no timer knows": (("--redis-url", "redis://x", "--deadline-seconds", "1e308"), "not 1e+308"),
     "an unknown option": (("--nonsense",), "--nonsense"),
 }
 

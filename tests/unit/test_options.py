@@ -13,6 +13,7 @@ from stateful_route.drivers.server_options import ServerOptions
 from stateful_route.router.failover_handler import FailoverOptions
 from stateful_route.router.health import HealthOptions
 from stateful_route.router.manager import ManagerOptions
+from stateful_route.router.probes import GrpcProbe, HttpProbe, RecordAgeProbe, TcpProbe
 from stateful_route.router.route import RouteOptions
 from stateful_route.store import executor, executor_sync
 from stateful_route.store.connection import Store, StoreOptions
@@ -39,6 +40,10 @@ REFUSED = {
     (HealthOptions, "timeout_seconds"): NO_PERIOD,
     (HealthOptions, "failures_allowed"): NO_COUNT,
     (FailoverOptions, "history"): (0, *NO_COUNT),
+    (HttpProbe, "timeout_seconds"): NO_PERIOD,
+    (TcpProbe, "timeout_seconds"): NO_PERIOD,
+    (GrpcProbe, "timeout_seconds"): NO_PERIOD,
+    (RecordAgeProbe, "max_age_seconds"): NO_AGE,
     (FailoverOptions, "links_per_second"): (0, -1, math.nan, True, "2", None),
 }
 
@@ -49,6 +54,24 @@ REFUSED = {
 def test_an_option_that_cannot_be_is_refused_by_its_name(kind, name, value):
     with pytest.raises(InvalidArgument, match=name):
         kind(**{name: value})
+
+
+NO_LIMIT = (-1, -0.5, math.nan, math.inf, 1e300, True, "2", None)
+
+REFUSED_AT_THE_START = {
+    "update_seconds": NO_PERIOD,
+    "settle_seconds": NO_LIMIT,
+    "stop_seconds": NO_LIMIT,
+    "request_seconds": NO_LIMIT,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in REFUSED_AT_THE_START.items() for value in values]
+)
+def test_a_pods_option_that_cannot_be_is_refused_by_its_name(name, value):
+    with pytest.raises(InvalidArgument, match=name):
+        ServerOptions(**{name: value}).check()
 
 
 TAKEN = [

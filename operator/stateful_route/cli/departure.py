@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stateful_route.cli.periods import period
 from stateful_route.domain.errors import StatefulRouteError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def release_finalizers(
         str, typer.Option(metavar="A,B", help="The namespaces that it serves, separated by commas; empty: all.")
     ] = "",
     timeout_seconds: Annotated[
-        float, typer.Option(metavar="S", min=1, help="How long to wait for the operator's end.")
+        float, typer.Option(callback=period, metavar="S", min=1, help="How long to wait for the operator's end.")
     ] = 60,
     kubeconfig: Annotated[
         str | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stateful_route.cli.logs import LogFormat, LogLevel, set_up
+from stateful_route.cli.periods import period
 
 if TYPE_CHECKING:
     from stateful_route.handlers.operator import Election
@@ -57,6 +58,7 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         float,
         typer.Option(
             envvar="STATEFUL_ROUTE_RESYNC_SECONDS",
+            callback=period,
             metavar="S",
             min=0.5,
             max=50,
@@ -67,6 +69,7 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
         float,
         typer.Option(
             envvar="STATEFUL_ROUTE_CLEANUP_SECONDS",
+            callback=period,
             metavar="S",
             min=1,
             help="How long a deleted StatefulRoute waits for an unreachable store before its keys are left behind.",
@@ -127,7 +130,7 @@ def operator(  # noqa: PLR0913, PLR0917  each option is a flag
     ] = 90,
     watch_seconds: Annotated[
         float,
-        typer.Option(min=1, hidden=True, help="How late the watch may be before /healthz fails."),
+        typer.Option(callback=period, min=1, hidden=True, help="How late the watch may be before /healthz fails."),
     ] = 90,
     log_format: Annotated[
         LogFormat | None,

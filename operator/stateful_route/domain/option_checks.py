@@ -21,6 +21,16 @@ def check_period(seconds: float, name: str) -> None:
         raise InvalidArgument(f"{name} is a number of seconds over 0, up to {LONGEST_SECONDS:,}, not {shown(seconds)}")
 
 
+def check_limit(seconds: float, name: str) -> None:
+    """See that something can be given so long at most; 0: no time at all.
+
+    Raises:
+        InvalidArgument: it is no number from 0 to `LONGEST_SECONDS`.
+    """
+    if not _is_number(seconds) or not 0 <= seconds <= LONGEST_SECONDS:
+        raise InvalidArgument(f"{name} is a number of seconds from 0 to {LONGEST_SECONDS:,}, not {shown(seconds)}")
+
+
 def check_age(seconds: float, name: str) -> None:
     """See that something can be used until it is so old; infinity: for ever.
 

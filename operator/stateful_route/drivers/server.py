@@ -14,7 +14,7 @@ from stateful_route.domain.errors import (
     StatefulRouteError,
 )
 from stateful_route.domain.names import check_uid, shown
-from stateful_route.domain.option_checks import check_kind
+from stateful_route.domain.option_checks import check_kind, check_limit
 from stateful_route.domain.routing import RoutingState
 from stateful_route.drivers.cache import ServiceStateCache
 from stateful_route.drivers.holdings import Act, Holdings
@@ -105,8 +105,11 @@ class ServerDriver:
 
         Args:
             deadline_seconds: How long it may take in all; None: as the options say.
+
+        Raises:
+            InvalidArgument: it is no number of seconds from 0 to `LONGEST_SECONDS`; nothing was stopped.
         """
-        seconds = self.options.stop_seconds if deadline_seconds is None else deadline_seconds
+        seconds = self._stop_seconds(deadline_seconds)
         await self._flights.share("stop", lambda: self._upkeep.stop(seconds))
 
     async def run_until_terminated(self, deadline_seconds: float | None = None) -> None:
@@ -116,8 +119,10 @@ class ServerDriver:
         signals, start and stop the driver with it.
 
         Raises:
+            InvalidArgument: as `stop` and `start`.
             Replaced: the pod has a successor; it has stopped.
         """
+        self._stop_seconds(deadline_seconds)
         over = self._upkeep.over
         with terminations(over, self._upkeep.hurry):
             if not self.running:
@@ -284,6 +289,13 @@ class ServerDriver:
         return [uid for uid in self._holdings.uids() if self._holdings.owns(uid)]
 
     # Helping
+
+    def _stop_seconds(self, deadline_seconds: float | None) -> float:
+        """How long stopping may take; None: as the options say."""
+        if deadline_seconds is None:
+            return self.options.stop_seconds
+        check_limit(deadline_seconds, "deadline_seconds")
+        return deadline_seconds
 
     def _demand_running(self) -> None:
         self._demand_life()

@@ -9,6 +9,7 @@ from typing import Any
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.load import check_cpu_factor
 from stateful_route.domain.names import shown
+from stateful_route.domain.option_checks import check_limit, check_period
 
 RELEASES_AT_ONCE = 8
 
@@ -46,11 +47,9 @@ class ServerOptions:
             InvalidArgument: one does not; the message says what to change.
         """
         check_cpu_factor(self.cpu_factor)
-        if not _is_number(self.update_seconds) or self.update_seconds <= 0:
-            raise InvalidArgument(f"update_seconds is a number of seconds over 0, not {shown(self.update_seconds)}")
+        check_period(self.update_seconds, "update_seconds")
         for name in ("settle_seconds", "stop_seconds", "request_seconds"):
-            if not _is_number(value := getattr(self, name)) or value < 0:
-                raise InvalidArgument(f"{name} is a number of seconds from 0, not {shown(value)}")
+            check_limit(getattr(self, name), name)
         if not isinstance(self.releases_at_once, int) or self.releases_at_once < 1:
             raise InvalidArgument(f"releases_at_once is a number from 1, not {shown(self.releases_at_once)}")
 
@@ -150,7 +149,3 @@ class Tally:
         """All counts."""
         with self._lock:
             return ServerStats(held=held, **self._counts)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

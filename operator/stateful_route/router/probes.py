@@ -12,6 +12,7 @@ from stateful_route.domain.address import host_port, split_address
 from stateful_route.domain.aliveness import Author, PodView
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.health import NOT_ASKED, ProbeResult
+from stateful_route.domain.option_checks import check_age, check_period
 from stateful_route.router.wire import exchange, grpc_module, unary
 
 PROBE_SECONDS = 5.0
@@ -68,7 +69,7 @@ class HttpProbe:
 
     def __post_init__(self) -> None:
         check_port(self.port)
-        check_timeout(self.timeout_seconds)
+        check_period(self.timeout_seconds, "timeout_seconds")
         if self.scheme not in {"HTTP", "HTTPS"}:
             raise InvalidArgument(f"the scheme of a probe is HTTP or HTTPS, not {self.scheme!r}")
         _request("host", self.path, self.headers)
@@ -102,7 +103,7 @@ class TcpProbe:
 
     def __post_init__(self) -> None:
         check_port(self.port)
-        check_timeout(self.timeout_seconds)
+        check_period(self.timeout_seconds, "timeout_seconds")
 
     async def probe(self, host: str) -> ProbeResult:
         """Look once; see `Probe`."""
@@ -134,7 +135,7 @@ class GrpcProbe:
 
     def __post_init__(self) -> None:
         check_port(self.port)
-        check_timeout(self.timeout_seconds)
+        check_period(self.timeout_seconds, "timeout_seconds")
         grpc_module()
 
     async def probe(self, host: str) -> ProbeResult:
@@ -157,6 +158,9 @@ class RecordAgeProbe:
     """
 
     max_age_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_age(self.max_age_seconds, "max_age_seconds")
 
     def judged(self, view: PodView | None, since_seconds: float = 0.0) -> ProbeResult:
         """What the record says that was read so many seconds ago; None: the pod has none."""
@@ -185,12 +189,6 @@ def check_port(port: int | None) -> None:
     """See that it is a port, or None; raises `InvalidArgument`."""
     if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 0 < port <= MAX_PORT):
         raise InvalidArgument(f"a port is a number from 1 to {MAX_PORT}, not {port!r}")
-
-
-def check_timeout(seconds: float) -> None:
-    """See that it is a time that passes; raises `InvalidArgument`."""
-    if not 0 < seconds < float("inf"):
-        raise InvalidArgument(f"a timeout is a number of seconds above 0, not {seconds!r}")
 
 
 def _failed(error: Exception, began: float, timeout_seconds: float) -> ProbeResult:

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from stateful_route.domain.address import host_port
 from stateful_route.domain.errors import InvalidArgument
 from stateful_route.domain.health import ProbeResult
+from stateful_route.domain.option_checks import check_period
 from stateful_route.router.probes import (
     HEALTH_CHECK,
     HEALTHY_STATUS,
@@ -20,7 +21,6 @@ from stateful_route.router.probes import (
     _request,
     _status,
     check_port,
-    check_timeout,
     where,
 )
 from stateful_route.router.wire_sync import exchange, grpc_module, unary
@@ -60,7 +60,7 @@ class HttpProbe:
 
     def __post_init__(self) -> None:
         check_port(self.port)
-        check_timeout(self.timeout_seconds)
+        check_period(self.timeout_seconds, "timeout_seconds")
         if self.scheme not in {"HTTP", "HTTPS"}:
             raise InvalidArgument(f"the scheme of a probe is HTTP or HTTPS, not {self.scheme!r}")
         _request("host", self.path, self.headers)
@@ -94,7 +94,7 @@ class TcpProbe:
 
     def __post_init__(self) -> None:
         check_port(self.port)
-        check_timeout(self.timeout_seconds)
+        check_period(self.timeout_seconds, "timeout_seconds")
 
     def probe(self, host: str) -> ProbeResult:
         """Look once; see `Probe`."""
@@ -126,7 +126,7 @@ class GrpcProbe:
 
     def __post_init__(self) -> None:
         check_port(self.port)
-        check_timeout(self.timeout_seconds)
+        check_period(self.timeout_seconds, "timeout_seconds")
         grpc_module()
 
     def probe(self, host: str) -> ProbeResult:

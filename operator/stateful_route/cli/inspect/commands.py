@@ -6,6 +6,7 @@ import typer
 
 from stateful_route.cli.answers import Form, Output
 from stateful_route.cli.inspect.options import Access, Context, Kubeconfig, Namespace, RedisUrl, extra
+from stateful_route.cli.periods import period
 
 
 def _services(context: typer.Context, incomplete: str) -> list[str]:
@@ -124,7 +125,10 @@ def drain(  # noqa: PLR0913, PLR0917  each option is a flag
     pod: PodName,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until nobody is linked to the pod any more.")] = False,
     deadline_seconds: Annotated[
-        float, typer.Option(metavar="S", min=1, help="With --wait: no longer than this; then the exit code is 3.")
+        float,
+        typer.Option(
+            callback=period, metavar="S", min=1, help="With --wait: no longer than this; then the exit code is 3."
+        ),
     ] = 300,
     namespace: Namespace = None,
     context: Context = None,

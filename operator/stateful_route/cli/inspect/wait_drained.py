@@ -16,6 +16,7 @@ from stateful_route.domain.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from stateful_route.domain.option_checks import check_period
 from stateful_route.domain.placement import nobody_takes
 from stateful_route.domain.routing import Reason, RoutingState
 from stateful_route.drivers.identity import INDEX, NAME, NAMESPACE, SERVICE, UID, Identity
@@ -98,9 +99,8 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     if not options.redis_url:
         parser.error("no store is given: use --redis-url or STATEFUL_ROUTE_REDIS_URL")
-    if options.deadline_seconds <= 0:
-        parser.error("--deadline-seconds must be more than 0")
     try:
+        check_period(options.deadline_seconds, "--deadline-seconds")
         identity = Identity.from_environment(_environment(options, os.environ))
         store = Store.from_url(options.redis_url)
     except InvalidArgument as error:
