@@ -412,6 +412,21 @@ async def test_a_pod_that_can_publish_nothing_for_longer_than_the_expiry_owns_no
         store.resume()
 
 
+async def test_an_outage_is_told_once_and_so_is_its_end(brief, caplog):
+    pod, store, _ = brief
+    caplog.set_level("INFO", "stateful_route")
+    await take(pod, "ada")
+    store.pause()
+    try:
+        await until(lambda: "cannot be compared" in caplog.text)
+        tried = pod.server.stats.failed
+        await until(lambda: pod.server.stats.failed >= tried + 3)
+    finally:
+        store.resume()
+    await until(lambda: "the links of pod 2 of games/room are compared again" in caplog.text)
+    assert caplog.text.count("the links of pod 2 of games/room cannot be compared") == 1
+
+
 async def test_when_the_store_is_back_what_has_not_moved_is_owned_again(brief):
     pod, store, executor = brief
     await take(pod, "ada", "bob")

@@ -417,8 +417,13 @@ class ServiceStateCache:
         except StatefulRouteError as error:
             followed.behind = True
             followed.due = 0.0
-            log.warning("the moves of %s cannot be read: %s", followed.service, error)
+            if not followed.moves_complained:  # one outage is told once
+                log.warning("the moves of %s cannot be read: %s", followed.service, error)
+            followed.moves_complained = True
             return False
+        if followed.moves_complained:
+            followed.moves_complained = False
+            log.info("the moves of %s are read again", followed.service)
         return True
 
     def _announce(self, followed: "_Followed", before: Snapshot | None, now: Snapshot) -> None:
@@ -491,6 +496,7 @@ class _Followed:
         "empty",
         "mine",
         "moves",
+        "moves_complained",
         "moves_unknown",
         "needed",
         "service",
@@ -526,6 +532,8 @@ class _Followed:
         """Pods of which a message has not said all."""
         self.moves = NO_ENTRY
         """The last entry of the stream of moves that the listeners know of."""
+        self.moves_complained = False
+        """It has been said that they cannot be read, and not that they can be again."""
         self.moves_unknown = True
         """Nothing was read yet: what has moved before concerns nobody."""
         self.behind = False

@@ -369,8 +369,13 @@ class ServiceStateCache:
         except StatefulRouteError as error:
             followed.behind = True
             followed.due = 0.0
-            log.warning("the moves of %s cannot be read: %s", followed.service, error)
+            if not followed.moves_complained:  # one outage is told once
+                log.warning("the moves of %s cannot be read: %s", followed.service, error)
+            followed.moves_complained = True
             return False
+        if followed.moves_complained:
+            followed.moves_complained = False
+            log.info("the moves of %s are read again", followed.service)
         return True
 
     def _announce(self, followed: "_Followed", before: Snapshot | None, now: Snapshot) -> None:

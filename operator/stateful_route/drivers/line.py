@@ -16,6 +16,10 @@ log = logging.getLogger(__name__)
 MESSAGES = {b"message", b"smessage"}
 LEAVING = {b"unsubscribe", b"sunsubscribe"}
 
+CLOSED_MEANWHILE = (ValueError, TypeError, AttributeError)
+"""What redis-py raises where who reads closes the connection under the hands of who sends, or the other
+way round: one of them finds a closed socket, or None. No connection is left then."""
+
 
 class Line:
     """A connection and the task that reads it; opened once, and over when it breaks."""
@@ -85,10 +89,16 @@ class Line:
         self._asked.append(answer)
         try:
             async with asyncio.timeout(self._timeout):
-                await self._connection.send_command(*words)
+                await self._send(*words)
                 await answer
         except TimeoutError:
             raise rx.TimeoutError(f"no answer to {words[0]} within {self._timeout:g} s") from None
+
+    async def _send(self, *words: str) -> None:
+        try:
+            await self._connection.send_command(*words)
+        except CLOSED_MEANWHILE as error:
+            raise rx.ConnectionError("the line was closed") from error
 
     async def _read(self) -> None:
         why: Exception = rx.ConnectionError("the line was closed")
@@ -100,6 +110,8 @@ class Line:
                     self._answer(refusal)
         except (rx.RedisError, OSError) as broken:
             why = broken
+        except CLOSED_MEANWHILE as closed:
+            why.__cause__ = closed
         finally:
             while self._asked:
                 self._answer(why)

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import exceptions as rx
 
-from stateful_route.drivers.line import LEAVING, MESSAGES
+from stateful_route.drivers.line import CLOSED_MEANWHILE, LEAVING, MESSAGES
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +81,22 @@ class Line:
             reader.join(self._timeout)
 
     def _ask(self, *words: str) -> None:
-        if not self.open:
-            raise rx.ConnectionError("the line is closed")
         answer: Future[Any] = Future()
         with self._sending:
+            if not self.open:  # else redis-py would connect anew, and nobody would read
+                raise rx.ConnectionError("the line is closed")
             self._asked.append(answer)
-            self._connection.send_command(*words)
+            self._send(*words)
         try:
             answer.result(self._timeout)
         except TimeoutError:
             raise rx.TimeoutError(f"no answer to {words[0]} within {self._timeout:g} s") from None
+
+    def _send(self, *words: str) -> None:
+        try:
+            self._connection.send_command(*words)
+        except CLOSED_MEANWHILE as error:
+            raise rx.ConnectionError("the line was closed") from error
 
     def _read(self) -> None:
         why: Exception = rx.ConnectionError("the line was closed")
@@ -102,13 +108,16 @@ class Line:
                     self._take(self._connection.read_response())
                 except rx.ResponseError as refusal:
                     self._answer(refusal)
-        except (rx.RedisError, OSError, ValueError, TypeError, AttributeError) as broken:  # the last three: see below
-            why = broken  # another thread has closed the socket under redis-py's hands: it finds a closed one, or None
+        except (rx.RedisError, OSError) as broken:
+            why = broken
+        except CLOSED_MEANWHILE as closed:
+            why.__cause__ = closed
         finally:
             self._closed = True
-            while self._asked:
-                self._answer(why)
-            self._connection.disconnect()
+            with self._sending:  # who is sending has entered what it waits for
+                while self._asked:
+                    self._answer(why)
+                self._connection.disconnect()
             self._ended(self)
 
     def _take(self, reply: Any) -> None:

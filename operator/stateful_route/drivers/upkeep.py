@@ -63,6 +63,8 @@ class Upkeep:
         self._lapse_told = 0
         """The life of the lease whose end the app was told."""
         self._compare_at = math.inf
+        self._compare_failing = False
+        """It has been said that the links cannot be compared, and not that they can be again."""
         self._urgent = self._missed = False
         """Whether to compare everything at once; and to look into the index for what nobody has told."""
         self._record_changed = False
@@ -245,8 +247,13 @@ class Upkeep:
             return IDLE_SECONDS
         except StatefulRouteError as error:
             self._missed, self._urgent = self._missed or missed, self._urgent or urgent
-            log.warning("the links of %s cannot be compared: %s", self._me, error)
+            if not self._compare_failing:  # one outage is told once, not once a second by each pod
+                log.warning("the links of %s cannot be compared: %s", self._me, error)
+            self._compare_failing = True
             return RETRY_SECONDS
+        if self._compare_failing:
+            self._compare_failing = False
+            log.info("the links of %s are compared again", self._me)
         if self._comparison.suspects:
             return LOOK_AGAIN_SECONDS
         return max(0.0, self._compare_at - self._pod.now())
