@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import redis
 from redis.asyncio import Redis
 
 from stateful_route.domain.errors import InvalidArgument, NoPodAvailable, StoreRejected, StoreUnavailable
 from stateful_route.domain.routing import LinkAction, RoutingState
-from stateful_route.drivers import client, client_sync
+from stateful_route.drivers import client, client_sync, rerouting, rerouting_sync
 from stateful_route.drivers.cache import CacheOptions
 from stateful_route.store.keys import Service
 from stateful_route.store.migrate import NOBODY, Batch, Moved, append_moves, migrate
@@ -100,6 +101,41 @@ async def test_while_nobody_takes_new_uids_a_living_pod_keeps_its_own(operate, p
             await pushed.client.compute_linked_pod(NS, uid, SVC)
     assert await executor_here.get_linked_pod(NS, "eve", SVC) == 2, "nothing was changed"
     assert await executor_here.get_linked_pod(NS, "new", SVC) is None
+
+
+async def test_pods_that_change_while_they_are_asked_are_not_called_full(
+    publish, connect, server, service, monkeypatch
+):
+    """Each pod that is chosen is gone when it is asked, and the other one is back: nobody has set a limit."""
+    await publish({0: "READY", 1: "READY"})
+    caller = await connect(server.url, CacheOptions(refresh_seconds=600.0, push=False))
+    with redis.Redis.from_url(server.url) as store:
+        states = store.hgetall(service.states)
+        chosen = []
+
+        def change(computed):
+            if computed is not None and not computed.doubted and computed.previous != computed.ordinal:
+                chosen.append(computed.ordinal)
+                store.hset(service.states, mapping=states)
+                store.hdel(service.states, str(computed.ordinal))
+            return computed
+
+        async def ask(*of, real=rerouting.Rerouting.ask):
+            computed = change(await real(*of))
+            await of[0]._states.refresh(service)
+            return computed
+
+        def ask_sync(*of, real=rerouting_sync.Rerouting.ask):
+            computed = change(real(*of))
+            of[0]._states.refresh(service)
+            return computed
+
+        monkeypatch.setattr(rerouting.Rerouting, "ask", ask)
+        monkeypatch.setattr(rerouting_sync.Rerouting, "ask", ask_sync)
+        with pytest.raises(NoPodAvailable, match=r"the pods of games/room are changing.*READY") as told:
+            await caller.client.compute_linked_pod(NS, "ada", SVC)
+    assert "full" not in str(told.value)
+    assert sorted(chosen) == [0, 1]
 
 
 async def test_a_service_without_pods_has_nobody(pushed, raw):

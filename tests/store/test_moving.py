@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from stateful_route.api.conditions import Reason as Why
 from stateful_route.domain.lifecycle import Verdict
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
@@ -14,7 +15,7 @@ from stateful_route.reconcile import moving as module
 from stateful_route.reconcile.ledger import Ledger
 from stateful_route.reconcile.moving import Moving
 from stateful_route.store.connection import Store
-from stateful_route.store.index import count_links
+from stateful_route.store.index import count_links, recount
 from stateful_route.store.links import set_link_call
 from stateful_route.store.states import claim
 from support.resources import route
@@ -22,6 +23,7 @@ from support.tcp_proxy import TcpProxy
 from support.waiting import PATIENCE_SECONDS
 
 OWNER = "cluster/route"
+STAY = "{} links stay on pods that do not serve them (ordinals 0)"
 ROUTE = route("room", "games")
 GONE = Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.GONE)
 REPLACED = Verdict(RoutingState.SHUTDOWN, LinkAction.MOVE, Reason.REPLACED)
@@ -74,6 +76,31 @@ async def desk(store, service, monkeypatch):
     made = Desk(store, service)
     yield made
     await made.moving.stop()
+
+
+async def test_links_that_found_nobody_are_not_said_to_be_stuck_once_somebody_is_ready(desk, eventually):
+    await desk.link(100)
+    await desk.decide({0: GONE, 1: UNREADY})
+    await eventually(desk.is_idle)
+    assert desk.moving.stuck == (Why.NO_TARGET, f"{STAY.format(100)}: no pod is READY")
+    await desk.decide({0: GONE, 1: READY})
+    assert desk.moving.stuck is None, "they move by now, and no limit is set that could be said to keep them"
+
+
+async def test_links_are_stuck_while_every_ready_pod_is_full(desk, store, service, eventually):
+    desk.route = route("room", "games", placement={"maxLinksPerPod": 30})
+    await desk.link(100)
+    await recount(store, service)
+    await desk.decide({0: GONE, 1: READY}, full=True)
+    await eventually(desk.is_idle)
+    full = "every READY pod is full (placement.maxLinksPerPod)"
+    assert desk.moving.stuck == (Why.NO_TARGET, f"{STAY.format(70)}: {full}")
+    await desk.decide({0: GONE, 1: READY, 2: UNREADY}, full=False)
+    assert desk.moving.stuck is not None, "nobody else has come"
+    await desk.decide({0: GONE, 1: READY, 2: READY}, full=False)
+    assert desk.moving.stuck is None, "pod 2 has room"
+    await eventually(desk.is_idle)
+    assert desk.moving.stuck == (Why.NO_TARGET, f"{STAY.format(40)}: {full}")
 
 
 async def test_links_that_found_nobody_move_as_soon_as_somebody_is_ready(desk, store, service, eventually):

@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+from stateful_route.cli.inspect import wait_drained as module
 from stateful_route.cli.inspect.wait_drained import NOTICE_SECONDS, Hook, Pod, main, wait_drained
 from stateful_route.domain.incarnation import Incarnation
 from stateful_route.domain.record import OperatorRecord
 from stateful_route.domain.routing import LinkAction, Reason, RoutingState
+from stateful_route.store.index import links_of_pod
 from stateful_route.store.links import remove_link, set_link
 from stateful_route.store.states import claim, get_service_pod, set_operator_states, set_state
 from support.waiting import until
@@ -127,6 +129,26 @@ async def test_it_says_that_the_other_pods_are_full(hook, store, service):
     await remove_link(store, service, "bob", 0)
     _, said = await hook(1).end()
     assert "full" not in said
+
+
+async def test_users_that_have_left_while_it_counted_are_not_said_to_be_stuck(hook, store, service, monkeypatch):
+    """Those that are moved fill the pods that take them: what is said of the room is older than the count."""
+    await claim(store, service, OWNER, {"maxLinksPerPod": 2})
+    for ordinal, uid in ((0, "ada"), (0, "bob"), (1, "eve")):
+        await set_state(store, service, ordinal, READY)
+        await set_link(store, service, uid, ordinal)
+
+    async def moved_meanwhile(*of):
+        async for buckets in links_of_pod(*of):
+            yield buckets
+        await set_link(store, service, "bob", 1)
+
+    monkeypatch.setattr(module, "links_of_pod", moved_meanwhile)
+    _, said = await hook(2).end()
+    said = said.splitlines()
+    assert said[0].startswith("room-0: 2 users left, DENY_NEW_CALL")
+    assert not [line for line in said if "2 users" in line and "full" in line]
+    assert [line for line in said if "1 user" in line and "full" in line]
 
 
 async def test_it_does_not_call_a_pod_empty_that_nobody_knows_and_leaves_no_trace_of_it(hook, service, raw):

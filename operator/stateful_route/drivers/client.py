@@ -21,7 +21,7 @@ from stateful_route.drivers.holds import Held, Holds, OnMoved
 from stateful_route.drivers.link_cache import LinkCache, spread_out
 from stateful_route.drivers.rerouting import Rerouting
 from stateful_route.drivers.runtime import Flights, Guard
-from stateful_route.drivers.turns import LOOKS, Turns, serves
+from stateful_route.drivers.turns import CHANGING, LOOKS, Turns, serves
 from stateful_route.store.batch import REQUESTS_PER_TRIP
 from stateful_route.store.counts import NoRoom
 from stateful_route.store.keys import Service, service_of
@@ -365,7 +365,7 @@ class ClientDriver:
         self._states.demand_store()
         snapshot = await self._states.asked(service)
         if not snapshot.pods and not self._states.follows(service):
-            raise _nobody(service, snapshot)
+            raise _nobody(service, snapshot, full=False)
         return snapshot
 
     async def _found(self, service: Service, uid: str) -> int:
@@ -379,11 +379,12 @@ class ClientDriver:
                 candidates, renewal = self._candidates(service, snapshot, failed, source), self._renewal(service)
                 asked = monotonic()
                 computed = await self._rerouting.ask(service, uid, candidates, renewal, source)
-                if isinstance(computed, NoRoom):
+                full = isinstance(computed, NoRoom)
+                if full:
                     candidates = Turns.only(snapshot, None, failed, source)
                     computed = await self._rerouting.ask(service, uid, candidates, renewal, source)
                 if computed is None or isinstance(computed, NoRoom):
-                    raise _nobody(service, snapshot)
+                    raise _nobody(service, snapshot, full=full)
                 if computed.doubted:
                     source = await self._rerouting.to_be_left(service, computed.ordinal, snapshot)
                     snapshot = self._states.known(service) or snapshot
@@ -401,7 +402,7 @@ class ClientDriver:
             raise
         finally:
             self._landed()
-        raise _nobody(service, snapshot)
+        raise _nobody(service, snapshot, full=False)
 
     async def _compute_many(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -501,9 +502,12 @@ class ClientDriver:
                 self._overtaken.clear()
 
 
-def _nobody(service: Service, snapshot: Snapshot) -> NoPodAvailable:
+def _nobody(service: Service, snapshot: Snapshot, *, full: bool) -> NoPodAvailable:
+    """Why a uid got no pod; ``full``: the store has said that all candidates are."""
     states = ", ".join(f"{ordinal} {state}" for ordinal, state in sorted(snapshot.states().items())) or "there is none"
-    if snapshot.routable:
+    if full:
         limit = snapshot.config.placement.max_links
         return NoPodAvailable(f"every pod of {service} is full (placement.maxLinksPerPod: {limit}): {states}")
+    if snapshot.routable:
+        return NoPodAvailable(f"{CHANGING.format(service)}: {states}")
     return NoPodAvailable(f"no pod of {service} takes new uids: {states}")

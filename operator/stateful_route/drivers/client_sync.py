@@ -329,7 +329,7 @@ class ClientDriver:
         self._states.demand_store()
         snapshot = self._states.asked(service)
         if not snapshot.pods and not self._states.follows(service):
-            raise _nobody(service, snapshot)
+            raise _nobody(service, snapshot, full=False)
         return snapshot
 
     def _found(self, service: Service, uid: str) -> int:
@@ -343,11 +343,12 @@ class ClientDriver:
                 candidates, renewal = self._candidates(service, snapshot, failed, source), self._renewal(service)
                 asked = monotonic()
                 computed = self._rerouting.ask(service, uid, candidates, renewal, source)
-                if isinstance(computed, NoRoom):
+                full = isinstance(computed, NoRoom)
+                if full:
                     candidates = Turns.only(snapshot, None, failed, source)
                     computed = self._rerouting.ask(service, uid, candidates, renewal, source)
                 if computed is None or isinstance(computed, NoRoom):
-                    raise _nobody(service, snapshot)
+                    raise _nobody(service, snapshot, full=full)
                 if computed.doubted:
                     source = self._rerouting.to_be_left(service, computed.ordinal, snapshot)
                     snapshot = self._states.known(service) or snapshot
@@ -365,7 +366,7 @@ class ClientDriver:
             raise
         finally:
             self._landed()
-        raise _nobody(service, snapshot)
+        raise _nobody(service, snapshot, full=False)
 
     def _compute_many(self, service: Service, uids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -14,6 +14,8 @@ ATTEMPTS = 3
 LOOKS = 2 * ATTEMPTS
 """At the link: before a uid is moved, the caller makes sure that its pod is to be left, and asks again."""
 
+CHANGING = "the pods of {} are changing: each that was chosen had stopped taking uids when it was asked; try again"
+
 
 class Turns:
     """Whose turn it is, by one snapshot."""

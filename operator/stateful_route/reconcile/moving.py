@@ -44,6 +44,9 @@ class Moving:
         self._look_at: dict[int, float] = {}
         self._looks: dict[int, int] = {}
         self._unplaced: dict[int, int] = {}
+        """How many links found no target at the last attempt."""
+        self._tried: dict[int, frozenset[int]] = {}
+        """The pods that were READY then."""
         self._ready: frozenset[int] = frozenset()
         self._ready_at_start: dict[int, frozenset[int]] = {}
         self._spreads: dict[frozenset[int], Spread] = {}
@@ -72,11 +75,14 @@ class Moving:
     @property
     def stuck(self) -> Finding | None:
         """Why links stay on pods that do not serve them: nobody can take them; None: they need not."""
-        links = sum(self._unplaced.values())
-        if not links:
+        stuck = {ordinal: links for ordinal, links in self._unplaced.items() if links and self._has_no_target(ordinal)}
+        if not stuck:
             return None
-        pods = ", ".join(str(ordinal) for ordinal in sorted(self._unplaced))
-        why = "no pod is READY" if not self._ready else "every READY pod is full (placement.maxLinksPerPod)"
+        links, pods = sum(stuck.values()), ", ".join(str(ordinal) for ordinal in sorted(stuck))
+        if any(self._ready - {ordinal} for ordinal in stuck):
+            why = "every READY pod is full (placement.maxLinksPerPod)"
+        else:
+            why = "no other pod is READY" if self._ready else "no pod is READY"
         return Why.NO_TARGET, f"{links} links stay on pods that do not serve them (ordinals {pods}): {why}"
 
     def next_look(self) -> float | None:
@@ -96,7 +102,9 @@ class Moving:
     def plan(self, store: Store, route: StatefulRoute, judgement: Judgement, *, full: bool) -> None:
         """Bring what runs into agreement with the verdicts; ``full``: the links have just been counted."""
         failover = route.spec.failover
-        self._placement = placement_of(route)
+        if (placement := placement_of(route)) != self._placement:
+            self._placement = placement
+            self._tried.clear()
         self._pace.links_per_second = failover.max_links_per_second
         for ordinal, verdict in judgement.verdicts.items():
             self._revise(ordinal, self._order(ordinal, verdict), full=full)
@@ -137,6 +145,13 @@ class Moving:
         counts = self._ledger.counts
         others = [Target(other, links=counts.get(other, 0)) for other in self._ready - {ordinal}]
         return room(others, self._placement) > 0
+
+    def _has_no_target(self, ordinal: int) -> bool:
+        """Whether links that found no target would find none now; else they are looked at again already."""
+        if not self._room_beside(ordinal):
+            return True
+        limited = self._placement.max_links > 0  # then the store has the last word, and counts may be late
+        return limited and self._ready - {ordinal} <= self._tried.get(ordinal, frozenset())
 
     def _revise(self, ordinal: int, order: Order | None, *, full: bool) -> None:
         if order is None:
@@ -213,6 +228,7 @@ class Moving:
                 self._look_at[source] = now + (1.0 if isinstance(outcome.error, StoreUnavailable) else 5.0)
             elif progress.unplaced:
                 self._unplaced[source] = progress.unplaced
+                self._tried[source] = self._ready_at_start.get(source, frozenset())
                 if self._ready and self._ready != self._ready_at_start.get(source):
                     self._look_at[source] = 0.0  # somebody came after those had found nobody
             elif outcome.complete:  # else it was cancelled, and who did that says when to go on

@@ -16,7 +16,7 @@ from stateful_route.drivers.bounded import Bounded
 from stateful_route.drivers.cache_sync import ServiceStateCache
 from stateful_route.drivers.chores_sync import Chores
 from stateful_route.drivers.rerouting_sync import Rerouting
-from stateful_route.drivers.turns import LOOKS, Turns
+from stateful_route.drivers.turns import CHANGING, LOOKS, Turns
 from stateful_route.router.balancer import AnyStrategy, LoadBalancer
 from stateful_route.router.failover_handler import FailoverOptions
 from stateful_route.router.failover_handler_sync import FailoverHandler
@@ -134,9 +134,10 @@ class StatefulRouteManager:
         snapshot = self._cache.asked(target)
         balancer = self._balancer(target, snapshot, strategy, order)
         if not snapshot.pods and not self._cache.follows(target):
-            raise self._nobody(target, snapshot)
+            raise self._nobody(target, snapshot, full=False)
         renewal, name = Renewal.of(snapshot.config.temporary_seconds), None
         failed: frozenset[int] = frozenset()
+        full = False
         try:
             computed = self._rerouting.ask(target, uid, Candidates({}, doubted=snapshot.dead), renewal, None)
             for _ in range(LOOKS):
@@ -155,6 +156,7 @@ class StatefulRouteManager:
                 chosen, others = self._chosen(target, snapshot, balancer, order, failed)
                 candidates = Turns.only(snapshot, chosen, failed, source, others)
                 computed = self._rerouting.ask(target, uid, candidates, renewal, source)
+                full = isinstance(computed, NoRoom) or (chosen is None and bool(others))
                 if isinstance(computed, NoRoom):
                     candidates = Turns.only(snapshot, None, failed, source)
                     computed = self._rerouting.ask(target, uid, candidates, renewal, source)
@@ -164,7 +166,7 @@ class StatefulRouteManager:
         except StoreUnavailable:
             self._cache.doubt()
             raise
-        raise self._nobody(target, snapshot)
+        raise self._nobody(target, snapshot, full=full)
 
     def get_best_pod(self, namespace: str, service: str, strategy: AnyStrategy | None = None) -> int:
         """The index of the pod that the next new uid would get; nothing is linked, and it is the next one's turn then.
@@ -179,7 +181,7 @@ class StatefulRouteManager:
         try:
             return balancer.pick(targets, snapshot.config.placement)
         except NoPodAvailable:
-            raise self._nobody(target, snapshot) from None
+            raise self._nobody(target, snapshot, full=bool(targets)) from None
 
     def migrate_user(
         self, namespace: str, uid: str, service: str, pod: int, *, reason: str = "MigrateUser"
@@ -347,9 +349,11 @@ class StatefulRouteManager:
             health=health,
         )
 
-    def _nobody(self, service: Service, snapshot: Snapshot) -> NoPodAvailable:
-        full = bool(snapshot.routable.keys() - self._book.unhealthy(service, snapshot))
+    def _nobody(self, service: Service, snapshot: Snapshot, *, full: bool) -> NoPodAvailable:
+        """Why a uid got no pod; ``full``: all that were offered have as many links as they may."""
         what = "every healthy pod of {} is full" if full else "no healthy pod of {} takes new uids"
+        if not full and snapshot.routable.keys() - self._book.unhealthy(service, snapshot):
+            what = CHANGING
         return NoPodAvailable(f"{what.format(service)}: {self._states(service, snapshot)}")
 
     def _states(self, service: Service, snapshot: Snapshot) -> str:

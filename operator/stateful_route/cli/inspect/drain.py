@@ -70,7 +70,8 @@ async def _warn(session: Session, route: StatefulRoute, pod: PodFacts) -> None:
     """Say so when nobody can take the users; what cannot be found out is no reason not to drain."""
     try:
         store, target = await session.store(route), session.service(route)
-        links, obstacle = await count_links(store, target), await obstacle_to_moving(store, target, pod.ordinal)
+        obstacle = await obstacle_to_moving(store, target, pod.ordinal)  # first: those who move take the room
+        links = await count_links(store, target)
     except StatefulRouteError as error:
         notes().print(f"whether there are pods to move to is unknown: {error}", markup=False, style="yellow")
         return

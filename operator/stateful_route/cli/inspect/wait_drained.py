@@ -226,10 +226,11 @@ async def _look(store: Store, pod: Pod, hook: Hook | None) -> tuple[int, PodView
     if hook is not None:
         view = await hook.ask(store, view)
         hook.knows = view.state is not None or view.record is not None
+    obstacle = await obstacle_to_moving(store, pod.service, pod.ordinal)  # first: those who move take the room
     left = 0
     async for buckets in links_of_pod(store, pod.service, pod.ordinal):
         left += sum(len(bucket.uids) for bucket in buckets)
-    return left, view, await obstacle_to_moving(store, pod.service, pod.ordinal) if left else None
+    return left, view, obstacle if left else None
 
 
 async def obstacle_to_moving(store: Store, service: Service, ordinal: int) -> str | None:
