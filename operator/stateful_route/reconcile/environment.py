@@ -1,6 +1,6 @@
 """What all reconcilers of this process share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stateful_route.domain.meter import UNMETERED, Meter
 from stateful_route.kube.client import Kube
@@ -9,6 +9,7 @@ from stateful_route.reconcile.definition import Definition
 from stateful_route.reconcile.grants import Watches
 from stateful_route.reconcile.listings import Listings
 from stateful_route.reconcile.revisions import Revisions
+from stateful_route.reconcile.standstill import Pulse
 from stateful_route.reconcile.stores import Stores
 from stateful_route.reconcile.watchdog import Watchdog
 
@@ -44,3 +45,4 @@ class Environment:
     revisions: Revisions
     listings: Listings
     meter: Meter = UNMETERED
+    pulse: Pulse = field(default_factory=Pulse)

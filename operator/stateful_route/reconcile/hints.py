@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -51,12 +52,14 @@ class Suspect:
         since: When the first probe of the present row has failed, by `steady`; None: none has.
         failures: How many there are in that row.
         believed: It counts as unreachable.
+        failed_at: When the last probe that has failed began, by `steady`.
     """
 
     life: Incarnation
     since: float | None = None
     failures: int = 0
     believed: bool = False
+    failed_at: float = -math.inf
 
 
 class Hints:
@@ -90,6 +93,10 @@ class Hints:
     def unreachable(self) -> Mapping[int, float]:
         """The pods that do not answer, and since when, by `steady`."""
         return {o: known.since for o, known in self._suspects.items() if known.believed and known.since is not None}
+
+    def confirmed(self, since: float) -> bool:
+        """Whether each pod that counts as unreachable has failed a probe that began then or later, by `steady`."""
+        return all(known.failed_at >= since for known in self._suspects.values() if known.believed)
 
     def prepare(
         self, store: Store, probe: Probe | None, records: Mapping[int, OperatorRecord], moment: Callable[[int], float]
@@ -171,8 +178,10 @@ class Hints:
     async def _pursue(self, ordinal: int, suspect: Suspect) -> None:
         """Probe the pod until it answers, is gone, or has failed for no fault of its own."""
         try:
+            began = steady()
             while (result := await self._probed(ordinal, suspect)) is not None and not result.healthy:
                 suspect.failures += 1
+                suspect.failed_at = began
                 suspect.since = suspect.since or steady()
                 if suspect.failures == FAILURES:
                     if not await self._others_answer(ordinal):
@@ -184,6 +193,7 @@ class Hints:
                     self._meter.hinted(self._service, "unreachable")
                     self._wake()
                 await asyncio.sleep(PROBE_SECONDS)
+                began = steady()
             if result is None:
                 return
             if suspect.believed:

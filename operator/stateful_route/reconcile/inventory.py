@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from stateful_route.api.conditions import Reason
 from stateful_route.domain.selector import Selector
 from stateful_route.domain.workload_ref import WorkloadFacts, WorkloadRef
 from stateful_route.kube.client import KubeError
+from stateful_route.kube.server_clock import steady
 from stateful_route.kube.workloads import UnsupportedWorkload
 from stateful_route.reconcile.environment import Environment
 from stateful_route.reconcile.problem import Problem
@@ -25,7 +27,10 @@ class Inventory:
 
     def __init__(self, env: Environment, namespace: str) -> None:
         self._listings, self._watchdog, self._revisions = env.listings, env.watchdog, env.revisions
+        self._pulse = env.pulse
         self._namespace = namespace
+        self._read_at = -math.inf
+        """When the last reading that was answered began, by `steady`."""
         self.workload = Workload()
         self._criteria: Criteria | None = None
         """By which the pods that are known have been judged at the last LIST; None: there has been none."""
@@ -49,22 +54,28 @@ class Inventory:
             return self.workload.forget(uid)
         return pod if self.workload.observe(pod, deleted=deleted) else None
 
+    @property
+    def current(self) -> bool:
+        """Nothing that the pods did during a standstill of this process has been missed."""
+        return self._read_at >= self._pulse.went_on_at
+
     async def take(self, ref: WorkloadRef, container: str | None) -> None:
         """Read the workload and its pods; when the API server is away, go on with what the watch has told.
 
         Raises:
-            KubeError: they cannot be read, and never could.
+            KubeError: they cannot be read, and never could, or not since this process stood still.
             Problem: what is named cannot be routed.
         """
         if self._criteria is not None and self._criteria.ref != ref:
             self.workload.facts = self._criteria = None  # what is known is said of another object
+        began = steady()
         before, latest, former = self.workload.begin_listing(), self._revisions.latest, self.workload.facts
         try:
             facts, bodies, version = await self._read(ref)
         except UnsupportedWorkload as error:
             raise Problem(Reason.UNSUPPORTED_WORKLOAD, f"{ref} cannot be routed: {error}") from error
         except KubeError as error:
-            if not self.workload.listed:
+            if not self.workload.listed or not self.current:
                 if error.forbidden and not ref.built_in:
                     advice = "list its group and resource in the chart's value workloads"
                     raise Problem(Reason.MISSING_PERMISSION, f"{error}: {advice}") from error
@@ -74,7 +85,7 @@ class Inventory:
                 log.warning("API server", extra={"service": name, "error": str(error)})
             self.refused = str(error) if error.forbidden else self.refused
             return
-        self.refused = None
+        self.refused, self._read_at = None, began
         known = self.workload.facts  # the watch may have told more meanwhile
         if not (facts and known and facts.resource_version < known.resource_version):  # the watch was quicker
             self.workload.facts = facts

@@ -64,6 +64,7 @@ from stateful_route.reconcile.reporter import Reporter
 from stateful_route.reconcile.sightings import STEP_MS
 from stateful_route.reconcile.soundness import amiss
 from stateful_route.reconcile.spec import config_of, policy_of, probe_of
+from stateful_route.reconcile.standstill import StoodStill
 from stateful_route.reconcile.status import Finding, Findings, build_status, resolved
 from stateful_route.store.connection import Store
 from stateful_route.store.index import issued_epochs
@@ -292,7 +293,7 @@ class Reconciler:
                 outcome = Attempt(again=True)  # the store was emptied under us, or another one took over: look anew
             else:
                 outcome = owned_elsewhere(self.service, error.owner)
-        except (Deposed, NotLeading, StoreBusy) as error:
+        except (Deposed, NotLeading, StoreBusy, StoodStill) as error:
             # It is about us, not about the service or its store: the conditions stay as they are.
             log.debug("put off", extra={"service": str(self.service), "error": str(error)})
         except (LayoutMismatch, StoreUnavailable, StoreRejected) as error:
@@ -308,7 +309,7 @@ class Reconciler:
 
     async def _pass(self) -> Finding | None:
         """Gather, ask, write; why the StatefulRoute is stalled although the pass went through, or None."""
-        full = steady() >= self._full_at or not self._ledger.known
+        full = steady() >= self._full_at or not self._ledger.known or not self._inventory.current
         if full:  # before anything is read: who asks for a full pass from here on gets another one
             self._full_at = steady() + self._until_resync()
         self._next_due = None
@@ -434,6 +435,8 @@ class Reconciler:
             self._look_at_store()
 
     def _judge(self, policy: Policy) -> tuple[Mapping[int, Situation], Judgement]:
+        if not (self._inventory.current and self._hints.confirmed(self._env.pulse.went_on_at)):
+            raise StoodStill("this process stood still since the pods were looked at")
         lost, unreachable = self._chores.lost_nodes, self._hints.unreachable
         situations = self._ledger.situations(self.workload, policy, lost, steady(), unreachable)
         replicas = self.workload.facts.replicas if self.workload.facts else None

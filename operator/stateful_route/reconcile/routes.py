@@ -124,7 +124,8 @@ class Routes:
         """List the StatefulRoutes now and on a period, and serve them until the API server's data were put back."""
         census_at = probe_at = 0.0
         claiming = asyncio.create_task(self._env.claims.run(), name="claim namespaces")
-        self._chores.add(claiming)
+        pulse = asyncio.create_task(self._env.pulse.run(), name="pulse")
+        self._chores |= {claiming, pulse}
         try:
             while not self._env.revisions.put_back.is_set():
                 if time.monotonic() >= census_at:

@@ -1,9 +1,12 @@
 """Pods that fail: which of their links move, where to, and what happens when nobody can take them."""
 
+import asyncio
 import itertools
 import json
+import signal
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +15,8 @@ from stateful_route.domain.routing import Reason
 from support.process import OperatorProcess
 from support.scene import DENY, READY, SHUTDOWN, Scene
 from support.waiting import eventually
+
+StartOperator = Callable[..., OperatorProcess]
 
 
 @pytest.mark.usefixtures("operator")
@@ -53,6 +58,44 @@ async def test_when_all_pods_are_unready_links_stay_and_move_to_the_first_that_c
     await scene.check_links(on=[1])
     await scene.wait_condition("FailoverPaused", "False")
     await scene.wait_event("FailoverPausedResolved")
+
+
+async def test_an_operator_that_stood_still_reads_the_pods_before_it_judges_them(
+    scene: Scene, start_operator: StartOperator
+) -> None:
+    operator = start_operator(scene, resync_seconds=50)  # else it reads them anew because it is time to
+    await scene.make_workload(3)
+    await scene.make_route({"failover": {"delaySeconds": 3}})
+    await scene.wait_all_ready(range(3))
+    await scene.link(300, range(3))
+    for _ in range(3):  # it wakes to its timer and to what the watch has brought: which comes first is chance
+        await scene.set_ready(1, ready=False)
+        await scene.wait_states({1: (DENY, Reason.UNREADY)})
+        operator.signal(signal.SIGSTOP)
+        await scene.set_ready(1, ready=True)
+        await asyncio.sleep(4)  # the delay passes by its clock, and nothing that could be waited for happens
+        operator.signal(signal.SIGCONT)
+        await scene.wait_states({1: (READY, Reason.READY)})
+    assert set(await scene.history(1)) == {READY, DENY}
+    assert await scene.moved_off() == {}
+
+
+async def test_an_operator_that_stood_still_moves_the_users_of_a_pod_that_is_unready_still(
+    scene: Scene, start_operator: StartOperator
+) -> None:
+    operator = start_operator(scene, resync_seconds=50)
+    await scene.make_workload(3)
+    await scene.make_route({"failover": {"delaySeconds": 3}})
+    await scene.wait_all_ready(range(3))
+    await scene.link(300, range(3))
+    await scene.set_ready(1, ready=False)
+    await scene.wait_states({1: (DENY, Reason.UNREADY)})
+    operator.signal(signal.SIGSTOP)
+    await asyncio.sleep(4)
+    operator.signal(signal.SIGCONT)
+    await scene.wait_states({1: (SHUTDOWN, Reason.UNREADY_TOO_LONG)})
+    await scene.wait_links_off(1)
+    await scene.check_links(on=[0, 2])
 
 
 @pytest.mark.usefixtures("operator")
