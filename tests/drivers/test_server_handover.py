@@ -5,18 +5,19 @@ import json
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from stateful_route.domain.errors import StoreUnavailable
 from stateful_route.domain.incarnation import Incarnation
-from stateful_route.domain.routing import RoutingState
+from stateful_route.domain.routing import LinkAction, Reason, RoutingState
 from stateful_route.drivers import upkeep, upkeep_sync
 from stateful_route.drivers.cache import CacheOptions
 from stateful_route.store.moves import read_moves
 from stateful_route.store.states import NO_ENTRY
 from support.operator_records import record
-from support.pod_drivers import PATIENT
+from support.pod_drivers import PATIENT, SILENT
 from support.published import HURRIED
 from support.tcp_proxy import TcpProxy
 from support.waiting import always, eventually, until
@@ -341,6 +342,159 @@ async def test_a_stop_that_is_to_hurry_gives_nothing_away(start_pod, executor_he
     assert pod.told.released == []
     assert await executor_here.get_linked_pod(NS, "ada", SVC) == ME
     assert json.loads(await raw.hget(service.states, str(ME)))["routingState"] == "SHUTDOWN"
+
+
+# Its next life keeps them
+
+
+@pytest.fixture
+def say(operate):
+    """The operator says of pod ME: ``say("DENY_NEW_CALL", Reason.TERMINATING, LinkAction.STAY)``."""
+
+    async def said(state, reason, links=LinkAction.STAY, on_replace="Keep"):
+        about = record(state, links, incarnation=Incarnation("pod-a", 0))
+        await operate({ME: replace(about, reason=reason)}, onReplace=on_replace)
+
+    return said
+
+
+@pytest.fixture
+def last_word(raw, service):
+    """What pod ME itself has said last."""
+
+    async def read():
+        return json.loads(await raw.hget(service.states, str(ME)))["app"]
+
+    return read
+
+
+@pytest.mark.parametrize("on_replace", ["Keep", "Move"])
+async def test_a_pod_whose_successor_keeps_its_uids_saves_each_and_gives_none_away(
+    start_pod, say, executor_here, last_word, moves, on_replace
+):
+    """Move: an operator that has decided so already, and has changed the policy since; or one that does not tell it."""
+    await say("READY", Reason.READY, on_replace=on_replace)
+    pod = await start_pod(ME, uid="pod-a", known=PATIENT)
+    await take_many(pod, UIDS[:20])
+    await say("DENY_NEW_CALL", Reason.TERMINATING, on_replace=on_replace)
+    await until(lambda: pod.server.effective_state is DENY)
+    await pod.server.stop()
+    assert Counter(pod.told.released) == Counter(UIDS[:20])
+    assert await links_of(executor_here, UIDS[:20]) == {ME: 20}
+    assert await moves() == []
+    assert (pod.server.stats.kept, pod.server.stats.released, pod.server.stats.held) == (20, 0, 0)
+    assert await last_word() == "DENY_NEW_CALL", "SHUTDOWN would have them moved"
+
+
+async def test_a_pod_that_stops_before_the_operator_has_noticed_keeps_what_its_policy_keeps(
+    start_pod, say, executor_here, last_word
+):
+    await say("READY", Reason.READY)
+    pod = await start_pod(ME, uid="pod-a", known=PATIENT)
+    await take_many(pod, UIDS[:20])
+    await pod.server.stop()
+    assert Counter(pod.told.released) == Counter(UIDS[:20])
+    assert await links_of(executor_here, UIDS[:20]) == {ME: 20}
+    assert await last_word() == "DENY_NEW_CALL"
+
+
+@pytest.mark.parametrize("reason", [Reason.TERMINATING, Reason.SCALED_DOWN, Reason.DRAIN_REQUESTED, Reason.DISOWNED])
+async def test_a_pod_that_nobody_succeeds_gives_its_uids_away_whatever_the_policy(
+    reason, start_pod, say, executor_here, last_word
+):
+    await say("READY", Reason.READY)
+    pod = await start_pod(ME, uid="pod-a", known=PATIENT)
+    await take_many(pod, UIDS[:20])
+    await say("DENY_NEW_CALL", reason, LinkAction.DRAIN)
+    await until(lambda: pod.server.effective_state is DENY)
+    await pod.server.stop()
+    assert Counter(pod.told.released) == Counter(UIDS[:20])
+    assert await links_of(executor_here, UIDS[:20]) == {}
+    assert (pod.server.stats.kept, pod.server.stats.released) == (0, 20)
+    assert await last_word() == "SHUTDOWN"
+
+
+@pytest.mark.parametrize("known", [PATIENT, SILENT], ids=["told", "not told"])
+async def test_what_is_saved_to_be_kept_is_given_away_when_the_operator_says_so_meanwhile(
+    make_pod, say, executor_here, last_word, colour, known
+):
+    """Each is saved once. Who is told nothing looks once more before it ends."""
+    calls, go = Counter(), threading.Event()
+
+    def save(uid):
+        calls[uid] += 1
+        while uid == "slow" and not go.is_set():
+            yield
+
+    await say("READY", Reason.READY)
+    pod = make_pod(ME, uid="pod-a", known=known, hooks={"on_release": hook(colour, save)}, stop_seconds=30)
+    await pod.server.start()
+    await take_many(pod, ["slow", *UIDS[:10]])
+    stopping = asyncio.create_task(pod.server.stop())
+    await until(lambda: len(calls) == 11)
+    await until(lambda: len(pod.server._upkeep._handover._kept) == 10)
+    assert await links_of(executor_here, UIDS[:10]) == {ME: 10}
+    await say("DENY_NEW_CALL", Reason.TERMINATING, LinkAction.DRAIN)
+    if known is PATIENT:
+        await eventually(lambda: links_of(executor_here, UIDS[:10]), lambda now: now == {}, "at once")
+    go.set()
+    await stopping
+    assert await links_of(executor_here, ["slow", *UIDS[:10]]) == {}
+    assert calls == Counter(["slow", *UIDS[:10]])
+    assert await last_word() == "SHUTDOWN"
+
+
+async def test_nobody_is_served_by_what_is_saved_to_be_kept(make_pod, say, colour):
+    go = threading.Event()
+
+    def save(uid):
+        while uid == "slow" and not go.is_set():
+            yield
+
+    await say("READY", Reason.READY)
+    pod = make_pod(ME, uid="pod-a", known=PATIENT, hooks={"on_release": hook(colour, save)}, stop_seconds=30)
+    await pod.server.start()
+    await take_many(pod, ["ada", "slow"])
+    stopping = asyncio.create_task(pod.server.stop())
+    await until(lambda: "ada" in pod.server._upkeep._handover._kept)
+    assert not await pod.server.accept("ada")
+    assert pod.server.is_in_transit("ada")
+    go.set()
+    await stopping
+
+
+async def test_a_hurried_stop_takes_nothing_from_the_next_life(make_pod, say, executor_here, colour, last_word):
+    """A second signal: what is saved stays, and so does what is not."""
+    end = threading.Event()
+
+    def save(uid):
+        while uid == "slow" and not end.is_set():
+            yield
+
+    await say("READY", Reason.READY)
+    pod = make_pod(ME, uid="pod-a", known=PATIENT, hooks={"on_release": hook(colour, save)}, stop_seconds=60)
+    await pod.server.start()
+    await take_many(pod, ["ada", "slow"])
+    stopping = asyncio.create_task(pod.server.stop())
+    await until(lambda: "ada" in pod.server._upkeep._handover._kept)
+    pod.server._upkeep.hurry.give()
+    await stopping
+    end.set()
+    assert await links_of(executor_here, ["ada", "slow"]) == {ME: 2}
+    assert pod.server.stats.kept == 1
+    assert await last_word() == "DENY_NEW_CALL"
+
+
+async def test_the_next_life_takes_its_uids_with_higher_epochs_and_the_former_is_fenced(start_pod, say, executor_here):
+    await say("READY", Reason.READY)
+    former = await start_pod(ME, uid="pod-a")
+    await former.server.set_linked_pod("ada")
+    token = former.server.token("ada")
+    await former.server.stop()
+    successor = await start_pod(ME, uid="pod-b")
+    assert await successor.server.accept("ada")
+    assert successor.server.token("ada") > token
+    assert not await executor_here.is_owner(NS, "ada", SVC, ME, token)
 
 
 # The operator asks for it

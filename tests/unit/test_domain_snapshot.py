@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from stateful_route.domain.aliveness import Author, Heartbeat, PodView, ServiceState
 from stateful_route.domain.config import ServiceConfig
 from stateful_route.domain.placement import Placement, Strategy
+from stateful_route.domain.policy import OnLoss
 from stateful_route.domain.routing import LinkAction, RoutingState
 from stateful_route.domain.snapshot import Look, all_told, corrected, observed, partly_observed, still_left, told_of
 from support.operator_records import record
@@ -278,6 +279,7 @@ CONFIGS = {
             "maxLinksPerPod": "9",
             "temporaryTTLSeconds": "120",
             "retainAfterRemoveSeconds": "0",
+            "onReplace": "Keep",
         },
         ServiceConfig(
             heartbeat=Heartbeat.REQUIRED,
@@ -285,6 +287,7 @@ CONFIGS = {
             placement=Placement(Strategy.WEIGHTED_ROUND_ROBIN, 20, {0: 2, 1: 0}, 9),
             temporary_seconds=120,
             retain_seconds=0,
+            on_replace=OnLoss.KEEP,
         ),
     ),
     "what does not parse, or is of a later version, has its default": (
@@ -296,6 +299,7 @@ CONFIGS = {
             "weights": "[1]",
             "maxLinksPerPod": "",
             "temporaryTTLSeconds": "nan",
+            "onReplace": "Perhaps",
             "somethingNew": "1",
         },
         ServiceConfig(),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from stateful_route.domain.aliveness import Heartbeat
 from stateful_route.domain.placement import Placement, Strategy
+from stateful_route.domain.policy import OnLoss
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ class ServiceConfig(NamedTuple):
         placement: Where new uids go.
         temporary_seconds: How long a link lives that a caller has made.
         retain_seconds: How long a removed link is still found.
+        on_replace: What becomes of a pod's links when another pod takes its name.
     """
 
     heartbeat: Heartbeat = Heartbeat.AUTO
@@ -26,6 +28,7 @@ class ServiceConfig(NamedTuple):
     placement: Placement = Placement()
     temporary_seconds: int = 300
     retain_seconds: int = 60
+    on_replace: OnLoss = OnLoss.MOVE
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
@@ -44,6 +47,7 @@ class ServiceConfig(NamedTuple):
                 fields, "temporaryTTLSeconds", lambda text: int(_positive(text)), normal.temporary_seconds
             ),
             retain_seconds=_read(fields, "retainAfterRemoveSeconds", int, normal.retain_seconds),
+            on_replace=_read(fields, "onReplace", OnLoss, normal.on_replace),
         )
 
 

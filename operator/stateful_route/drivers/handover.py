@@ -1,4 +1,7 @@
-"""Gives the pod's uids away, one by one: save the state, remove the link if it still names the pod, tell callers."""
+"""Gives the pod's uids away, one by one: save the state, remove the link if it still names the pod, tell callers.
+
+Where they stay linked to the pod, for its next life, the state is saved alone.
+"""
 
 import logging
 from collections import Counter, deque
@@ -32,10 +35,14 @@ UIDS_PER_TRIP = 500
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """To give everything away: from when, and until when, by the monotonic clock."""
+    """To give everything away: from when, and until when, by the monotonic clock.
+
+    ``keep``: what is saved stays linked to the pod, for its next life; nobody is served by it any more.
+    """
 
     begin: float
     until: float
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class Handover:
         self._me = pod.me
         self._holdings = pod.holdings
         self._saved: deque[Saved] = deque()
+        self._kept: dict[str, Saved] = {}
+        """What is saved and stays linked, as long as nobody says otherwise."""
         self._untold: deque[Moved] = deque()
         self._attempts: Counter[str] = Counter()
 
@@ -66,17 +75,28 @@ class Handover:
 
     def left(self) -> list[str]:
         """Uids that are still to be given away; without those that were tried often enough."""
-        return [uid for uid in self._holdings.uids() if self._attempts[uid] < ATTEMPTS]
+        return [uid for uid in self._holdings.uids() if self._attempts[uid] < ATTEMPTS and not self._is_kept(uid)]
+
+    def is_done(self, *, keep: bool) -> bool:
+        """Whether an order would find nothing to do; ``keep``: as it would say."""
+        return not self.left() and (keep or not self._kept)
+
+    def end(self) -> int:
+        """The pod ends; how many uids are saved and stay linked to it."""
+        kept = sum(self._is_kept(uid) for uid in self._kept)
+        self._kept.clear()
+        return kept
 
     async def give_away(self, order: Callable[[], Order | None]) -> None:
         """Give away what is held, once; ``order`` is asked again and again whether that is still wanted.
 
-        Where it is not any more, what has begun is finished; past its end, that is abandoned.
+        Where it is not any more, what has begun is finished; past its end, that is abandoned. An order that keeps links
+        may become one that does not, and the other way round: what it has not removed yet follows the last word.
         """
-        uids = deque(self.left())
-        if not uids:
+        if (wanted := order()) is None or self.is_done(keep=wanted.keep):
             return
-        log.info("%s gives %d uids away", self._me, len(uids))
+        keep, uids = wanted.keep, deque(self.left())
+        log.info("%s saves %d uids, to %s", self._me, len(uids), "keep them" if keep else "give them away")
         released = self._pod.tally.stats(0).released
         crew = Crew(uids, self._save, self._pod.options.releases_at_once)
         begun, until, look_at = set(uids), self._pod.now(), self._pod.now()
@@ -87,11 +107,11 @@ class Handover:
                 if wanted is None:
                     uids.clear()
                 else:
-                    until = wanted.until
+                    until, keep = wanted.until, wanted.keep
                 if self._pod.now() >= until:
                     break
                 finished = await crew.done(min(TELL_SECONDS, until - self._pod.now()))
-                await self._remove()
+                await self._settle(keep=keep)
                 if wanted is not None and self._pod.now() >= look_at:  # who comes late waits for no slow save of others
                     look_at = self._pod.now() + LOOK_SECONDS
                     late = [uid for uid in self.left() if uid not in begun]
@@ -101,9 +121,10 @@ class Handover:
                     finished = finished and not late
         finally:
             await crew.dismiss()
-        await self._remove()
+        await self._settle(keep=keep)
         released = self._pod.tally.stats(0).released - released
-        log.info("%s has given %d uids away, %d are left", self._me, released, len(self._holdings))
+        kept, held = len(self._kept), len(self._holdings)
+        log.info("%s has given %d uids away and keeps %d, %d are left", self._me, released, kept, held - kept)
 
     async def _save(self, uid: str) -> None:
         holding = self._holdings.leave(uid)
@@ -148,6 +169,24 @@ class Handover:
         if not owned:
             self._suspect(uid)
         return owned
+
+    def _is_kept(self, uid: str) -> bool:
+        one = self._kept.get(uid)
+        return one is not None and self._holdings.held(uid) is one.holding
+
+    async def _settle(self, *, keep: bool) -> None:
+        """What is saved stays linked, or is removed: but for that of which a removal has begun already."""
+        if keep:
+            for _ in range(len(self._saved)):
+                one = self._saved.popleft()
+                if one.tried:
+                    self._saved.append(one)
+                else:
+                    self._kept[one.uid] = one
+        else:
+            self._saved.extend(self._kept.values())
+            self._kept.clear()
+        await self._remove()
 
     async def _remove(self) -> None:
         """Remove the links of what is saved, where they still name this pod, and tell callers."""

@@ -78,7 +78,8 @@ class ServerHooks:
         on_release: ``on_release(uid)``: save the uid's state, the pod gives it away. It is called when the uid's
             requests under way (`ServerDriver.serving`) have ended. `ServerDriver.owns` and `ServerDriver.accept` are
             False from here on, `ServerDriver.token` still gives the epoch by which the save can be fenced. When it
-            returns, the link is removed. If it raises, the link stays and the uid is owned again; it is asked for
+            returns, the link is removed; where the uid stays with the pod's next life (`ServerDriver.stop`), it is
+            not. If it raises, the link stays and the uid is owned again; it is asked for
             once more a second later, three times in all, while there is time. What is left then stays linked, and is
             moved unsaved once the pod is down. Without this hook nothing is saved, and uids are given away as they are.
         on_gained: ``on_gained(uid, from_pod)``: the pod owns the uid, without having asked for it: it was moved here.
@@ -116,6 +117,7 @@ class ServerStats:
         moved: That were lost to another pod.
         expired: That were lost to nobody.
         released: That were given away.
+        kept: That were saved and were still linked to the pod when it stopped, for its next life.
         unsaved: Calls of ``on_release`` that raised.
         lapses: How often nothing could be published for longer than the expiry.
     """
@@ -129,6 +131,7 @@ class ServerStats:
     moved: int = 0
     expired: int = 0
     released: int = 0
+    kept: int = 0
     unsaved: int = 0
     lapses: int = 0
 

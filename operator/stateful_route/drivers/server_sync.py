@@ -100,6 +100,10 @@ class ServerDriver:
         uids away one by one (``on_release``), and says that it is down (SHUTDOWN). What is left at the deadline stays
         linked: it is moved once callers and operator know that the pod is down.
 
+        With ``failover.onReplace: Keep`` the uids stay with the pod's next life, unless the operator says that there is
+        none to come, or asks the pod to give them away: each is saved (``on_release``), no link is removed, and
+        DENY_NEW_CALL is the last word. What the operator has not noticed by then it does itself, once it has.
+
         Args:
             deadline_seconds: How long it may take in all; None: as the options say.
 

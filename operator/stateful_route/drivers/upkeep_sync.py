@@ -3,8 +3,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stateful_route.domain.errors import Replaced, StatefulRouteError
+from stateful_route.domain.next_life import stay_linked
 from stateful_route.domain.routing import RoutingState
 from stateful_route.domain.snapshot import Snapshot
 from stateful_route.drivers.chores_sync import Chores
@@ -99,7 +101,7 @@ class Upkeep:
         log.info("%s has started", self._me)
 
     def stop(self, deadline_seconds: float) -> None:
-        """Give everything away, within so many seconds, and end."""
+        """Save everything, give away what does not stay with the pod's next life, within so many seconds, and end."""
         if not self.running:
             return
         self.over.give()
@@ -271,9 +273,9 @@ class Upkeep:
     def _order(self) -> Order | None:
         """Whether everything is to be given away: because the pod stops, or because the operator asks for it."""
         if self.hurry.given:
-            return Order(-math.inf, -math.inf)
+            return Order(-math.inf, -math.inf, keep=self._stays)
         if self._stop_order is not None:
-            return self._stop_order
+            return replace(self._stop_order, keep=self._stays)
         snapshot = self._pod.cache.known(self._me.target)
         view = None if snapshot is None else snapshot.pods.get(self._me.ordinal)
         if snapshot is None or view is None or view.record is None or view.record.release is None:
@@ -283,6 +285,15 @@ class Upkeep:
         if self._asked_at is None:
             self._asked_at = self._pod.now()
         return Order(self._asked_at + min(self._pod.options.settle_seconds, (until - self._asked_at) / 2), until)
+
+    @property
+    def _stays(self) -> bool:
+        """Whether the uids of this pod stay linked to it when it stops."""
+        snapshot = self._pod.cache.known(self._me.target)
+        if snapshot is None:
+            return False
+        view = snapshot.pods.get(self._me.ordinal)
+        return stay_linked(None if view is None else view.record, snapshot.config.on_replace, self._me.pod_uid)
 
     def _note_loss(self) -> None:
         """The store has lost the pod's state, and so links, too: all are compared at once."""
@@ -311,33 +322,43 @@ class Upkeep:
     def _leave(self, until: float, settle_at_most: float) -> None:
         self.publisher.floor = RoutingState.DENY_NEW_CALL
         self._publish_if_possible()
+        self._record_changed = True  # by the time that callers know of it, what the operator says of it is read, too
+        self._handing_over.wake()
         settled = self.publisher.settled_at(min(self._pod.options.settle_seconds, settle_at_most))
         self.hurry.wait(settled - self._pod.now())
         self._handover.forget()
         self._stop_order = Order(settled, until)
         with self._giving:
             for self._closed in (False, True):  # what is taken until it closes is given away, too
-                while not self.hurry.given and self._pod.now() < until and self._has_something():
+                if self._closed and self._stays and self._has_time(until):
+                    self._read_record_if_possible()  # the last chance to give away what does not stay after all
+                while self._has_time(until) and self._has_something():
                     self._handover.give_away(self._order)
                     if self._has_something():
                         pause = RETRY_SECONDS if self._handover.left() else LOOK_AGAIN_SECONDS
                         self.hurry.wait(min(pause, until - self._pod.now()))
 
+    def _has_time(self, until: float) -> bool:
+        return not self.hurry.given and self._pod.now() < until
+
     def _has_something(self) -> bool:
-        """Uids are to be given away, or one may just be taken."""
-        return bool(self._handover.left()) or self._holdings.acting
+        """Uids are to be saved or given away, or one may just be taken."""
+        return not self._handover.is_done(keep=self._stays) or self._holdings.acting
 
     def _end(self) -> None:
-        left = len(self._holdings)
+        kept = self._handover.end()
+        left = len(self._holdings) - kept
+        self._pod.tally.add("kept", kept)
         for loop in (self._watching, self._comparing, self._handing_over):
             loop.stop()
         self._holdings.end()
         if self.publisher.replaced is None:
-            self.publisher.floor = RoutingState.SHUTDOWN
+            if not self._stays:  # SHUTDOWN says that its uids are to move
+                self.publisher.floor = RoutingState.SHUTDOWN
             self._publish_if_possible()
             self._publish_word_if_possible()
         self._halt()
-        log.info("%s has stopped, %d uids are left on it", self._me, left)
+        log.info("%s has stopped, %d uids are saved and stay, %d are left on it", self._me, kept, left)
 
     def _halt(self) -> None:
         """Let nothing run any more."""
@@ -372,6 +393,12 @@ class Upkeep:
             self.publish()
         except StatefulRouteError as error:
             log.warning("the state of %s cannot be published: %s", self._me, error)
+
+    def _read_record_if_possible(self) -> None:
+        try:
+            self._pod.cache.read_pod(self._me.target)
+        except StatefulRouteError as error:
+            log.warning("what the operator says of %s cannot be read: %s", self._me, error)
 
     def _publish_word_if_possible(self) -> None:
         try:

@@ -87,6 +87,7 @@ def config_of(route: StatefulRoute) -> Mapping[str, object]:
         "maxLinksPerPod": spec.placement.max_links_per_pod,
         "temporaryTTLSeconds": spec.links.temporary_ttl_seconds,
         "retainAfterRemoveSeconds": spec.links.retain_after_remove_seconds,
+        "onReplace": spec.failover.on_replace,
     }
 
 
