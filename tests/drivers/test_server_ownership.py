@@ -443,7 +443,7 @@ async def test_when_the_store_is_back_what_has_not_moved_is_owned_again(brief):
 
 async def test_when_the_store_is_back_what_has_moved_meanwhile_is_told(start_pod, executor_here, operate, server):
     """The pod is cut off; others see its state expire, and take one of its uids."""
-    await operate({}, expireSeconds=1)
+    await operate({}, expireSeconds=2 * HURRIED.deadline_seconds)
     async with TcpProxy(server.port) as proxy:
         pod = await start_pod(ME, url=proxy.url, store=HURRIED, update_seconds=0.3)
         await take(pod, "ada", "bob")
