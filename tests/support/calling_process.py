@@ -131,7 +131,10 @@ class CallingProcess:
             if answer is None:
                 self._client.cache_expired(self._namespace, uid, SVC)
                 await self._client.report_unreachable(self._namespace, SVC, pod)
-                break
+                if not self._role.again:
+                    break
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
             if kind == "served":
                 break
             if kind == "busy":

@@ -50,7 +50,8 @@ class Role:
         port: Where pods listen, at the address that the service tells; 0: on unix sockets in the folder.
         pause_seconds: Between two requests of one task of a caller.
         answer_seconds: How long a caller waits for a pod.
-        hops: How often it asks for one request.
+        hops: How often it asks for one request at most.
+        again: It asks again if the pod could not be reached: that one may have ended just after it gave the user away.
         save_seconds: How often a pod with changes in memory saves them; 0: only when it gives a user away.
         store_seconds: How long all wait for an answer of the store, and half of how long they try in all.
     """
@@ -66,6 +67,7 @@ class Role:
     pause_seconds: float = 0.0
     answer_seconds: float = 0.4
     hops: int = 5
+    again: bool = False
     save_seconds: float = 0.0
     store_seconds: float = STORE.timeout_seconds
 

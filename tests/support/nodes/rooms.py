@@ -88,7 +88,12 @@ class Rooms:
         for number, colour in enumerate(CALLERS):
             role = Role(f"caller-{number}", url, str(self.folder), colour, namespace=self.namespace, port=PORT)
             patient = replace(
-                role, pause_seconds=PAUSE_SECONDS, answer_seconds=5.0, hops=HOPS, store_seconds=STORE_SECONDS
+                role,
+                pause_seconds=PAUSE_SECONDS,
+                answer_seconds=5.0,
+                hops=HOPS,
+                again=True,
+                store_seconds=STORE_SECONDS,
             )
             self.callers.append(start_process("support.calling_process", patient))
         await self.rounds(1)
