@@ -13,7 +13,7 @@ from stateful_route.store.counts import kept_counts
 from stateful_route.store.index import count_entries, counted_links, indexed_services
 from stateful_route.store.keys import Service
 from stateful_route.store.links import remove_link, set_link
-from support.waiting import until
+from support.tcp_proxy import TcpProxy
 
 
 async def calls(raw, command):
@@ -141,7 +141,7 @@ async def test_all_who_ask_at_once_share_a_look_that_begins_after_they_have_aske
     await raw.config_resetstat()
     services = [Service("games", f"rooms-{number}") for number in range(50)]
     first = asyncio.create_task(vacancies.has_none(services[0]))
-    await until(lambda: vacancies._task is not None)
+    await asyncio.sleep(0)  # it has asked by now
     await set_link(store, services[7], "ada", 3)
     answers = await asyncio.gather(*(vacancies.has_none(service) for service in services))
     assert answers == [number != 7 for number in range(50)]
@@ -157,10 +157,12 @@ async def test_without_the_right_to_look_at_keys_nobody_can_tell(store, raw, ser
     await blind.close()
 
 
-async def test_who_waits_when_it_is_closed_is_cancelled(store, service):
-    ending = Vacancies(store)
-    asking = asyncio.create_task(ending.has_none(service))
-    await until(lambda: ending._task is not None)
-    await ending.close()
-    await asyncio.wait([asking])
+async def test_who_waits_when_it_is_closed_is_cancelled(server, connect, service):
+    async with TcpProxy(server.port) as proxy:
+        proxy.flowing.clear()
+        ending = Vacancies(connect(proxy.url))
+        asking = asyncio.create_task(ending.has_none(service))
+        await asyncio.sleep(0)  # it has asked by now
+        await ending.close()
+        await asyncio.wait([asking])
     assert asking.cancelled()

@@ -142,6 +142,10 @@ class _Shared(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._serving.clear()
+        while self._asks:  # a task that was cancelled before it had begun has cancelled nobody
+            for ask in self._asks.popitem()[1]:
+                ask.answer.cancel()
 
     async def _serve(self, scope: str | None) -> None:
         asks: list[_Ask[T]] = []

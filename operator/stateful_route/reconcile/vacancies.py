@@ -46,6 +46,9 @@ class Vacancies:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+            self._task = None
+        while self._waiting:  # a task that was cancelled before it had begun has cancelled nobody
+            self._waiting.pop().cancel()
 
     async def _serve(self) -> None:
         waiting: list[asyncio.Future[set[Service] | None]] = []
