@@ -90,8 +90,18 @@ async def make(kube: Kube, namespace: str, replicas: int) -> None:
     }
     workload = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "rooms"}, "spec": spec}
     await kube.create(f"/apis/apps/v1/namespaces/{namespace}/statefulsets", workload)
-    route = {"apiVersion": "statefulroute.io/v1alpha1", "kind": "StatefulRoute", "metadata": {"name": "rooms"}}
-    await kube.create(f"/apis/statefulroute.io/v1alpha1/namespaces/{namespace}/statefulroutes", route)
+    await make_route(kube, namespace, "rooms")
+
+
+def routes_path(namespace: str) -> str:
+    """Where the API server has the namespace's StatefulRoutes."""
+    return f"/apis/statefulroute.io/v1alpha1/namespaces/{namespace}/statefulroutes"
+
+
+async def make_route(kube: Kube, namespace: str, name: str) -> None:
+    """A StatefulRoute as it is by default."""
+    route = {"apiVersion": "statefulroute.io/v1alpha1", "kind": "StatefulRoute", "metadata": {"name": name}}
+    await kube.create(routes_path(namespace), route)
 
 
 async def until_ready(store: Store, service: Service, pods: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bed import Bed, make, until_pods_ready, until_ready
+from benchmarks.bed import Bed, make, make_route, routes_path, until_pods_ready, until_ready
 from benchmarks.events import delays
 from benchmarks.figures import percentile
 from benchmarks.process import operator
@@ -80,10 +80,10 @@ async def _with(bed: Bed, kube: Kube, store: Store, count: int, console: Console
     namespace = f"bench-many-{count}"
     service = Service(namespace, "rooms")
     await make(kube, namespace, PODS)
-    routes = f"/apis/statefulroute.io/v1alpha1/namespaces/{namespace}/statefulroutes"
+    routes = routes_path(namespace)
     for start in range(1, count, MADE_AT_ONCE):
         names = [f"empty-{number}" for number in range(start, min(start + MADE_AT_ONCE, count))]
-        await asyncio.gather(*(kube.create(routes, _route(name)) for name in names))
+        await asyncio.gather(*(make_route(kube, namespace, name) for name in names))
     await until_pods_ready(kube, namespace, PODS)
     console.print(f"  {count} routes …", style="dim")
     began = time.monotonic()
@@ -101,10 +101,6 @@ async def _with(bed: Bed, kube: Kube, store: Store, count: int, console: Console
         resident = process.memory_info().rss
         wrong = await _wrong(kube, namespace, routes)
     return Found(count, first, everything, wrong, by_store, server / wall, own / wall, resident)
-
-
-def _route(name: str) -> dict[str, object]:
-    return {"apiVersion": "statefulroute.io/v1alpha1", "kind": "StatefulRoute", "metadata": {"name": name}}
 
 
 async def _until_all_looked_at(kube: Kube, path: str, count: int) -> None:

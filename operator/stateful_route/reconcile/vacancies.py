@@ -47,7 +47,7 @@ class Vacancies:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
-        while self._waiting:  # a task that was cancelled before it had begun has cancelled nobody
+        while self._waiting:
             self._waiting.pop().cancel()
 
     async def _serve(self) -> None:
@@ -58,9 +58,8 @@ class Vacancies:
                 await self._answer(waiting)
         finally:
             self._task = None
-            for answer in (*waiting, *self._waiting):
+            for answer in waiting:
                 answer.cancel()  # who has no answer by now: all of this ends
-            self._waiting = []
 
     async def _answer(self, waiting: list[asyncio.Future[set[Service] | None]]) -> None:
         try:
